@@ -1,0 +1,65 @@
+// Memory as the kernels see it: flat aligned float buffers, and views of NHWC maps in them.
+
+import Glibc
+
+/// A flat buffer of float32 values, zero at first, aligned to a cache line.
+///
+/// Parameters, gradients and optimizer state each lie in one such buffer. It owns its memory and never moves.
+public final class FloatBuffer: @unchecked Sendable {
+    /// Bytes in a cache line, and in the widest vector register.
+    public static let alignment = 64
+
+    public let pointer: UnsafeMutablePointer<Float>
+    public let count: Int
+
+    /// - Parameter count: number of values, zero or more.
+    public init(count: Int) {
+        let bytes = max(count, 1) * MemoryLayout<Float>.stride
+        let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: Self.alignment)
+        memset(raw, 0, bytes)
+        pointer = raw.bindMemory(to: Float.self, capacity: max(count, 1))
+        self.count = count
+    }
+
+    deinit { pointer.deallocate() }
+
+    public var values: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: pointer, count: count) }
+
+    /// Copies all values of a buffer of the same size.
+    public func copy(from other: FloatBuffer) {
+        precondition(count == other.count)
+        pointer.update(from: other.pointer, count: count)
+    }
+}
+
+/// A view of float32 maps in NHWC order: `count` images of `height` × `width` pixels with `channels` values each.
+///
+/// Consecutive pixels lie `stride` values apart; `stride > channels` where the view is a slice of wider maps, which is
+/// how branches write into their place of a concatenation. Rows and images follow each other without gaps.
+public struct Maps: @unchecked Sendable {
+    public var base: UnsafeMutablePointer<Float>
+    public var count: Int
+    public var height: Int
+    public var width: Int
+    public var channels: Int
+    public var stride: Int
+
+    public init(
+        _ base: UnsafeMutablePointer<Float>, count: Int, height: Int, width: Int, channels: Int, stride: Int? = nil
+    ) {
+        self.base = base
+        self.count = count
+        self.height = height
+        self.width = width
+        self.channels = channels
+        self.stride = stride ?? channels
+    }
+
+    /// Pixels of all images together.
+    public var pixels: Int { count * height * width }
+
+    /// The channels `range` of these maps, as a view of the same memory.
+    public func slice(_ range: Range<Int>) -> Maps {
+        Maps(base + range.lowerBound, count: count, height: height, width: width, channels: range.count, stride: stride)
+    }
+}

@@ -1,0 +1,37 @@
+// Parallel loops. Blocks are handed out to whichever thread is free, so a result must not depend on which thread
+// computed which block: sizes of blocks follow from shapes alone and partial sums are added in the order of blocks.
+
+import Dispatch
+import FoundationEssentials
+import Synchronization
+
+/// A number of threads that share loops.
+public final class Threads: Sendable {
+    public let count: Int
+
+    /// - Parameter count: threads that compute together, the calling one included; 0 takes one for each processor.
+    public init(_ count: Int = 0) {
+        self.count = count > 0 ? count : Threads.processors
+    }
+
+    /// Processors this process may run on.
+    public static var processors: Int { ProcessInfo.processInfo.activeProcessorCount }
+
+    /// Calls `body` once for each index below `count`, on all threads, and returns when all calls have.
+    @inline(__always)
+    public func forEach(_ count: Int, _ body: (_ index: Int) -> Void) {
+        let workers = min(count, self.count)
+        guard workers > 1 else {
+            for index in 0..<count { body(index) }
+            return
+        }
+        let next = Atomic<Int>(0)
+        DispatchQueue.concurrentPerform(iterations: workers) { _ in
+            while true {
+                let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard index < count else { return }
+                body(index)
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+#ifndef PLP_H
+#define PLP_H
+#endif
