@@ -1,3 +1,392 @@
+/*
+ * plp.h: train image classifiers on a CPU, with and without parameter linear prediction.
+ *
+ *     plp_dataset *train;
+ *     plp_model *model;
+ *     plp_trainer *trainer;
+ *     if (plp_dataset_synthetic(PLP_SPLIT_TRAIN, 5000, 0, &train)
+ *         || plp_model_create(NULL, &model)
+ *         || plp_trainer_create(model, NULL, &trainer)
+ *         || plp_trainer_fit(trainer, train, NULL))
+ *         fprintf(stderr, "%s\n", plp_last_error_message());
+ *
+ * Conventions, for all functions below:
+ *
+ * Errors.   A function that can fail returns a plp_status; PLP_OK is 0. On any other value every out-parameter is as it
+ *           was, every handle is still usable, and plp_last_error_message() says which argument or file was at fault,
+ *           what was found and what was expected. No input ends the process: NULL, freed and foreign handles are told
+ *           and reported. Only memory is taken on trust: an array must have the length this page gives.
+ * Handles.  plp_dataset, plp_model and plp_trainer are created by a function whose last parameter receives the handle,
+ *           and released by their _free function, which takes NULL too. A trainer keeps its model alive, whatever the
+ *           order in which they are freed.
+ * Threads.  A handle belongs to one thread at a time, and a trainer's model to the trainer's thread; a call on one that
+ *           is busy, from another thread or from a callback, is refused. Datasets never change: any number of threads
+ *           may share one. Different handles are independent.
+ * Structs.  The ones that start with struct_size may grow at their end in later versions. A struct of options is filled
+ *           with its defaults by its _init function; one that receives a result needs only its struct_size set before
+ *           the call, to sizeof the struct:    plp_epoch epoch = {.struct_size = sizeof epoch};
+ *           Where options are passed, NULL stands for the defaults.
+ * Strings.  UTF-8, ended by a zero. Those handed out belong to the library; how long they live is said at each.
+ * Counts.   int64_t, so that a negative one can be reported. Epochs, iterations and entries are counted from 0.
+ * Images.   3 × 32 × 32 values each, channels first (NCHW), red, green, blue; either bytes as in the files
+ *           (PLP_UINT8; the model's normalisation is applied) or values taken as they are (PLP_FLOAT32).
+ * Process.  The library prints nothing, never exits, installs no signal handler and starts no thread that outlives the
+ *           work asked for, but for the system's pool.
+ *
+ * Since 0.1, unless a declaration says otherwise.
+ */
 #ifndef PLP_H
 #define PLP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PLP_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Errors and versions ----------------------------------------------------------------------------------------- */
+
+typedef enum plp_status {
+    PLP_OK = 0,
+    PLP_ERROR_INVALID_ARGUMENT = 1, /* a value out of range, a wrong size, an unknown name, a handle that is not live */
+    PLP_ERROR_NOT_FOUND = 2,        /* a file or folder that is not there */
+    PLP_ERROR_IO = 3,               /* a file that cannot be read or written: permissions, a full disk */
+    PLP_ERROR_CORRUPT = 4,          /* a file whose contents are not what its format promises */
+    PLP_ERROR_NOT_FINITE = 5,       /* a loss that is infinite or not a number; the message names the iteration */
+    PLP_ERROR_OUT_OF_MEMORY = 6     /* more memory than the system gives */
+} plp_status;
+
+/* The text of this thread's latest failure; "" before the first. Valid until this thread's next failure. */
+const char *plp_last_error_message(void);
+
+/* The library's version, "major.minor.patch"; PLP_VERSION is the header's. Lives as long as the process. */
+const char *plp_version(void);
+
+/* How the library was built and what it runs on, one "key: value" a line. Lives as long as the process. */
+const char *plp_build_info(void);
+
+/* ---- Elements of arrays ------------------------------------------------------------------------------------------ */
+
+typedef enum plp_dtype { PLP_UINT8 = 0, PLP_FLOAT32 = 1, PLP_INT64 = 2 } plp_dtype;
+
+/* What was measured over `count` images. count is 0 where nothing was, and the rest then 0 too. */
+typedef struct plp_metrics {
+    int64_t count;
+    double loss;       /* mean softmax cross-entropy, in nats */
+    double top1_error; /* fraction of images whose label is not the highest logit; accuracy is 1 - top1_error */
+    double top5_error; /* fraction of images whose label is not among the five highest */
+} plp_metrics;
+
+/* ---- Datasets ---------------------------------------------------------------------------------------------------- */
+
+/* Labelled images of 3 × 32 × 32 bytes. Never changes once it is made. */
+typedef struct plp_dataset plp_dataset;
+
+typedef enum plp_split { PLP_SPLIT_TRAIN = 0, PLP_SPLIT_TEST = 1 } plp_split;
+
+/* CIFAR-100 with its 100 fine labels, in the binary or the Python layout: `folder` itself, or its subfolder
+   cifar-100-binary or cifar-100-python. Pickles are read without executing them.
+   NOT_FOUND, IO, CORRUPT (a truncated, oversized or damaged file, a label out of range). */
+plp_status plp_dataset_cifar100(const char *folder, plp_split split, plp_dataset **dataset);
+
+/* CIFAR-10 in its binary layout: `folder` itself, or its subfolder cifar-10-batches-bin. Errors as above. */
+plp_status plp_dataset_cifar10(const char *folder, plp_split split, plp_dataset **dataset);
+
+/* `count` images made by code, of 100 classes in 20 groups of 5: no file needed. A function of its arguments; the two
+   splits share no image. count: 1 or more. */
+plp_status plp_dataset_synthetic(plp_split split, int64_t count, uint64_t seed, plp_dataset **dataset);
+
+/* A copy of the caller's images [count][3][32][32] and labels [count], each 0 ..< classes. */
+plp_status plp_dataset_from_arrays(const uint8_t *images, const int32_t *labels, int64_t count, int64_t classes,
+                                   plp_dataset **dataset);
+
+typedef struct plp_dataset_info {
+    size_t struct_size;
+    const char *name; /* such as "CIFAR-100 train" */
+    int64_t count;    /* images */
+    int64_t classes;
+    const uint8_t *images; /* [count][3][32][32] */
+    const int32_t *labels; /* [count] */
+} plp_dataset_info;
+
+/* The pointers in `info` are the dataset's own memory, valid until it is freed. */
+plp_status plp_dataset_describe(const plp_dataset *dataset, plp_dataset_info *info);
+
+/* The name of class `label`, such as "apple"; NULL where the dataset has no names. Valid until the dataset is freed. */
+plp_status plp_dataset_label_name(const plp_dataset *dataset, int64_t label, const char **name);
+
+void plp_dataset_free(plp_dataset *dataset);
+
+/* ---- Models ------------------------------------------------------------------------------------------------------ */
+
+/* A network and its parameters. */
+typedef struct plp_model plp_model;
+
+typedef struct plp_model_options {
+    size_t struct_size;
+    const char *architecture; /* "resnet18" (the default), "vgg16", "googlenet" */
+    int64_t classes;          /* 100; 2 to 100,000 */
+    double width;             /* 1: factor on every hidden channel count, above 0, at most 8 */
+    const double *dropout;    /* NULL: the architecture's own; else the probability wherever it drops, 0 ..< 1 */
+    int channel_count_epsilons; /* 0; 1: GoogLeNet with the public trainer's mistaken batch-norm eps, for its weights */
+    uint64_t seed;              /* 0: of the initial parameters */
+    float mean[3];              /* CIFAR-100's; byte b of channel c enters as (b/255 - mean[c]) / deviation[c] */
+    float deviation[3];
+} plp_model_options;
+
+/* Fills `options` with the defaults above. struct_size: sizeof(plp_model_options), as the caller was compiled. */
+plp_status plp_model_options_init(plp_model_options *options, size_t struct_size);
+
+/* A model with PyTorch's default initialisation: uniform ±1/sqrt(fan_in), batch-norm scales 1 and shifts 0. */
+plp_status plp_model_create(const plp_model_options *options, plp_model **model);
+
+/* A model from a safetensors file that plp_model_save wrote, its configuration in it. NOT_FOUND, IO, CORRUPT. */
+plp_status plp_model_load(const char *path, plp_model **model);
+
+/* Writes parameters, running statistics and configuration. The file is complete on disk before it takes the place of an
+   older one of that name; on failure the older one is as it was. NOT_FOUND (the folder), IO. */
+plp_status plp_model_save(const plp_model *model, const char *path);
+
+typedef struct plp_model_info {
+    size_t struct_size;
+    const char *architecture; /* valid until the model is freed */
+    int64_t classes;
+    double width;
+    double dropout;
+    int channel_count_epsilons;
+    uint64_t seed;
+    float mean[3];
+    float deviation[3];
+    int64_t parameter_count; /* trainable values: weights and biases */
+    int64_t entry_count;     /* entries of the state dictionary, see below */
+} plp_model_info;
+
+/* The configuration the model was made with, and its size. */
+plp_status plp_model_describe(const plp_model *model, plp_model_info *info);
+
+/* The state dictionary: PyTorch's names, order, shapes and layouts (convolution weights are OIHW, row-major). */
+
+typedef enum plp_entry_kind {
+    PLP_ENTRY_PARAMETER = 0, /* trained; has a gradient */
+    PLP_ENTRY_STATISTIC = 1, /* running mean or variance of a batch norm */
+    PLP_ENTRY_COUNTER = 2    /* num_batches_tracked */
+} plp_entry_kind;
+
+typedef struct plp_entry {
+    size_t struct_size;
+    const char *name; /* such as "conv1.0.weight"; valid until the model is freed */
+    plp_entry_kind kind;
+    plp_dtype dtype; /* PLP_FLOAT32; PLP_INT64 for counters */
+    int64_t rank;    /* dimensions used in shape, 0 to 4 */
+    int64_t shape[4];
+    size_t bytes; /* of its values */
+} plp_entry;
+
+plp_status plp_model_entry(const plp_model *model, int64_t index, plp_entry *entry);
+plp_status plp_model_find_entry(const plp_model *model, const char *name, int64_t *index);
+
+/* Copies an entry's values out, or in. `bytes` is the size of the caller's array and must equal the entry's. */
+plp_status plp_model_get_values(const plp_model *model, int64_t index, void *values, size_t bytes);
+plp_status plp_model_set_values(plp_model *model, int64_t index, const void *values, size_t bytes);
+
+/* The network's outputs before softmax, as in evaluation: running statistics, no dropout.
+   images: [count][3][32][32] of type `dtype`, PLP_UINT8 or PLP_FLOAT32. logits: room for [count][classes].
+   threads: that compute; 0 for one per processor. The result does not depend on it. */
+plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
+                            float *logits);
+
+void plp_model_free(plp_model *model);
+
+/* ---- Training ---------------------------------------------------------------------------------------------------- */
+
+/* A model in training: optimizer, schedule, predictor, and how far it has come. */
+typedef struct plp_trainer plp_trainer;
+
+typedef enum plp_optimizer {
+    PLP_OPTIMIZER_SGD = 0,  /* PyTorch's: g += weight_decay θ; v = μ v + g; θ -= lr v, or lr (g + μ v) with nesterov */
+    PLP_OPTIMIZER_DEMON = 1 /* the same with a momentum that decays over the whole run (arXiv 1910.04952) */
+} plp_optimizer;
+
+typedef enum plp_schedule {
+    PLP_SCHEDULE_CONSTANT = 0,   /* learning_rate */
+    PLP_SCHEDULE_CYCLIC = 1,     /* triangular, learning_rate to cyclic_maximum and back */
+    PLP_SCHEDULE_MULTI_STEP = 2, /* times step_factor at each of `milestones` */
+    PLP_SCHEDULE_COSINE = 3      /* learning_rate down to cosine_minimum over the whole run, half a cosine */
+} plp_schedule;
+
+typedef enum plp_predictor {
+    PLP_PREDICTOR_NONE = 0,
+    PLP_PREDICTOR_PLP = 1, /* every `predictor_period` iterations: θ = Σ coefficients[i] θ_i over the latest iterates */
+    PLP_PREDICTOR_LOOKAHEAD = 2, /* every `predictor_period`: φ += lookahead_rate (θ - φ); θ = φ  (arXiv 1907.08610) */
+    PLP_PREDICTOR_EMA = 3 /* every iteration: m = ema_decay m + (1 - ema_decay) θ; m is evaluated, θ trained on */
+} plp_predictor;
+
+/* What a prediction does to the optimizer's momentum, and to batch norm's running statistics. */
+typedef enum plp_momentum_rule { PLP_MOMENTUM_KEPT = 0, PLP_MOMENTUM_RESET = 1 } plp_momentum_rule;
+typedef enum plp_statistics_rule { PLP_STATISTICS_KEPT = 0, PLP_STATISTICS_PREDICTED = 1 } plp_statistics_rule;
+
+/* The defaults are the paper's baseline; predictor = PLP_PREDICTOR_PLP makes them its method. */
+typedef struct plp_trainer_options {
+    size_t struct_size;
+
+    plp_optimizer optimizer; /* PLP_OPTIMIZER_SGD */
+    double learning_rate;    /* 0.001; above 0 */
+    double momentum;         /* 0.9; 0 ..< 1 */
+    double weight_decay;     /* 1e-4; 0 or more */
+    int nesterov;            /* 0 */
+
+    plp_schedule schedule;   /* PLP_SCHEDULE_CYCLIC */
+    double warmup_epochs;    /* 0: linear warm-up from 0 in front of the schedule, over so many epochs */
+    double cyclic_maximum;   /* 0.002; learning_rate or more */
+    int64_t cyclic_up;       /* 2000 iterations from learning_rate to cyclic_maximum */
+    int64_t cyclic_down;     /* 2000 iterations back */
+    const int64_t *milestones; /* NULL: rising epochs, `milestone_count` of them; copied */
+    int64_t milestone_count;   /* 0 */
+    double step_factor;        /* 0.2 */
+    double cosine_minimum;     /* 0 */
+
+    plp_predictor predictor;    /* PLP_PREDICTOR_NONE */
+    const double *coefficients; /* NULL: the paper's, (-h/2, 1/2, (1 + h)/2), h = prediction_step; oldest first; copied */
+    int64_t coefficient_count;  /* 0 */
+    double prediction_step;     /* 1: how far ahead, in steps between midpoints; for the paper's coefficients */
+    int64_t predictor_period;   /* 0: the number of coefficients; 5 for Lookahead. Iterations, not fewer than those */
+    int64_t predictor_start;    /* 0: the first iteration it sees */
+    int64_t predictor_end;      /* INT64_MAX: the first iteration it no longer sees */
+    double lookahead_rate;      /* 0.5; above 0, at most 1 */
+    double ema_decay;           /* 0.999; 0 ..< 1 */
+    plp_momentum_rule momentum_at_prediction;     /* PLP_MOMENTUM_KEPT */
+    plp_statistics_rule statistics_at_prediction; /* PLP_STATISTICS_KEPT */
+
+    int64_t batch_size; /* 128 images */
+    int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0: off */
+    int flip;           /* 1: mirror every other image, at random */
+    double rotation;    /* 0: up to so many degrees either way; 0 to 180 */
+    uint64_t seed;      /* 0: of order, augmentation, dropout and validation split */
+    int64_t threads;    /* 0: one per processor. Results do not depend on it */
+} plp_trainer_options;
+
+/* Fills `options` with the defaults above. struct_size: sizeof(plp_trainer_options), as the caller was compiled. */
+plp_status plp_trainer_options_init(plp_trainer_options *options, size_t struct_size);
+
+/* A trainer for `model`, which it changes as it trains. */
+plp_status plp_trainer_create(plp_model *model, const plp_trainer_options *options, plp_trainer **trainer);
+
+void plp_trainer_free(plp_trainer *trainer);
+
+/* What a callback hears, after each iteration. */
+typedef struct plp_progress {
+    size_t struct_size;
+    int64_t epoch;
+    int64_t epochs;     /* in all */
+    int64_t iteration;  /* within the epoch */
+    int64_t iterations; /* per epoch */
+    double learning_rate;
+    plp_metrics batch;   /* this iteration's mini-batch */
+    plp_metrics running; /* this epoch so far */
+    double seconds;      /* since this epoch began */
+} plp_progress;
+
+/* Called on the thread that called fit. Return 0 to go on and anything else to stop after this iteration. `progress` is
+   valid during the call. The trainer and its model are busy meanwhile: calls on them are refused. */
+typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
+
+typedef struct plp_fit_options {
+    size_t struct_size;
+    int64_t epochs;             /* 1: the length of the whole run, epochs of an earlier fit or checkpoint included */
+    double validation_fraction; /* 0: of the training images, held out at random to choose the best model; 0 ..< 1 */
+    const plp_dataset *validation; /* NULL; or a set of one's own for that, with validation_fraction 0 */
+    const plp_dataset *test;       /* NULL; or a set measured once, at the end, with the best model */
+    plp_callback callback;         /* NULL */
+    void *user_data;               /* NULL: handed to callback */
+} plp_fit_options;
+
+/* Fills `options` with the defaults above. struct_size: sizeof(plp_fit_options), as the caller was compiled. */
+plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
+
+/* Trains. Datasets must have no more classes than the model. The best model (lowest validation error; without
+   validation, the latest) is kept beside the one in training: see plp_trainer_best_model.
+   Stopped by its callback it returns PLP_OK, and model and history are as of the last iteration; fit again to go on.
+   NOT_FINITE: the loss of the iteration named in the message; history and best model are usable. */
+plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
+
+/* One iteration on a mini-batch as it is, without augmentation. images: [count][3][32][32], PLP_UINT8 or PLP_FLOAT32;
+   labels: [count]; count: 1 to the batch size. metrics: the mini-batch's before the update, or NULL. NOT_FINITE. */
+plp_status plp_trainer_step(plp_trainer *trainer, const void *images, plp_dtype dtype, const int32_t *labels,
+                            int64_t count, plp_metrics *metrics);
+
+/* The same forward and backward pass without the update; running statistics stay as they are. */
+plp_status plp_trainer_gradients(plp_trainer *trainer, const void *images, plp_dtype dtype, const int32_t *labels,
+                                 int64_t count, plp_metrics *metrics);
+
+/* Copies out the gradient that the latest step or plp_trainer_gradients left for the model's entry `index`, a
+   parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
+plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, float *values, size_t bytes);
+
+/* Measures the model in training (with EMA: the average) on a dataset, as it is. */
+plp_status plp_trainer_evaluate(plp_trainer *trainer, const plp_dataset *dataset, plp_metrics *metrics);
+
+/* A copy of the best model so far, the caller's to free; before any epoch has ended, of the one in training. */
+plp_status plp_trainer_best_model(const plp_trainer *trainer, plp_model **model);
+
+/* ---- History ----------------------------------------------------------------------------------------------------- */
+
+typedef struct plp_history {
+    size_t struct_size;
+    int64_t epoch_count; /* epochs recorded, one that was stopped in its middle included */
+    int64_t best_epoch;  /* of the best model; -1 before any epoch has ended */
+    int stopped;         /* 1: the latest fit was ended by its callback */
+    plp_metrics test;    /* of the best model; count 0 where no test set was given or fit did not reach its end */
+} plp_history;
+
+typedef struct plp_epoch {
+    size_t struct_size;
+    int64_t epoch;
+    int64_t iterations;   /* done in it */
+    double learning_rate; /* of its last iteration */
+    double seconds;       /* of training, validation not included */
+    double images_per_second;
+    plp_metrics training;   /* over its mini-batches as they came, augmented, parameters changing */
+    plp_metrics validation; /* after it; count 0 without */
+} plp_epoch;
+
+plp_status plp_trainer_history(const plp_trainer *trainer, plp_history *history);
+plp_status plp_trainer_epoch(const plp_trainer *trainer, int64_t index, plp_epoch *epoch);
+
+/* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
+
+/* Writes all a run needs to go on bit for bit: parameters, statistics, momentum, the predictor's memory and its place
+   in the cycle, counters, history, best model. Complete on disk before it takes an older file's place. NOT_FOUND, IO. */
+plp_status plp_trainer_save(const plp_trainer *trainer, const char *path);
+
+/* Takes all that back, into a trainer made with the same model configuration and options. On failure nothing has
+   changed. NOT_FOUND, IO, CORRUPT, INVALID_ARGUMENT (another network or other options; the message says which). */
+plp_status plp_trainer_restore(plp_trainer *trainer, const char *path);
+
+/* ---- Profile ----------------------------------------------------------------------------------------------------- */
+
+/* Time spent in one layer of the network, all iterations of this trainer together. */
+typedef struct plp_layer {
+    size_t struct_size;
+    const char *name; /* the prefix of its entries, such as "conv2_x.0"; valid until the trainer is freed */
+    double forward_seconds;
+    double backward_seconds;
+} plp_layer;
+
+plp_status plp_trainer_layer_count(const plp_trainer *trainer, int64_t *count);
+plp_status plp_trainer_layer(const plp_trainer *trainer, int64_t index, plp_layer *layer);
+
+/* ---- The bare formula -------------------------------------------------------------------------------------------- */
+
+/* result[i] = Σ_k coefficients[k] vectors[k][i] for i ..< count: the prediction from `vector_count` iterates, oldest
+   first. coefficients: [vector_count], or NULL for the paper's (-1/2, 1/2, 1) over three. result may be one of them. */
+plp_status plp_predict(const float *const *vectors, const double *coefficients, int64_t vector_count, int64_t count,
+                       float *result);
+
+#ifdef __cplusplus
+}
+#endif
+
 #endif
