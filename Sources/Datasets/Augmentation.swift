@@ -1,0 +1,48 @@
+// How training images are varied.
+
+import Kernels
+
+/// Random variations of training images, by parts: what each part draws does not depend on whether the others are on.
+public struct Augmentation: Sendable, Equatable {
+    /// The image is padded with so many black pixels on each side, and a random 32×32 window of that is taken; 0 is off.
+    public let crop: Int
+    /// Half of the images are mirrored, left to right.
+    public let flip: Bool
+    /// The image is rotated about its centre by up to so many degrees either way, to the nearest pixel (torchvision's
+    /// default, so that results compare), black outside; 0 is off.
+    public let rotation: Float
+
+    /// - Throws: `Failure(.invalidArgument)` unless crop is 0 to 32 and rotation 0 to 180.
+    public init(crop: Int = 0, flip: Bool = false, rotation: Float = 0) throws(Failure) {
+        guard (0...Images.side).contains(crop) else {
+            throw Failure(.invalidArgument, "augmentation: crop of \(crop) pixels found, 0 to \(Images.side) expected")
+        }
+        guard (0...180).contains(rotation) else {
+            throw Failure(.invalidArgument, "augmentation: rotation of \(rotation) degrees found, 0 to 180 expected")
+        }
+        self.init(known: crop, flip, rotation)
+    }
+
+    private init(known crop: Int, _ flip: Bool, _ rotation: Float) {
+        self.crop = crop
+        self.flip = flip
+        self.rotation = rotation
+    }
+
+    /// Images as they are.
+    public static let none = Augmentation(known: 0, false, 0)
+    /// Padding by 4 and mirroring, usual for CIFAR.
+    public static let standard = Augmentation(known: 4, true, 0)
+
+    /// What happens to an image of the data set in an epoch.
+    func placement(seed: UInt64, epoch: Int, image: Int) -> Placement {
+        if self == .none { return .unmoved }
+        var random = RandomStream(
+            seed: seed, .augmentation, UInt64(truncatingIfNeeded: epoch), UInt64(truncatingIfNeeded: image))
+        let dx = random.below(2 * crop + 1) - crop
+        let dy = random.below(2 * crop + 1) - crop
+        let mirrored = random.next() >> 63 == 1
+        let angle = random.uniform(-rotation..<rotation)
+        return Placement(dx: dx, dy: dy, mirrored: flip && mirrored, angle: angle)
+    }
+}

@@ -1,0 +1,109 @@
+// A labelled set of 32×32 colour images, and its division into training and validation images. Where sets come from is in
+// CIFAR.swift and Synthetic.swift.
+
+import Kernels
+
+/// Labelled 32×32 RGB images, kept as bytes; it does not change once made.
+public final class Dataset: @unchecked Sendable {
+    /// What messages call it.
+    public let name: String
+    /// Images, at least one.
+    public let count: Int
+    /// Number of classes; labels are below it.
+    public let classes: Int
+    /// One label for each image.
+    public let labels: [Int32]
+    /// The classes' names, where they are known.
+    public let labelNames: [String]?
+    /// Bytes [count][3][32][32] (NCHW): red, green, blue, each row by row. Valid as long as the set lives.
+    public let images: UnsafePointer<UInt8>
+    /// What keeps `images` in memory.
+    private let storage: Bytes
+
+    /// Takes over a block of memory that holds `labels.count` images from `offset` on.
+    init(
+        name: String, _ storage: Bytes, offset: Int = 0, labels: [Int32], classes: Int, labelNames: [String]?
+    ) throws(Failure) {
+        guard (1...Int(Int32.max)).contains(classes) else {
+            throw Failure(.invalidArgument, "\(name): \(classes) classes found, at least 1 expected")
+        }
+        guard !labels.isEmpty else {
+            throw Failure(.invalidArgument, "\(name): no image found, at least 1 expected")
+        }
+        if let image = labels.firstIndex(where: { !(0..<Int32(classes)).contains($0) }) {
+            throw Failure(
+                .invalidArgument, "\(name): label \(labels[image]) found at image \(image), 0 to \(classes - 1) expected")
+        }
+        if let labelNames, labelNames.count != classes {
+            throw Failure(.invalidArgument, "\(name): \(labelNames.count) label names found, \(classes) expected")
+        }
+        self.name = name
+        self.storage = storage
+        self.labels = labels
+        self.classes = classes
+        self.labelNames = labelNames
+        count = labels.count
+        images = UnsafePointer(storage.start + offset)
+    }
+
+    /// A set of the caller's own images, which are copied.
+    ///
+    /// - Parameters:
+    ///   - images: bytes [n][3][32][32]: red, green and blue planes, each row by row.
+    ///   - labels: one for each image, from 0 to `classes - 1`.
+    ///   - classes: number of classes; without it, one more than the largest label.
+    /// - Throws: `Failure(.invalidArgument)` where sizes do not agree or a label is out of range.
+    public convenience init(
+        images: UnsafeRawBufferPointer, labels: [Int32], classes: Int? = nil, labelNames: [String]? = nil,
+        name: String = "images"
+    ) throws(Failure) {
+        guard images.count == labels.count * Images.values else {
+            throw Failure(
+                .invalidArgument,
+                """
+                \(name): \(grouped(images.count)) bytes found, \(grouped(labels.count * Images.values)) expected \
+                (\(grouped(labels.count)) labels, each of an image of 3 × 32 × 32 bytes)
+                """)
+        }
+        let storage = try Bytes(count: images.count)
+        storage.copy(images)
+        try self.init(
+            name: name, storage, labels: labels, classes: classes ?? Int(labels.max() ?? 0) + 1, labelNames: labelNames)
+    }
+
+    /// The bytes [3][32][32] of one image.
+    public func image(_ index: Int) -> UnsafePointer<UInt8> { images + index * Images.values }
+
+    /// Divides the images at random into training and validation images.
+    ///
+    /// - Parameters:
+    ///   - fraction: validation's share of the images, from 0 (no validation image) to below 1.
+    /// - Returns: indices of images, each in ascending order. Every image is in one of the two.
+    /// - Throws: `Failure(.invalidArgument)` for another fraction, or one that leaves either part empty.
+    public func split(
+        validation fraction: Double, seed: UInt64
+    ) throws(Failure) -> (training: [Int], validation: [Int]) {
+        guard fraction >= 0, fraction < 1 else {
+            throw Failure(.invalidArgument, "validation fraction: \(fraction) found, 0 to below 1 expected")
+        }
+        let held = Int((Double(count) * fraction).rounded())
+        guard held < count, held > 0 || fraction == 0 else {
+            throw Failure(
+                .invalidArgument,
+                "validation fraction: \(fraction) of \(name)'s \(count) images leaves \(held == 0 ? "validation" : "training") none")
+        }
+        var order = Array(0..<count)
+        var random = RandomStream(seed: seed, .split)
+        random.shuffle(&order)
+        return (order[held...].sorted(), order[..<held].sorted())
+    }
+}
+
+/// 50000 as "50,000".
+func grouped(_ number: Int) -> String {
+    var digits = String(number.magnitude)
+    for position in stride(from: digits.count - 3, to: 0, by: -3) {
+        digits.insert(",", at: digits.index(digits.startIndex, offsetBy: position))
+    }
+    return (number < 0 ? "-" : "") + digits
+}

@@ -1,0 +1,170 @@
+// From bytes to the network's input: 32×32 RGB images, as the data sets store them (planes of red, green and blue, row by
+// row), become normalised float32 values in NHWC order, moved about on the way. Decides nothing by itself: what is drawn
+// at random is drawn by Datasets.
+
+import Glibc
+
+/// Mean and standard deviation of each colour channel, on the scale from 0 (black) to 1.
+public struct Normalization: Sendable, Equatable {
+    /// Red, green, blue.
+    public let mean: [Float]
+    public let deviation: [Float]
+
+    /// - Throws: `Failure(.invalidArgument)` unless there are three finite means and three finite positive deviations.
+    public init(mean: [Float], deviation: [Float]) throws(Failure) {
+        guard mean.count == Images.channels, mean.allSatisfy(\.isFinite) else {
+            throw Failure(.invalidArgument, "normalisation: mean \(mean) found, three finite numbers expected")
+        }
+        guard deviation.count == Images.channels, deviation.allSatisfy({ $0.isFinite && $0 > 0 }) else {
+            throw Failure(
+                .invalidArgument, "normalisation: deviation \(deviation) found, three finite positive numbers expected")
+        }
+        self.init(known: mean, deviation)
+    }
+
+    private init(known mean: [Float], _ deviation: [Float]) {
+        self.mean = mean
+        self.deviation = deviation
+    }
+
+    /// Over the pixels of CIFAR-100's 50,000 training images.
+    public static let cifar100 = Normalization(
+        known: [0.507075159, 0.486548873, 0.440917843], [0.267334286, 0.256438463, 0.276150471])
+
+    /// The value of each byte in each channel, [3][256]: `(byte / 255 - mean) / deviation`, in the order of operations of
+    /// torchvision's `ToTensor` and `Normalize`, and so to the bit what they give.
+    public func table() -> [Float] {
+        (0..<Images.channels).flatMap { channel in
+            (0..<256).map { (Float($0) / 255 - mean[channel]) / deviation[channel] }
+        }
+    }
+}
+
+/// How an image is moved: shifted first, then mirrored, then rotated about its centre. What comes in from outside is black.
+public struct Placement: Sendable, Equatable {
+    /// Pixel (x, y) shows what was at (x + dx, y + dy).
+    public var dx: Int
+    public var dy: Int
+    public var mirrored: Bool
+    /// Degrees, counterclockwise.
+    public var angle: Float
+
+    public init(dx: Int = 0, dy: Int = 0, mirrored: Bool = false, angle: Float = 0) {
+        self.dx = dx
+        self.dy = dy
+        self.mirrored = mirrored
+        self.angle = angle
+    }
+
+    public static let unmoved = Placement()
+}
+
+public enum Images {
+    public static let side = 32
+    public static let channels = 3
+    /// Values in a channel of an image.
+    public static let plane = side * side
+    /// Values in an image.
+    public static let values = channels * plane
+
+    /// Writes one image.
+    ///
+    /// - Parameters:
+    ///   - pixels: [3][32][32] bytes.
+    ///   - table: `Normalization.table()`, [3][256].
+    ///   - destination: [32][32][3] values.
+    public static func write(
+        _ pixels: UnsafePointer<UInt8>, _ placement: Placement = .unmoved, table: UnsafePointer<Float>,
+        to destination: UnsafeMutablePointer<Float>
+    ) {
+        if placement.angle == 0 {
+            writeShifted(pixels, placement, table, destination)
+        } else {
+            writeRotated(pixels, placement, table, destination)
+        }
+    }
+
+    /// Without rotation, rows remain rows: a row is a run of pixels with a margin of black on either side, or all black.
+    private static func writeShifted(
+        _ pixels: UnsafePointer<UInt8>, _ placement: Placement, _ table: UnsafePointer<Float>,
+        _ destination: UnsafeMutablePointer<Float>
+    ) {
+        // Columns of the shifted image, before it is mirrored, that come from inside.
+        let first = min(max(-placement.dx, 0), side)
+        let last = max(min(side - placement.dx, side), first)
+        let step = placement.mirrored ? -channels : channels
+        for y in 0..<side {
+            let row = destination + y * side * channels
+            // Where column 0 of the shifted image goes.
+            let origin = placement.mirrored ? row + (side - 1) * channels : row
+            let inside = (0..<side).contains(y + placement.dy) ? first..<last : 0..<0
+            let source = pixels + (y + placement.dy) * side + placement.dx
+            for channel in 0..<channels {
+                let values = table + channel * 256
+                var target = origin + channel
+                for _ in 0..<inside.lowerBound {
+                    target.pointee = values[0]
+                    target += step
+                }
+                for x in inside {
+                    target.pointee = values[Int(source[channel * plane + x])]
+                    target += step
+                }
+                for _ in inside.upperBound..<side {
+                    target.pointee = values[0]
+                    target += step
+                }
+            }
+        }
+    }
+
+    /// Takes the nearest pixel, as torchvision's `RandomRotation` does unless told otherwise, in Pillow's arithmetic (16
+    /// bits behind the point), so that the same angle gives the same image to the last bit.
+    private static func writeRotated(
+        _ pixels: UnsafePointer<UInt8>, _ placement: Placement, _ table: UnsafePointer<Float>,
+        _ destination: UnsafeMutablePointer<Float>
+    ) {
+        let radians = Double(placement.angle) * Double.pi / 180
+        let (cosine, sine) = (cos(radians), sin(radians))
+        func fixed(_ value: Double) -> Int { Int((value * 65536 + 0.5).rounded(.down)) }
+        // Centre of the first pixel, relative to the centre of the image.
+        let corner = 0.5 - Double(side) / 2
+        var rowX = fixed((cosine - sine) * corner + Double(side) / 2)
+        var rowY = fixed((sine + cosine) * corner + Double(side) / 2)
+        var target = destination
+        for _ in 0..<side {
+            var (fixedX, fixedY) = (rowX, rowY)
+            for _ in 0..<side {
+                let (x, y) = (fixedX >> 16, fixedY >> 16)
+                let column = (placement.mirrored ? side - 1 - x : x) + placement.dx
+                let row = y + placement.dy
+                let inside =
+                    (0..<side).contains(x) && (0..<side).contains(y)
+                    && (0..<side).contains(column) && (0..<side).contains(row)
+                let source = pixels + row * side + column
+                for channel in 0..<channels {
+                    target[channel] = table[channel * 256 + (inside ? Int(source[channel * plane]) : 0)]
+                }
+                target += channels
+                fixedX += fixed(cosine)
+                fixedY += fixed(sine)
+            }
+            rowX += fixed(-sine)
+            rowY += fixed(cosine)
+        }
+    }
+
+    /// Copies images that are floats already from NCHW to NHWC order.
+    public static func interleave(
+        _ planes: UnsafePointer<Float>, count: Int, to destination: UnsafeMutablePointer<Float>
+    ) {
+        for image in 0..<count {
+            let source = planes + image * values
+            var target = destination + image * values
+            for pixel in 0..<plane {
+                for channel in 0..<channels { target[channel] = source[channel * plane + pixel] }
+                target += channels
+            }
+        }
+    }
+}
