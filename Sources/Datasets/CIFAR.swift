@@ -1,0 +1,148 @@
+// CIFAR-100 and CIFAR-10 (Krizhevsky, 2009) from the files of https://www.cs.toronto.edu/~kriz/cifar.html. The files have
+// to be the published ones in size and form; what is different is refused, and the message says in what.
+
+import Glibc
+import Kernels
+
+extension Dataset {
+    /// One of the two parts in which a data set is published.
+    public enum Split: String, CaseIterable, Sendable {
+        case train, test
+    }
+
+    /// CIFAR-100, from its Python layout (files `train`, `test`, `meta`) or its binary one (`train.bin`, `test.bin`,
+    /// `fine_label_names.txt`). Labels are the fine ones.
+    ///
+    /// - Parameter folder: where the files are, or the folder that `cifar-100-python` or `cifar-100-binary` is in. Looked
+    ///   at in this order; the first that has the wanted split is taken.
+    /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.
+    public static func cifar100(folder: String, split: Split) throws(Failure) -> Dataset {
+        let places = ["", "/cifar-100-python", "/cifar-100-binary"].map { folder + $0 }
+        for place in places {
+            if Files.exists("\(place)/\(split).bin") { return try cifar100Binary(place, split) }
+            if Files.exists("\(place)/\(split)") { return try cifar100Python(place, split) }
+        }
+        throw Failure(
+            .notFound,
+            """
+            \(folder): no CIFAR-100 found; a file \(split) (Python layout) or \(split).bin (binary layout) expected \
+            there, in cifar-100-python/ or in cifar-100-binary/
+            """)
+    }
+
+    /// CIFAR-10, from its binary layout (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`, `batches.meta.txt`).
+    ///
+    /// - Parameter folder: where the files are, or the folder that `cifar-10-batches-bin` is in.
+    /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.
+    public static func cifar10(folder: String, split: Split) throws(Failure) -> Dataset {
+        let files = split == .train ? (1...5).map { "data_batch_\($0).bin" } : ["test_batch.bin"]
+        let places = [folder, folder + "/cifar-10-batches-bin"]
+        guard let place = places.first(where: { Files.exists("\($0)/\(files[0])") }) else {
+            throw Failure(
+                .notFound,
+                "\(folder): no CIFAR-10 found; a file \(files[0]) expected there or in cifar-10-batches-bin/")
+        }
+        let pixels = try Bytes(count: files.count * 10_000 * Images.values)
+        var labels: [Int32] = []
+        for file in files {
+            let (records, fileLabels) = try readRecords("\(place)/\(file)", images: 10_000, labelRanges: [10])
+            memcpy(pixels.start + labels.count * Images.values, records.start, 10_000 * Images.values)
+            labels += fileLabels
+        }
+        return try Dataset(
+            name: "CIFAR-10 \(split)", pixels, labels: labels, classes: 10,
+            labelNames: Files.lines("\(place)/batches.meta.txt", count: 10))
+    }
+
+    private static func cifar100Binary(_ folder: String, _ split: Split) throws(Failure) -> Dataset {
+        let (pixels, labels) = try readRecords(
+            "\(folder)/\(split).bin", images: split.cifar100Images, labelRanges: [20, 100])
+        return try Dataset(
+            name: "CIFAR-100 \(split)", pixels, labels: labels, classes: 100,
+            labelNames: Files.lines("\(folder)/fine_label_names.txt", count: 100))
+    }
+
+    /// Reads a file of images that each have a byte for every label before their pixels.
+    ///
+    /// - Parameter labelRanges: number of classes of each label. The last label is the one that counts.
+    /// - Returns: memory that begins with the images, one behind the other, and their labels.
+    private static func readRecords(
+        _ path: String, images: Int, labelRanges: [Int]
+    ) throws(Failure) -> (pixels: Bytes, labels: [Int32]) {
+        let size = labelRanges.count + Images.values
+        let bytes = try Files.read(
+            path, sizes: images * size...images * size,
+            expected: "\(grouped(images * size)) (\(grouped(images)) images of \(grouped(size)) bytes)")
+        var labels: [Int32] = []
+        labels.reserveCapacity(images)
+        for image in 0..<images {
+            let record = bytes.start + image * size
+            for (offset, classes) in labelRanges.enumerated() where record[offset] >= classes {
+                throw Failure(
+                    .corrupt,
+                    """
+                    \(path): label \(record[offset]) found at image \(grouped(image)), \
+                    byte \(grouped(image * size + offset)), 0 to \(classes - 1) expected
+                    """)
+            }
+            labels.append(Int32(record[labelRanges.count - 1]))
+            memmove(bytes.start + image * Images.values, record + labelRanges.count, Images.values)
+        }
+        return (bytes, labels)
+    }
+
+    private static func cifar100Python(_ folder: String, _ split: Split) throws(Failure) -> Dataset {
+        let path = "\(folder)/\(split)"
+        let images = split.cifar100Images
+        let pixels = images * Images.values
+        // Beside the pixels, the published files have 32 to 33 bytes an image for names and labels.
+        let bytes = try Files.read(
+            path, sizes: pixels...pixels + 64 * images,
+            expected: "\(grouped(pixels)) to \(grouped(pixels + 64 * images)) (\(grouped(images)) images)")
+        let contents = try Pickle.read(bytes.raw, path: path)
+        guard case .array(let shape, let range)? = contents["data"], shape == [images, Images.values] else {
+            throw Failure(
+                .corrupt, "\(path): no array 'data' of \(grouped(images)) × \(grouped(Images.values)) bytes found")
+        }
+        func labels(_ key: String, classes: Int) throws(Failure) -> [Int32] {
+            guard case .list(let list)? = contents[key], list.items.count == images else {
+                throw Failure(.corrupt, "\(path): no list '\(key)' of \(grouped(images)) labels found")
+            }
+            var labels: [Int32] = []
+            labels.reserveCapacity(images)
+            for (image, value) in list.items.enumerated() {
+                guard case .integer(let label) = value, (0..<classes).contains(label) else {
+                    let found = if case .integer(let label) = value { "label \(label)" } else { "no number" }
+                    throw Failure(
+                        .corrupt,
+                        "\(path): \(found) found in '\(key)' at image \(grouped(image)), 0 to \(classes - 1) expected")
+                }
+                labels.append(Int32(label))
+            }
+            return labels
+        }
+        _ = try labels("coarse_labels", classes: 20)
+        return try Dataset(
+            name: "CIFAR-100 \(split)", bytes, offset: range.lowerBound, labels: labels("fine_labels", classes: 100),
+            classes: 100, labelNames: labelNames("\(folder)/meta"))
+    }
+
+    /// The names in CIFAR-100's file `meta`; nil where there is no such file.
+    private static func labelNames(_ path: String) throws(Failure) -> [String]? {
+        guard Files.exists(path) else { return nil }
+        let bytes = try Files.read(path, sizes: 0...65_536, expected: "at most 65,536")
+        guard case .list(let list)? = try Pickle.read(bytes.raw, path: path)["fine_label_names"] else {
+            throw Failure(.corrupt, "\(path): no list 'fine_label_names' found")
+        }
+        var names: [String] = []
+        for case .string(let range) in list.items { names.append(String(decoding: bytes.raw[range], as: UTF8.self)) }
+        guard names.count == 100 else {
+            throw Failure(.corrupt, "\(path): \(names.count) names found in 'fine_label_names', 100 expected")
+        }
+        return names
+    }
+}
+
+extension Dataset.Split {
+    fileprivate var cifar100Images: Int { self == .train ? 50_000 : 10_000 }
+}
