@@ -20,17 +20,24 @@ public final class Threads: Sendable {
     /// Calls `body` once for each index below `count`, on all threads, and returns when all calls have.
     @inline(__always)
     public func forEach(_ count: Int, _ body: (_ index: Int) -> Void) {
+        forEach(count) { index, _ in body(index) }
+    }
+
+    /// The same, telling `body` which worker calls it: a number below `self.count` that no two calls at the same time
+    /// share, so that each worker may have its own scratch memory.
+    @inline(__always)
+    public func forEach(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
         let workers = min(count, self.count)
         guard workers > 1 else {
-            for index in 0..<count { body(index) }
+            for index in 0..<count { body(index, 0) }
             return
         }
         let next = Atomic<Int>(0)
-        DispatchQueue.concurrentPerform(iterations: workers) { _ in
+        DispatchQueue.concurrentPerform(iterations: workers) { worker in
             while true {
                 let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 guard index < count else { return }
-                body(index)
+                body(index, worker)
             }
         }
     }

@@ -1,0 +1,156 @@
+// Two-dimensional convolution of NHWC maps, its shape, and which algorithm computes which of its three passes:
+//
+//     y[n, i, j, o]  = Σ x[n, s·i + r − p, s·j + t − p, c] · w[r, t, c, o]      forward
+//     dx[n, i, j, c] = Σ dy · w over all (output, tap) that read x[n, i, j, c]  input gradient
+//     dw[r, t, c, o] = Σ x[n, s·i + r − p, s·j + t − p, c] · dy[n, i, j, o]     weight gradient
+//
+// with stride s, padding p, and x zero outside the map. There is no bias: what follows a convolution adds it, in the
+// epilogue.
+
+/// What a convolution convolves: all sizes, known before the first call.
+public struct ConvolutionShape: Hashable, Sendable {
+    /// The most images a call may bring.
+    public var images: Int
+    public var height: Int
+    public var width: Int
+    public var inputChannels: Int
+    public var outputChannels: Int
+    /// Side of the square kernel.
+    public var kernel: Int
+    public var stride: Int
+    /// Rows and columns of zeros around the map.
+    public var padding: Int
+
+    public init(
+        images: Int, height: Int, width: Int, inputChannels: Int, outputChannels: Int, kernel: Int, stride: Int = 1,
+        padding: Int = 0
+    ) {
+        self.images = images
+        self.height = height
+        self.width = width
+        self.inputChannels = inputChannels
+        self.outputChannels = outputChannels
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+    }
+
+    public var outputHeight: Int { (height + 2 * padding - kernel) / stride + 1 }
+    public var outputWidth: Int { (width + 2 * padding - kernel) / stride + 1 }
+    public var weightCount: Int { kernel * kernel * inputChannels * outputChannels }
+
+    /// Multiplications and additions of one pass over all images, by the formulas above.
+    public var operations: Int { 2 * images * outputHeight * outputWidth * weightCount }
+}
+
+/// A convolution, planned for its shape. Weights are `[kernel][kernel][inputChannels][outputChannels]`, and so are their
+/// gradients. Results are the same to the bit on any number of threads.
+public final class Convolution {
+    public let shape: ConvolutionShape
+    private let threads: Threads
+    private let forwardPass: any MapPass
+    private let inputGradientPass: any MapPass
+    private let weightGradientPass: any WeightGradientPass
+
+    /// Chooses algorithms and block sizes; allocates nothing large.
+    public init(_ shape: ConvolutionShape, threads: Threads) {
+        self.shape = shape
+        self.threads = threads
+        forwardPass = GatheredPass(shape, .forward)
+        inputGradientPass = GatheredPass(shape, .inputGradient)
+        weightGradientPass = GatheredWeightGradient(shape)
+    }
+
+    /// Floats of scratch memory that a call needs. Nothing in it outlives the call, so all layers may share one buffer.
+    public var workspaceCount: Int {
+        max(
+            forwardPass.workspaceCount(workers: threads.count), inputGradientPass.workspaceCount(workers: threads.count),
+            weightGradientPass.workspaceCount(workers: threads.count))
+    }
+
+    /// What a pass calls for each block of its result: with the block's number and its pixels, counted over all images
+    /// in NHWC order. Called on the thread that wrote the block, while it is in that thread's cache.
+    public typealias Epilogue = (_ block: Int, _ pixels: Range<Int>) -> Void
+
+    /// Blocks that `forward` writes `images` images in.
+    public func forwardBlocks(images: Int) -> Int { forwardPass.blocks(images: images) }
+
+    /// Blocks that `inputGradient` writes `images` images in.
+    public func inputGradientBlocks(images: Int) -> Int { inputGradientPass.blocks(images: images) }
+
+    /// y = x * w.
+    public func forward(
+        _ x: Maps, weights: UnsafePointer<Float>, to y: Maps, workspace: UnsafeMutablePointer<Float>,
+        epilogue: Epilogue? = nil
+    ) {
+        forwardPass.run(
+            x, weights: weights, to: y, accumulate: false, workspace: workspace, epilogue: epilogue, threads: threads)
+    }
+
+    /// dx = the gradient by the input, or dx += it.
+    public func inputGradient(
+        _ dy: Maps, weights: UnsafePointer<Float>, to dx: Maps, accumulate: Bool = false,
+        workspace: UnsafeMutablePointer<Float>, epilogue: Epilogue? = nil
+    ) {
+        inputGradientPass.run(
+            dy, weights: weights, to: dx, accumulate: accumulate, workspace: workspace, epilogue: epilogue,
+            threads: threads)
+    }
+
+    /// dw = the gradient by the weights.
+    public func weightGradient(
+        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>
+    ) {
+        weightGradientPass.run(x, dy, to: dw, workspace: workspace, threads: threads)
+    }
+}
+
+/// A pass from maps to maps: forward, or input gradient.
+protocol MapPass {
+    func workspaceCount(workers: Int) -> Int
+    func blocks(images: Int) -> Int
+    func run(
+        _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
+        workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads)
+}
+
+/// The pass to the weights.
+protocol WeightGradientPass {
+    func workspaceCount(workers: Int) -> Int
+    func run(
+        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
+        threads: Threads)
+}
+
+/// Which way a pass goes over the convolution: from its input to its output, or back.
+enum Direction {
+    case forward
+    case inputGradient
+}
+
+/// How maps are cut into blocks: each image is a number of bands, each `bandHeight` rows of pixels high (the last may be
+/// lower), and a block is a number of bands, over the borders of images too. So a block is a range of pixels.
+struct Blocks {
+    var height: Int
+    var width: Int
+    var bandHeight: Int
+    var bandsPerBlock: Int
+
+    var bandsPerImage: Int { divideUp(height, by: bandHeight) }
+
+    func count(images: Int) -> Int { divideUp(images * bandsPerImage, by: bandsPerBlock) }
+
+    func bands(of block: Int, images: Int) -> Range<Int> {
+        block * bandsPerBlock..<min((block + 1) * bandsPerBlock, images * bandsPerImage)
+    }
+
+    /// The first pixel of a band, counted over all images.
+    func firstPixel(of band: Int) -> Int {
+        let (image, number) = band.quotientAndRemainder(dividingBy: bandsPerImage)
+        return (image * height + number * bandHeight) * width
+    }
+
+    func pixels(of bands: Range<Int>) -> Range<Int> {
+        firstPixel(of: bands.lowerBound)..<firstPixel(of: bands.upperBound)
+    }
+}

@@ -1,0 +1,363 @@
+// Convolution of any kernel, stride and padding as a matrix product: the values that a block of result pixels reads are
+// gathered into the rows of a matrix (im2col), one block at a time, so that the matrix never leaves the cache.
+// A 1×1 kernel with stride 1 needs no gathering: the maps are the matrix.
+//
+// The input gradient of a convolution with stride s is s² convolutions with stride 1, one for each phase (y mod s,
+// x mod s) of the result's pixels, each with the taps that reach the phase: nothing is multiplied by zero, nothing
+// scattered. Of a 3×3 kernel with stride 2, the four phases have 1, 2, 2 and 4 of the nine taps.
+
+/// A tap: which weight, and where it reads, relative to where the result's pixel lies in the source.
+private struct Tap {
+    var weight: Int
+    var y: Int
+    var x: Int
+}
+
+/// The result's pixels (spacing·i + y, spacing·j + x), which read the source at (step·i + tap.y, step·j + tap.x).
+private struct Phase {
+    var y: Int
+    var x: Int
+    var taps: [Tap]
+}
+
+/// The pixels of `Blocks` with bands of one lattice row, and the values they read.
+private struct Gathering {
+    var step: Int
+    var columns: Int
+    var taps: ArraySlice<Tap>
+
+    /// The matrix is the source itself.
+    func isIdentity(_ source: Maps) -> Bool {
+        step == 1 && taps.count == 1 && taps.first!.y == 0 && taps.first!.x == 0 && columns == source.width
+    }
+
+    /// Writes lattice row `row` of image `image` as `columns` rows of a matrix [pixel][tap][channel].
+    func gather(_ source: Maps, image: Int, row: Int, to matrix: UnsafeMutablePointer<Float>) {
+        let depth = taps.count * source.channels
+        var first = taps.startIndex
+        while first < taps.endIndex {
+            // Taps side by side read one run of memory where pixels follow each other without gaps.
+            let tap = taps[first]
+            var count = 1
+            while source.stride == source.channels, first + count < taps.endIndex,
+                taps[first + count].y == tap.y, taps[first + count].x == tap.x + count
+            {
+                count += 1
+            }
+            let y = row * step + tap.y
+            let start = matrix + (first - taps.startIndex) * source.channels
+            for column in 0..<columns {
+                let x = column * step + tap.x
+                // Of the taps at x ..< x + count, those inside the map.
+                let inside = y < 0 || y >= source.height ? 0..<0 : max(-x, 0)..<max(min(count, source.width - x), 0)
+                let target = start + column * depth
+                if inside.isEmpty {
+                    fill(target, count: count * source.channels)
+                } else {
+                    fill(target, count: inside.lowerBound * source.channels)
+                    let pixel = (image * source.height + y) * source.width + x + inside.lowerBound
+                    copy(
+                        source.base + pixel * source.stride, to: target + inside.lowerBound * source.channels,
+                        count: inside.count * source.channels)
+                    fill(
+                        target + inside.upperBound * source.channels,
+                        count: (count - inside.upperBound) * source.channels)
+                }
+            }
+            first += count
+        }
+    }
+}
+
+@inline(__always)
+private func copy(_ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
+    for lane in stride(from: 0, to: count, by: Vector.lanes) {
+        Vector(at: source + lane, count: count - lane).store(to: target + lane, count: count - lane)
+    }
+}
+
+@inline(__always)
+private func fill(_ target: UnsafeMutablePointer<Float>, count: Int) {
+    for lane in stride(from: 0, to: count, by: Vector.lanes) {
+        Vector.zero.store(to: target + lane, count: count - lane)
+    }
+}
+
+/// Forward and input gradient.
+struct GatheredPass: MapPass {
+    private let shape: ConvolutionShape
+    private let direction: Direction
+    private let sourceChannels: Int
+    private let targetChannels: Int
+    private let targetHeight: Int
+    private let targetWidth: Int
+    private let spacing: Int
+    private let step: Int
+    private let phases: [Phase]
+    private let blocks: Blocks
+
+    init(_ shape: ConvolutionShape, _ direction: Direction) {
+        self.shape = shape
+        self.direction = direction
+        switch direction {
+        case .forward:
+            (sourceChannels, targetChannels) = (shape.inputChannels, shape.outputChannels)
+            (targetHeight, targetWidth) = (shape.outputHeight, shape.outputWidth)
+            (spacing, step) = (1, shape.stride)
+            phases = [Phase(y: 0, x: 0, taps: forwardTaps(shape))]
+        case .inputGradient:
+            (sourceChannels, targetChannels) = (shape.outputChannels, shape.inputChannels)
+            (targetHeight, targetWidth) = (shape.height, shape.width)
+            (spacing, step) = (shape.stride, 1)
+            phases = (0..<shape.stride).flatMap { y in
+                (0..<shape.stride).map { x in Phase(y: y, x: x, taps: gradientTaps(shape, y, x)) }
+            }
+        }
+        let pixels = spacing * divideUp(targetWidth, by: spacing)
+        let depth = phases.map { $0.taps.count }.max()! * sourceChannels
+        blocks = Blocks(
+            height: targetHeight, width: targetWidth, bandHeight: spacing,
+            bandsPerBlock: bandsPerBlock(pixels: pixels, depth: depth))
+    }
+
+    private var columns: Int { divideUp(targetWidth, by: spacing) }
+    private var largestDepth: Int { phases.map { $0.taps.count * sourceChannels }.max()! }
+    private var pixelsPerBlock: Int { blocks.bandsPerBlock * columns }
+    private var gatheredCount: Int { roundUp(pixelsPerBlock * largestDepth, to: Vector.lanes) }
+    private var scratchCount: Int { gatheredCount + roundUp(pixelsPerBlock * targetChannels, to: Vector.lanes) }
+    private func packedCount(_ phase: Phase) -> Int {
+        PackedMatrix.count(rows: phase.taps.count * sourceChannels, columns: targetChannels)
+    }
+
+    func blocks(images: Int) -> Int { blocks.count(images: images) }
+
+    func workspaceCount(workers: Int) -> Int {
+        phases.reduce(0) { $0 + packedCount($1) } + workers * scratchCount
+    }
+
+    func run(
+        _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
+        workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
+    ) {
+        var packed: [UnsafeMutablePointer<Float>] = []
+        var end = workspace
+        for phase in phases {
+            packed.append(end)
+            pack(weights, phase, to: end, threads)
+            end += packedCount(phase)
+        }
+        let (scratch, packedPhases) = (end, packed)
+        threads.forEach(blocks.count(images: target.count)) { block, worker in
+            let bands = blocks.bands(of: block, images: target.count)
+            let gathered = scratch + worker * scratchCount
+            for (phase, packed) in zip(phases, packedPhases) {
+                multiply(
+                    source, phase, packed, to: target, bands: bands, accumulate: accumulate, gathered: gathered,
+                    product: gathered + gatheredCount)
+            }
+            epilogue?(block, blocks.pixels(of: bands))
+        }
+    }
+
+    /// The weights of a phase, as rows (tap, source channel) and columns of target channels.
+    private func pack(
+        _ weights: UnsafePointer<Float>, _ phase: Phase, to packed: UnsafeMutablePointer<Float>, _ threads: Threads
+    ) {
+        let rows = phase.taps.count * sourceChannels
+        let chunk = 32
+        threads.forEach(divideUp(rows, by: chunk)) { index in
+            PackedMatrix.pack(
+                index * chunk..<min((index + 1) * chunk, rows), of: rows, columns: targetChannels,
+                columnStride: direction == .forward ? 1 : shape.outputChannels, to: packed
+            ) { row in
+                let (tap, channel) = row.quotientAndRemainder(dividingBy: sourceChannels)
+                let matrix = weights + phase.taps[tap].weight * shape.inputChannels * shape.outputChannels
+                return direction == .forward ? matrix + channel * shape.outputChannels : matrix + channel
+            }
+        }
+    }
+
+    private func multiply(
+        _ source: Maps, _ phase: Phase, _ packed: UnsafePointer<Float>, to target: Maps, bands: Range<Int>,
+        accumulate: Bool, gathered: UnsafeMutablePointer<Float>, product: UnsafeMutablePointer<Float>
+    ) {
+        let depth = phase.taps.count * sourceChannels
+        let columns = divideUp(targetWidth - phase.x, by: spacing)
+        let gathering = Gathering(step: step, columns: columns, taps: phase.taps[...])
+        // Bands whose row of this phase lies inside the map.
+        let rows = bands.map { $0.quotientAndRemainder(dividingBy: blocks.bandsPerImage) }
+            .filter { $0.remainder * spacing + phase.y < targetHeight }
+        let left: LeftMatrix
+        if spacing == 1 && gathering.isIdentity(source) {
+            let first = source.base + blocks.firstPixel(of: bands.lowerBound) * source.stride
+            left = LeftMatrix(base: first, rowStride: source.stride, depthStride: 1)
+        } else {
+            for (index, (image, row)) in rows.enumerated() {
+                gathering.gather(source, image: image, row: row, to: gathered + index * columns * depth)
+            }
+            left = LeftMatrix(base: gathered, rowStride: depth, depthStride: 1)
+        }
+        if spacing == 1 {
+            Kernels.multiply(
+                left, packed, to: target.base + blocks.firstPixel(of: bands.lowerBound) * target.stride,
+                stride: target.stride, rows: rows.count * columns, columns: targetChannels, depth: depth,
+                accumulate: accumulate)
+        } else {
+            Kernels.multiply(
+                left, packed, to: product, stride: targetChannels, rows: rows.count * columns, columns: targetChannels,
+                depth: depth)
+            for (index, (image, row)) in rows.enumerated() {
+                let first = (image * targetHeight + row * spacing + phase.y) * targetWidth + phase.x
+                for column in 0..<columns {
+                    let from = product + (index * columns + column) * targetChannels
+                    let to = target.base + (first + column * spacing) * target.stride
+                    for channel in stride(from: 0, to: targetChannels, by: Vector.lanes) {
+                        let count = targetChannels - channel
+                        let value = Vector(at: from + channel, count: count)
+                        (accumulate ? Vector(at: to + channel, count: count) + value : value)
+                            .store(to: to + channel, count: count)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bands of `pixels` pixels that gather into half of an L2 cache, for products of some hundred rows at most.
+private func bandsPerBlock(pixels: Int, depth: Int) -> Int {
+    let rows = min(192, max(48, 96 * 1024 / max(depth, 1)))
+    return max(1, rows / pixels)
+}
+
+private func forwardTaps(_ shape: ConvolutionShape) -> [Tap] {
+    (0..<shape.kernel * shape.kernel).map { index in
+        let (y, x) = index.quotientAndRemainder(dividingBy: shape.kernel)
+        return Tap(weight: index, y: y - shape.padding, x: x - shape.padding)
+    }
+}
+
+/// The taps (r, t) that join input pixel (s·i + y, s·j + x) to an output: s divides y + p − r and x + p − t.
+private func gradientTaps(_ shape: ConvolutionShape, _ y: Int, _ x: Int) -> [Tap] {
+    // From the last tap to the first, so that they read from left to right.
+    (0..<shape.kernel * shape.kernel).reversed().compactMap { index in
+        let (row, column) = index.quotientAndRemainder(dividingBy: shape.kernel)
+        let (down, right) = (y + shape.padding - row, x + shape.padding - column)
+        guard down.isMultiple(of: shape.stride), right.isMultiple(of: shape.stride) else { return nil }
+        return Tap(weight: index, y: down / shape.stride, x: right / shape.stride)
+    }
+}
+
+/// Weight gradient: the transposed gathered matrix times dy. A job is a block of the gradient's rows over a slice of the
+/// pixels; the slices' sums are added in order.
+struct GatheredWeightGradient: WeightGradientPass {
+    /// Rows of the gradient: some taps of all channels, or some channels of one tap.
+    private struct Rows {
+        var taps: Range<Int>
+        var channels: Range<Int>
+    }
+
+    private let shape: ConvolutionShape
+    private let taps: [Tap]
+    private let rowBlocks: [Rows]
+    private let slices: Int
+    private let blocks: Blocks
+
+    private static let largestRowBlock = 256
+    private static let jobs = 24
+
+    init(_ shape: ConvolutionShape) {
+        self.shape = shape
+        taps = forwardTaps(shape)
+        let channels = shape.inputChannels
+        if channels < Self.largestRowBlock {
+            let tapsPerBlock = Self.largestRowBlock / channels
+            rowBlocks = stride(from: 0, to: taps.count, by: tapsPerBlock).map { [count = taps.count] first in
+                Rows(taps: first..<min(first + tapsPerBlock, count), channels: 0..<channels)
+            }
+        } else {
+            let parts = divideUp(channels, by: Self.largestRowBlock)
+            let part = divideUp(channels, by: parts)
+            rowBlocks = taps.indices.flatMap { tap in
+                (0..<parts).map { Rows(taps: tap..<tap + 1, channels: $0 * part..<min(($0 + 1) * part, channels)) }
+            }
+        }
+        let rows = shape.images * shape.outputHeight
+        slices = min(divideUp(Self.jobs, by: rowBlocks.count), rows)
+        blocks = Blocks(
+            height: shape.outputHeight, width: shape.outputWidth, bandHeight: 1,
+            bandsPerBlock: max(1, 128 / shape.outputWidth))
+    }
+
+    private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
+    private var gatheredCount: Int {
+        let depth = rowBlocks.map { $0.taps.count * $0.channels.count }.max()!
+        return roundUp(pixelsPerBlock * depth, to: Vector.lanes)
+    }
+    private var scratchCount: Int {
+        gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: shape.outputChannels)
+    }
+    private var partialCount: Int { roundUp(shape.weightCount, to: Vector.lanes) }
+
+    func workspaceCount(workers: Int) -> Int { (slices - 1) * partialCount + workers * scratchCount }
+
+    func run(
+        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
+        threads: Threads
+    ) {
+        // The first slice is summed up in dw itself.
+        let partials = (0..<slices).map { $0 == 0 ? dw : workspace + ($0 - 1) * partialCount }
+        let scratch = workspace + (slices - 1) * partialCount
+        let blockCount = blocks.count(images: x.count)
+        threads.forEach(rowBlocks.count * slices) { job, worker in
+            let (slice, number) = job.quotientAndRemainder(dividingBy: rowBlocks.count)
+            accumulate(
+                x, dy, rows: rowBlocks[number],
+                blocks: blockCount * slice / slices..<blockCount * (slice + 1) / slices,
+                to: partials[slice], scratch: scratch + worker * scratchCount)
+        }
+        guard slices > 1 else { return }
+        let chunk = 4096
+        threads.forEach(divideUp(shape.weightCount, by: chunk)) { index in
+            for lane in stride(from: index * chunk, to: min((index + 1) * chunk, shape.weightCount), by: Vector.lanes) {
+                let count = shape.weightCount - lane
+                var sum = Vector(at: dw + lane, count: count)
+                for partial in partials.dropFirst() { sum += Vector(at: partial + lane, count: count) }
+                sum.store(to: dw + lane, count: count)
+            }
+        }
+    }
+
+    private func accumulate(
+        _ x: Maps, _ dy: Maps, rows: Rows, blocks range: Range<Int>, to sum: UnsafeMutablePointer<Float>,
+        scratch: UnsafeMutablePointer<Float>
+    ) {
+        let depth = rows.taps.count * rows.channels.count
+        let target = sum + (rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound) * shape.outputChannels
+        if range.isEmpty { return fill(target, count: depth * shape.outputChannels) }
+        let source = x.slice(rows.channels)
+        let gathering = Gathering(step: shape.stride, columns: shape.outputWidth, taps: taps[rows.taps])
+        let right = scratch + gatheredCount
+        for block in range {
+            let bands = blocks.bands(of: block, images: x.count)
+            let pixels = blocks.pixels(of: bands)
+            let left: LeftMatrix
+            if gathering.isIdentity(source) {
+                let first = source.base + pixels.lowerBound * source.stride
+                left = LeftMatrix(base: first, rowStride: 1, depthStride: source.stride)
+            } else {
+                for (index, band) in bands.enumerated() {
+                    let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
+                    gathering.gather(
+                        source, image: image, row: row, to: scratch + index * shape.outputWidth * depth)
+                }
+                left = LeftMatrix(base: scratch, rowStride: 1, depthStride: depth)
+            }
+            PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: shape.outputChannels, to: right) { pixel in
+                UnsafePointer(dy.base + (pixels.lowerBound + pixel) * dy.stride)
+            }
+            multiply(
+                left, right, to: target, stride: shape.outputChannels, rows: depth, columns: shape.outputChannels,
+                depth: pixels.count, accumulate: block != range.lowerBound)
+        }
+    }
+}

@@ -1,0 +1,228 @@
+// Matrix products C (+)= A·B of the sizes convolutions have, for one thread: everything lies in its L2 cache.
+//
+// B is packed in panels: the columns are cut into groups of `panelWidth`, and a panel holds its rows one behind the
+// other, so that the kernel reads it from front to back. A is read where it lies, one value at a time, through any two
+// strides: rows and columns of A may be exchanged. The kernel keeps a tile of C in registers (6 rows × 64 columns are 24
+// of AVX-512's 32; 6 × 16 are 12 of AVX2's 16) and adds one product of a column of A and a row of B after the other. An
+// element of C is the same sum in the same order however the rows are cut into blocks.
+// (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008.)
+
+enum PackedMatrix {
+    #if AVX512
+    static let panelWidth = 64
+    #else
+    static let panelWidth = 16
+    #endif
+
+    /// Columns as packed: up to the next whole vector.
+    static func paddedColumns(_ columns: Int) -> Int { roundUp(columns, to: Vector.lanes) }
+
+    static func count(rows: Int, columns: Int) -> Int { rows * paddedColumns(columns) }
+
+    /// Calls `body` for each panel with its first column, its width in memory, and where it starts in the packed matrix.
+    @inline(__always)
+    static func forEachPanel(rows: Int, columns: Int, _ body: (_ column: Int, _ width: Int, _ offset: Int) -> Void) {
+        let padded = paddedColumns(columns)
+        for column in stride(from: 0, to: padded, by: panelWidth) {
+            body(column, min(panelWidth, padded - column), rows * column)
+        }
+    }
+
+    /// Packs rows `range` of a matrix of `rows` rows that `row` finds in memory, their values `columnStride` apart.
+    @inline(__always)
+    static func pack(
+        _ range: Range<Int>, of rows: Int, columns: Int, columnStride: Int = 1,
+        to packed: UnsafeMutablePointer<Float>, row: (_ index: Int) -> UnsafePointer<Float>
+    ) {
+        forEachPanel(rows: rows, columns: columns) { column, width, offset in
+            for index in range {
+                let source = row(index) + column * columnStride
+                let target = packed + offset + index * width
+                for lane in stride(from: 0, to: width, by: Vector.lanes) {
+                    Vector(at: source + lane * columnStride, stride: columnStride, count: columns - column - lane)
+                        .store(to: target + lane)
+                }
+            }
+        }
+    }
+}
+
+/// The left factor: element (i, k) lies at `base[i * rowStride + k * depthStride]`.
+struct LeftMatrix {
+    var base: UnsafePointer<Float>
+    var rowStride: Int
+    var depthStride: Int
+}
+
+/// C (+)= A·B with B packed in panels; reads and writes `columns` columns of C, not the padding.
+func multiply(
+    _ a: LeftMatrix, _ packed: UnsafePointer<Float>, to c: UnsafeMutablePointer<Float>, stride cStride: Int,
+    rows: Int, columns: Int, depth: Int, accumulate: Bool = false
+) {
+    // A piece of a panel 512 deep stays in the L2 cache for all rows.
+    let piece = 512
+    PackedMatrix.forEachPanel(rows: depth, columns: columns) { column, width, offset in
+        for start in stride(from: 0, to: max(depth, 1), by: piece) {
+            multiplyPanel(
+                LeftMatrix(base: a.base + start * a.depthStride, rowStride: a.rowStride, depthStride: a.depthStride),
+                packed + offset + start * width, width: width, to: c + column, stride: cStride, rows: rows,
+                columns: min(width, columns - column), depth: min(piece, depth - start),
+                accumulate: accumulate || start > 0)
+        }
+    }
+}
+
+/// The same for one panel of `width` columns, of which C has the first `columns`.
+func multiplyPanel(
+    _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, to c: UnsafeMutablePointer<Float>,
+    stride cStride: Int, rows: Int, columns: Int, depth: Int, accumulate: Bool
+) {
+    guard columns == width else {
+        // C is narrower than the panel: the product goes into a tile as wide as the panel, then what belongs to C into C.
+        return withUnsafeTemporaryAllocation(of: Vector.self, capacity: 6 * width / Vector.lanes) { scratch in
+            let tile = UnsafeMutableRawPointer(scratch.baseAddress!).assumingMemoryBound(to: Float.self)
+            for row in stride(from: 0, to: rows, by: 6) {
+                let count = min(6, rows - row)
+                multiplyPanel(
+                    LeftMatrix(base: a.base + row * a.rowStride, rowStride: a.rowStride, depthStride: a.depthStride),
+                    panel, width: width, to: tile, stride: width,
+                    rows: count, columns: width, depth: depth, accumulate: false)
+                for i in 0..<count {
+                    let target = c + (row + i) * cStride
+                    for j in 0..<columns {
+                        target[j] = accumulate ? target[j] + tile[i * width + j] : tile[i * width + j]
+                    }
+                }
+            }
+        }
+    }
+    switch width {
+    #if AVX512
+    case 64: multiplyPanel(Columns64.self, a, panel, c, cStride, rows, depth, accumulate)
+    case 48: multiplyPanel(Columns48.self, a, panel, c, cStride, rows, depth, accumulate)
+    case 32: multiplyPanel(Columns32.self, a, panel, c, cStride, rows, depth, accumulate)
+    #endif
+    default: multiplyPanel(Columns16.self, a, panel, c, cStride, rows, depth, accumulate)
+    }
+}
+
+@inline(__always)
+private func multiplyPanel<Columns: TileRow>(
+    _: Columns.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>, _ cStride: Int,
+    _ rows: Int, _ depth: Int, _ accumulate: Bool
+) {
+    var row = 0
+    while row < rows {
+        let (left, target) = (a.base + row * a.rowStride, c + row * cStride)
+        switch rows - row {
+        case 6...:
+            multiplyTile(SixRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
+            row += 6
+        case 2...:
+            multiplyTile(TwoRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
+            row += 2
+        default:
+            multiplyTile(Columns.self, left, a, panel, target, cStride, depth, accumulate)
+            row += 1
+        }
+    }
+}
+
+@inline(__always)
+private func multiplyTile<T: Tile>(
+    _: T.Type, _ left: UnsafePointer<Float>, _ a: LeftMatrix, _ panel: UnsafePointer<Float>,
+    _ c: UnsafeMutablePointer<Float>, _ cStride: Int, _ depth: Int, _ accumulate: Bool
+) {
+    var tile = T(zero: ())
+    var (left, right) = (left, panel)
+    for _ in 0..<depth {
+        tile.add(left, a.rowStride, T.Row(at: right))
+        left += a.depthStride
+        right += T.Row.width
+    }
+    tile.store(to: c, cStride, adding: accumulate)
+}
+
+/// A tile of C in registers.
+private protocol Tile {
+    associatedtype Row: TileRow
+    static var rows: Int { get }
+    init(zero: ())
+    /// Adds the product of a column of A and a row of B.
+    mutating func add(_ a: UnsafePointer<Float>, _ rowStride: Int, _ b: Row)
+    func store(to c: UnsafeMutablePointer<Float>, _ stride: Int, adding: Bool)
+}
+
+/// One row of a tile, itself the lowest tile there is. Rows and tiles are nested structures of vectors, not arrays:
+/// only so does the compiler keep them in registers.
+private protocol TileRow: Tile where Row == Self {
+    static var width: Int { get }
+    init(at: UnsafePointer<Float>)
+    mutating func add(_ a: Float, _ b: Self)
+    func store(to c: UnsafeMutablePointer<Float>, adding: Bool)
+}
+
+extension TileRow {
+    static var rows: Int { 1 }
+
+    @inline(__always)
+    mutating func add(_ a: UnsafePointer<Float>, _ rowStride: Int, _ b: Self) { add(a.pointee, b) }
+
+    @inline(__always)
+    func store(to c: UnsafeMutablePointer<Float>, _ stride: Int, adding: Bool) { store(to: c, adding: adding) }
+}
+
+private struct Columns16: TileRow {
+    var vector: Vector
+    static var width: Int { Vector.lanes }
+
+    @inline(__always) init(zero: ()) { vector = .zero }
+    @inline(__always) init(at source: UnsafePointer<Float>) { vector = Vector(at: source) }
+    @inline(__always) mutating func add(_ a: Float, _ b: Self) { vector = vector.adding(a, b.vector) }
+    @inline(__always) func store(to c: UnsafeMutablePointer<Float>, adding: Bool) {
+        (adding ? Vector(at: c) + vector : vector).store(to: c)
+    }
+}
+
+/// Two row pieces side by side.
+private struct Beside<Left: TileRow, Right: TileRow>: TileRow {
+    var left: Left
+    var right: Right
+    static var width: Int { Left.width + Right.width }
+
+    @inline(__always) init(zero: ()) { (left, right) = (Left(zero: ()), Right(zero: ())) }
+    @inline(__always) init(at source: UnsafePointer<Float>) {
+        (left, right) = (Left(at: source), Right(at: source + Left.width))
+    }
+    @inline(__always) mutating func add(_ a: Float, _ b: Self) {
+        left.add(a, b.left)
+        right.add(a, b.right)
+    }
+    @inline(__always) func store(to c: UnsafeMutablePointer<Float>, adding: Bool) {
+        left.store(to: c, adding: adding)
+        right.store(to: c + Left.width, adding: adding)
+    }
+}
+
+/// Two tiles one above the other.
+private struct Above<Top: Tile, Bottom: Tile>: Tile where Top.Row == Bottom.Row {
+    var top: Top
+    var bottom: Bottom
+    static var rows: Int { Top.rows + Bottom.rows }
+
+    @inline(__always) init(zero: ()) { (top, bottom) = (Top(zero: ()), Bottom(zero: ())) }
+    @inline(__always) mutating func add(_ a: UnsafePointer<Float>, _ rowStride: Int, _ b: Top.Row) {
+        top.add(a, rowStride, b)
+        bottom.add(a + Top.rows * rowStride, rowStride, b)
+    }
+    @inline(__always) func store(to c: UnsafeMutablePointer<Float>, _ stride: Int, adding: Bool) {
+        top.store(to: c, stride, adding: adding)
+        bottom.store(to: c + Top.rows * stride, stride, adding: adding)
+    }
+}
+
+private typealias Columns32 = Beside<Columns16, Columns16>
+private typealias Columns48 = Beside<Columns32, Columns16>
+private typealias Columns64 = Beside<Columns32, Columns32>
+private typealias TwoRows<Columns: TileRow> = Above<Columns, Columns>
+private typealias SixRows<Columns: TileRow> = Above<Above<TwoRows<Columns>, TwoRows<Columns>>, TwoRows<Columns>>

@@ -1,0 +1,190 @@
+// Each pass of the convolution against its formula in float64, over shapes that leave remainders everywhere.
+
+import Kernels
+import Testing
+
+/// Maps in memory of their own: `channels` values of each pixel in the middle of `stride`, the rest a mark.
+private struct TestMaps {
+    static let mark: Float = 12345
+    let buffer: FloatBuffer
+    let maps: Maps
+
+    init(count: Int, height: Int, width: Int, channels: Int, gap: Int, seed: UInt64? = nil) {
+        let stride = channels + 2 * gap
+        buffer = FloatBuffer(count: count * height * width * stride)
+        buffer.values.update(repeating: Self.mark)
+        maps = Maps(buffer.pointer + gap, count: count, height: height, width: width, channels: channels, stride: stride)
+        var generator = Generator(state: seed ?? 0)
+        forEachValue { maps.base[$0] = seed == nil ? .nan : generator.next() }
+    }
+
+    func forEachValue(_ body: (Int) -> Void) {
+        for pixel in 0..<maps.pixels { for channel in 0..<maps.channels { body(pixel * maps.stride + channel) } }
+    }
+
+    /// What lies between the slices is as it was.
+    var marksIntact: Bool {
+        let marks = buffer.values.count { $0 == Self.mark }
+        return marks == maps.pixels * (maps.stride - maps.channels)
+    }
+}
+
+/// A linear congruential generator of values between -1 and 1.
+private struct Generator {
+    var state: UInt64
+
+    mutating func next() -> Float {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return Float(Int32(truncatingIfNeeded: state >> 32)) / Float(Int32.max)
+    }
+}
+
+/// Calls `body` for each product of the convolution with the indices of its input, weight and output.
+private func forEachProduct(
+    _ shape: ConvolutionShape, x: Maps, y: Maps, _ body: (_ x: Int, _ w: Int, _ y: Int) -> Void
+) {
+    let (inputs, outputs) = (shape.inputChannels, shape.outputChannels)
+    for image in 0..<x.count {
+        for i in 0..<y.height {
+            for j in 0..<y.width {
+                for r in 0..<shape.kernel {
+                    for t in 0..<shape.kernel {
+                        let (row, column) = (i * shape.stride + r - shape.padding, j * shape.stride + t - shape.padding)
+                        guard (0..<x.height).contains(row), (0..<x.width).contains(column) else { continue }
+                        let from = ((image * x.height + row) * x.width + column) * x.stride
+                        let to = ((image * y.height + i) * y.width + j) * y.stride
+                        let weight = (r * shape.kernel + t) * inputs * outputs
+                        for c in 0..<inputs {
+                            for o in 0..<outputs { body(from + c, weight + c * outputs + o, to + o) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+private func relativeError(_ values: UnsafePointer<Float>, _ expected: [Double], at indices: [Int]) -> Double {
+    let largest = indices.map { abs(expected[$0]) }.max() ?? 0
+    return indices.map { abs(Double(values[$0]) - expected[$0]) }.map { $0.isNaN ? .infinity : $0 }.max()!
+        / max(largest, 1e-30)
+}
+
+private let bound = 1e-5
+
+private func shape(
+    _ images: Int, _ height: Int, _ width: Int, _ inputs: Int, _ outputs: Int, _ kernel: Int, _ stride: Int, _ padding: Int
+) -> ConvolutionShape {
+    ConvolutionShape(
+        images: images, height: height, width: width, inputChannels: inputs, outputChannels: outputs, kernel: kernel,
+        stride: stride, padding: padding)
+}
+
+private let shapes: [ConvolutionShape] = [
+    // 3×3 on maps that 4×4 tiles fit, and on some they do not
+    shape(3, 8, 8, 16, 64, 3, 1, 1), shape(2, 4, 4, 64, 100, 3, 1, 1), shape(5, 5, 7, 5, 3, 3, 1, 1),
+    shape(2, 9, 6, 24, 40, 3, 1, 1), shape(3, 1, 1, 16, 24, 3, 1, 1), shape(3, 3, 2, 17, 16, 3, 1, 1),
+    shape(2, 16, 16, 3, 64, 3, 1, 1), shape(1, 13, 4, 100, 65, 3, 1, 1), shape(2, 7, 7, 40, 24, 3, 1, 0),
+    shape(2, 6, 5, 16, 24, 3, 1, 2), shape(1, 32, 32, 1, 1, 3, 1, 1), shape(7, 4, 4, 100, 130, 3, 1, 1),
+    // 2×2 maps
+    shape(13, 2, 2, 64, 100, 3, 1, 1), shape(5, 2, 2, 3, 5, 3, 1, 1), shape(40, 2, 2, 24, 16, 3, 1, 1),
+    // strides
+    shape(3, 8, 8, 16, 64, 3, 2, 1), shape(2, 7, 9, 24, 40, 3, 2, 1), shape(2, 7, 6, 5, 3, 3, 2, 0),
+    shape(2, 1, 5, 5, 3, 3, 2, 1), shape(2, 11, 10, 16, 24, 3, 3, 1), shape(3, 4, 4, 100, 65, 3, 2, 1),
+    // 1×1
+    shape(3, 5, 5, 16, 64, 1, 1, 0), shape(2, 4, 6, 100, 24, 1, 1, 0), shape(2, 8, 8, 64, 100, 1, 2, 0),
+    shape(2, 5, 3, 5, 1, 1, 2, 0), shape(2, 5, 5, 300, 40, 1, 1, 0), shape(2, 4, 4, 3, 5, 1, 1, 1),
+    // other kernels
+    shape(2, 8, 7, 5, 16, 5, 1, 2), shape(2, 9, 9, 3, 24, 7, 2, 3), shape(1, 6, 6, 600, 20, 2, 2, 0),
+]
+
+@Suite struct ConvolutionTests {
+    @Test("All passes follow their formulas", arguments: shapes, [0, 3])
+    func formulas(shape: ConvolutionShape, gap: Int) {
+        // The last mini-batch of an epoch has fewer images.
+        let images = max(1, shape.images - gap / 2)
+        let x = TestMaps(
+            count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap, seed: 1)
+        let dy = TestMaps(
+            count: images, height: shape.outputHeight, width: shape.outputWidth, channels: shape.outputChannels,
+            gap: gap, seed: 2)
+        let w = TestMaps(count: 1, height: 1, width: 1, channels: shape.weightCount, gap: 0, seed: 3)
+        var y64 = [Double](repeating: 0, count: dy.buffer.count)
+        var dx64 = [Double](repeating: 0, count: x.buffer.count)
+        var dw64 = [Double](repeating: 0, count: shape.weightCount)
+        forEachProduct(shape, x: x.maps, y: dy.maps) { i, k, o in
+            y64[o] += Double(x.maps.base[i]) * Double(w.maps.base[k])
+            dx64[i] += Double(dy.maps.base[o]) * Double(w.maps.base[k])
+            dw64[k] += Double(x.maps.base[i]) * Double(dy.maps.base[o])
+        }
+        var (inputs, outputs): ([Int], [Int]) = ([], [])
+        x.forEachValue { inputs.append($0) }
+        dy.forEachValue { outputs.append($0) }
+
+        let weights = Array(0..<shape.weightCount)
+        var results: [[Float]] = []
+        for threads in [1, 2, 3, 8] {
+            let convolution = Convolution(shape, threads: Threads(threads))
+            let guarded = 64
+            let workspace = FloatBuffer(count: convolution.workspaceCount + guarded)
+            workspace.values.update(repeating: .nan)
+
+            let y = TestMaps(
+                count: images, height: shape.outputHeight, width: shape.outputWidth, channels: shape.outputChannels,
+                gap: gap)
+            let blocks = Blocks(convolution.forwardBlocks(images: images))
+            convolution.forward(x.maps, weights: w.maps.base, to: y.maps, workspace: workspace.pointer) {
+                blocks.record($0, $1)
+            }
+            #expect(relativeError(y.maps.base, y64, at: outputs) < bound)
+            #expect(y.marksIntact)
+            #expect(blocks.cover(y.maps.pixels))
+
+            let dx = TestMaps(
+                count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap)
+            let gradientBlocks = Blocks(convolution.inputGradientBlocks(images: images))
+            convolution.inputGradient(dy.maps, weights: w.maps.base, to: dx.maps, workspace: workspace.pointer) {
+                gradientBlocks.record($0, $1)
+            }
+            #expect(relativeError(dx.maps.base, dx64, at: inputs) < bound)
+            #expect(dx.marksIntact)
+            #expect(gradientBlocks.cover(dx.maps.pixels))
+
+            let sum = TestMaps(
+                count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap, seed: 4)
+            let twice = inputs.map { sum.maps.base[$0] + dx.maps.base[$0] }
+            convolution.inputGradient(
+                dy.maps, weights: w.maps.base, to: sum.maps, accumulate: true, workspace: workspace.pointer)
+            #expect(zip(inputs, twice).allSatisfy { abs(sum.maps.base[$0] - $1) <= 1e-5 * max(1, abs($1)) })
+            #expect(sum.marksIntact)
+
+            let dw = FloatBuffer(count: shape.weightCount)
+            dw.values.update(repeating: .nan)
+            convolution.weightGradient(x.maps, dy.maps, to: dw.pointer, workspace: workspace.pointer)
+            let weightError = relativeError(dw.pointer, dw64, at: weights)
+            #expect(weightError < bound)
+
+            #expect(workspace.values.suffix(guarded).allSatisfy { $0.isNaN })
+            results.append(outputs.map { y.maps.base[$0] } + inputs.map { dx.maps.base[$0] } + Array(dw.values))
+        }
+        #expect(results.allSatisfy { $0 == results[0] }, "the number of threads changes no bit")
+    }
+}
+
+/// The blocks an epilogue was called for.
+private final class Blocks {
+    private var pixels: [Range<Int>]
+
+    init(_ count: Int) { pixels = Array(repeating: 0..<0, count: count) }
+
+    /// Each block writes its own element, so threads do not meet.
+    func record(_ block: Int, _ range: Range<Int>) {
+        pixels.withUnsafeMutableBufferPointer { $0[block] = range }
+    }
+
+    /// All pixels once, in order.
+    func cover(_ count: Int) -> Bool {
+        zip(pixels, pixels.dropFirst()).allSatisfy { $0.upperBound == $1.lowerBound }
+            && pixels.first?.lowerBound == 0 && pixels.last?.upperBound == count
+    }
+}
