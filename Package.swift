@@ -16,6 +16,16 @@ let kernelSettings: [SwiftSetting] =
     [.unsafeFlags(["-Ounchecked", "-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])]
     + (hasAVX512 ? [.define("AVX512")] : [])
 
+// libplp.so carries Swift's runtime within itself, needs no symbol that it does not name, and shows those of plp.h only.
+let librarySettings: [LinkerSetting] =
+    [.unsafeFlags(["-static-stdlib"])]
+    + [
+        "-soname=libplp.so.0", "--version-script=\(Context.packageDirectory)/Sources/PLP/exports.map", "--no-undefined",
+        "--gc-sections", "-s",
+    ].map { .unsafeFlags(["-Xlinker", $0]) }
+    // What FoundationEssentials is made of; the linker is told of it by itself only where Foundation is a shared library.
+    + ["_FoundationCollections", "_FoundationCShims"].map { .linkedLibrary($0) }
+
 let package = Package(
     name: "plp",
     products: [
@@ -30,7 +40,9 @@ let package = Package(
         .target(name: "Optimization", dependencies: ["Kernels"]),
         .target(name: "Datasets", dependencies: ["Kernels"]),
         .target(name: "Training", dependencies: ["Networks", "Optimization", "Datasets"]),
-        .target(name: "PLP", dependencies: ["Training", "CPLP"]),
+        .target(
+            name: "PLP", dependencies: ["Training", "CPLP"], exclude: ["exports.map"],
+            linkerSettings: librarySettings),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks"]),
         .testTarget(name: "OptimizationTests", dependencies: ["Optimization"]),

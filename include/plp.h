@@ -210,11 +210,12 @@ typedef enum plp_optimizer {
     PLP_OPTIMIZER_DEMON = 1 /* the same with a momentum that decays over the whole run (arXiv 1910.04952) */
 } plp_optimizer;
 
+/* A schedule is a factor on learning_rate, so that the same run at 7/6 of it differs in one number. */
 typedef enum plp_schedule {
-    PLP_SCHEDULE_CONSTANT = 0,   /* learning_rate */
-    PLP_SCHEDULE_CYCLIC = 1,     /* triangular, learning_rate to cyclic_maximum and back */
-    PLP_SCHEDULE_MULTI_STEP = 2, /* times step_factor at each of `milestones` */
-    PLP_SCHEDULE_COSINE = 3      /* learning_rate down to cosine_minimum over the whole run, half a cosine */
+    PLP_SCHEDULE_CONSTANT = 0,   /* 1 */
+    PLP_SCHEDULE_CYCLIC = 1,     /* triangular, from 1 to cyclic_peak and back; PyTorch's CyclicLR */
+    PLP_SCHEDULE_MULTI_STEP = 2, /* times step_factor at each of `milestones`; PyTorch's MultiStepLR */
+    PLP_SCHEDULE_COSINE = 3      /* half a cosine from 1 down to cosine_floor over the whole run */
 } plp_schedule;
 
 typedef enum plp_predictor {
@@ -239,22 +240,23 @@ typedef struct plp_trainer_options {
     int nesterov;            /* 0 */
 
     plp_schedule schedule;   /* PLP_SCHEDULE_CYCLIC */
-    double warmup_epochs;    /* 0: linear warm-up from 0 in front of the schedule, over so many epochs */
-    double cyclic_maximum;   /* 0.002; learning_rate or more */
-    int64_t cyclic_up;       /* 2000 iterations from learning_rate to cyclic_maximum */
+    double warmup_epochs;    /* 0: so many epochs of linear warm-up from 0 in front of the schedule */
+    double cyclic_peak;      /* 2; 0 or more */
+    int64_t cyclic_up;       /* 2000 iterations from 1 to cyclic_peak */
     int64_t cyclic_down;     /* 2000 iterations back */
-    const int64_t *milestones; /* NULL: rising epochs, `milestone_count` of them; copied */
+    const int64_t *milestones; /* NULL: rising epochs above 0, `milestone_count` of them; copied */
     int64_t milestone_count;   /* 0 */
     double step_factor;        /* 0.2 */
-    double cosine_minimum;     /* 0 */
+    double cosine_floor;       /* 0; 0 to 1 */
 
     plp_predictor predictor;    /* PLP_PREDICTOR_NONE */
-    const double *coefficients; /* NULL: the paper's, (-h/2, 1/2, (1 + h)/2), h = prediction_step; oldest first; copied */
+    const double *coefficients; /* NULL: the paper's, (-h/2, 1/2, (1 + h)/2), h = prediction_step; or one's own, the
+                                   oldest iterate's first, 2 to 1000 of them; copied */
     int64_t coefficient_count;  /* 0 */
     double prediction_step;     /* 1: how far ahead, in steps between midpoints; for the paper's coefficients */
-    int64_t predictor_period;   /* 0: the number of coefficients; 5 for Lookahead. Iterations, not fewer than those */
-    int64_t predictor_start;    /* 0: the first iteration it sees */
-    int64_t predictor_end;      /* INT64_MAX: the first iteration it no longer sees */
+    int64_t predictor_period;   /* 0: the number of coefficients, 5 for Lookahead; or so many iterations, not fewer */
+    int64_t predictor_start;    /* 0: PLP's first iteration */
+    int64_t predictor_end;      /* INT64_MAX: the iteration from which PLP does nothing more */
     double lookahead_rate;      /* 0.5; above 0, at most 1 */
     double ema_decay;           /* 0.999; 0 ..< 1 */
     plp_momentum_rule momentum_at_prediction;     /* PLP_MOMENTUM_KEPT */
@@ -358,7 +360,7 @@ plp_status plp_trainer_epoch(const plp_trainer *trainer, int64_t index, plp_epoc
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 
 /* Writes all a run needs to go on bit for bit: parameters, statistics, momentum, the predictor's memory and its place
-   in the cycle, counters, history, best model. Complete on disk before it takes an older file's place. NOT_FOUND, IO. */
+   in the cycle, counters, history, best model. Complete on disk before it replaces an older file. NOT_FOUND, IO. */
 plp_status plp_trainer_save(const plp_trainer *trainer, const char *path);
 
 /* Takes all that back, into a trainer made with the same model configuration and options. On failure nothing has
@@ -367,16 +369,18 @@ plp_status plp_trainer_restore(plp_trainer *trainer, const char *path);
 
 /* ---- Profile ----------------------------------------------------------------------------------------------------- */
 
-/* Time spent in one layer of the network, all iterations of this trainer together. */
-typedef struct plp_layer {
+/* Time spent in one operation of one layer, over all training iterations of this trainer. */
+typedef struct plp_profile_entry {
     size_t struct_size;
-    const char *name; /* the prefix of its entries, such as "conv2_x.0"; valid until the trainer is freed */
-    double forward_seconds;
-    double backward_seconds;
-} plp_layer;
+    const char *layer;     /* such as "conv2_x.0.residual_function.0" */
+    const char *operation; /* such as "convolution", "weightGradient" */
+    double seconds;
+    int64_t calls;
+} plp_profile_entry;
 
-plp_status plp_trainer_layer_count(const plp_trainer *trainer, int64_t *count);
-plp_status plp_trainer_layer(const plp_trainer *trainer, int64_t index, plp_layer *layer);
+/* Entries come in the order of computation, forward, then backward. Their strings live as long as the trainer. */
+plp_status plp_trainer_profile_count(const plp_trainer *trainer, int64_t *count);
+plp_status plp_trainer_profile_entry(const plp_trainer *trainer, int64_t index, plp_profile_entry *entry);
 
 /* ---- The bare formula -------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,81 @@
+// What crosses the border besides handles: pointers, strings, counts, and structs that start with their own size.
+
+import CPLP
+import Glibc
+import Kernels
+
+/// A pointer that must not be NULL.
+func present<Pointer>(_ pointer: Pointer?, _ name: String) throws(Failure) -> Pointer {
+    guard let pointer else { throw .argument(name, found: "NULL", expected: "a pointer") }
+    return pointer
+}
+
+/// The text of a C string.
+func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws(Failure) -> String {
+    guard let text = String(validatingCString: try present(pointer, name)) else {
+        throw .argument(name, found: "bytes that are not UTF-8", expected: "UTF-8")
+    }
+    return text
+}
+
+/// A number in its range.
+func number(_ value: Int64, _ name: String, in range: ClosedRange<Int>) throws(Failure) -> Int {
+    guard range.contains(Int(value)) else {
+        throw .argument(name, found: value, expected: "a number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return Int(value)
+}
+
+/// A C string in memory of its own, for as long as this object lives.
+final class OwnedString {
+    let pointer: UnsafePointer<CChar>
+
+    init(_ text: String) { pointer = UnsafePointer(strdup(text)) }
+
+    deinit { free(UnsafeMutablePointer(mutating: pointer)) }
+}
+
+// MARK: - Structs
+
+/// A C struct that starts with its own size, as its caller was compiled.
+protocol Sized {}
+
+/// One of options.
+protocol Options: Sized {
+    static var defaults: Self { get }
+}
+
+extension Sized {
+    static var size: Int { MemoryLayout<Self>.stride }
+
+    fileprivate static func check(_ size: Int) throws(Failure) {
+        guard size == Self.size else {
+            throw .argument("\(Self.self).struct_size", found: size, expected: "\(Self.size), its sizeof in plp.h \(PLP_VERSION)")
+        }
+    }
+}
+
+/// Where a result goes, if its caller has said how large it is.
+func destination<Result: Sized>(_ pointer: UnsafeMutablePointer<Result>?, _ name: String) throws(Failure)
+    -> UnsafeMutablePointer<Result>
+{
+    let pointer = try present(pointer, name)
+    try Result.check(UnsafeRawPointer(pointer).load(as: Int.self))
+    return pointer
+}
+
+/// The caller's options, or the defaults for NULL.
+func options<Value: Options>(_ pointer: UnsafePointer<Value>?) throws(Failure) -> Value {
+    guard let pointer else { return .defaults }
+    try Value.check(UnsafeRawPointer(pointer).load(as: Int.self))
+    return pointer.pointee
+}
+
+/// The body of the _init functions.
+func initialize<Value: Options>(_ pointer: UnsafeMutablePointer<Value>?, size: Int) -> plp_status {
+    attempt { () throws(Failure) in
+        let pointer = try present(pointer, "options")
+        try Value.check(size)
+        pointer.pointee = .defaults
+    }
+}

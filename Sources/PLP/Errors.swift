@@ -1,0 +1,64 @@
+// From Swift's errors to C's: every exported function runs inside `attempt`, which turns a Failure into a status and
+// keeps its text for the thread. Checks of what comes from C throw the same Failure.
+
+import CPLP
+import Glibc
+import Kernels
+
+/// Runs the body of an exported function; the status of its failure, or OK.
+func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
+    do {
+        try body()
+        return PLP_OK
+    } catch {
+        LastError.set(error.message)
+        return error.kind.status
+    }
+}
+
+/// The same for a function of one handle, which no other call may use meanwhile.
+func attempt<Object: Handle>(
+    _ handle: OpaquePointer?, _ body: (Object) throws(Failure) -> Void
+) -> plp_status {
+    attempt { () throws(Failure) in try using(handle, body) }
+}
+
+extension Failure.Kind {
+    var status: plp_status {
+        switch self {
+        case .invalidArgument: PLP_ERROR_INVALID_ARGUMENT
+        case .notFound: PLP_ERROR_NOT_FOUND
+        case .inputOutput: PLP_ERROR_IO
+        case .corrupt: PLP_ERROR_CORRUPT
+        case .notFinite: PLP_ERROR_NOT_FINITE
+        case .outOfMemory: PLP_ERROR_OUT_OF_MEMORY
+        }
+    }
+}
+
+extension Failure {
+    static func argument(_ name: String, found: Any, expected: String) -> Failure {
+        Failure(.invalidArgument, "\(name): \(found) found, \(expected) expected")
+    }
+}
+
+/// This thread's latest message, as a C string that the thread owns.
+private enum LastError {
+    static let key: pthread_key_t = {
+        var key = pthread_key_t()
+        pthread_key_create(&key) { free($0) }
+        return key
+    }()
+
+    static func set(_ message: String) {
+        free(pthread_getspecific(key))
+        pthread_setspecific(key, strdup(message))
+    }
+}
+
+private let noError = strdup("")
+
+@c @implementation
+public func plp_last_error_message() -> UnsafePointer<CChar>? {
+    pthread_getspecific(LastError.key).map { UnsafePointer($0.assumingMemoryBound(to: CChar.self)) } ?? UnsafePointer(noError)
+}
