@@ -1,0 +1,347 @@
+// Batch normalization over NHWC maps, in the passes of a fused engine: statistics taken block by block while the
+// convolution's output is in cache; scale, shift, residual sum and ReLU in one pass; the backward pass in two.
+//
+// Forward, per channel over the n pixels of the mini-batch (Ioffe and Szegedy, arXiv 1502.03167):
+//     mean = Σ y / n    variance = Σ (y − mean)² / n    x̂ = (y − mean) / √(variance + ε)    z = γ x̂ + β
+// Moments of blocks are merged as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+// sample variances" (1979), for many sets at once.
+//
+// Backward, with dz′ = dz where ReLU let z through, else 0:
+//     dβ = Σ dz′    dγ = Σ dz′ x̂    dy = γ / √(variance + ε) · (dz′ − dβ / n − x̂ dγ / n)
+//
+// Running statistics and the layout of parameters are the network's business.
+
+/// Where a ReLU that followed the normalization let its input through.
+public enum ReLUMask {
+    /// There was no ReLU.
+    case none
+    /// Where its output is positive.
+    case output(Maps)
+    /// Where `scale`·y + `shift` is positive, computed again from y just as `apply` did, which spares reading the
+    /// output. Only where no residual was added.
+    case recomputed(scale: UnsafePointer<Float>, shift: UnsafePointer<Float>)
+}
+
+public enum BatchNormalization {
+    // MARK: Statistics
+
+    /// Floats in the record of one block's moments: mean [C], sum of squared deviations [C], number of pixels.
+    public static func momentsCount(channels: Int) -> Int { 2 * channels + 1 }
+
+    /// The moments of a block of pixels, into its record. Two passes, the second one over what is in cache.
+    public static func moments(of y: Maps, pixels: Range<Int>, into record: UnsafeMutablePointer<Float>) {
+        Moments(y: y, pixels: pixels, record: record).run(channels: y.channels)
+        record[2 * y.channels] = Float(pixels.count)
+    }
+
+    /// The moments of all pixels, in records for `PixelBlocks(y)`.
+    public static func moments(of y: Maps, into records: UnsafeMutablePointer<Float>, threads: Threads) {
+        let blocks = PixelBlocks(y)
+        let stride = momentsCount(channels: y.channels)
+        threads.forEach(blocks.count) { moments(of: y, pixels: blocks[$0], into: records + $0 * stride) }
+    }
+
+    /// Merges the records of `blocks` blocks, in float64 and in their order, to mean and biased variance.
+    public static func mergeMoments(
+        _ records: UnsafePointer<Float>, blocks: Int, channels: Int, mean: UnsafeMutablePointer<Float>,
+        variance: UnsafeMutablePointer<Float>
+    ) {
+        let stride = momentsCount(channels: channels)
+        for channel in 0..<channels {
+            var pixels = 0.0
+            var sum = 0.0
+            for block in 0..<blocks {
+                let count = Double(records[block * stride + 2 * channels])
+                pixels += count
+                sum += count * Double(records[block * stride + channel])
+            }
+            let center = sum / pixels
+            var squares = 0.0
+            for block in 0..<blocks {
+                let count = Double(records[block * stride + 2 * channels])
+                let deviation = Double(records[block * stride + channel]) - center
+                squares += Double(records[block * stride + channels + channel]) + count * deviation * deviation
+            }
+            mean[channel] = Float(center)
+            variance[channel] = Float(squares / pixels)
+        }
+    }
+
+    /// scale = γ / √(variance + ε) and shift = β − mean · scale, so that z = scale · y + shift; and 1 / √(variance + ε).
+    public static func coefficients(
+        mean: UnsafePointer<Float>, variance: UnsafePointer<Float>, gamma: UnsafePointer<Float>,
+        beta: UnsafePointer<Float>, epsilon: Float, channels: Int, scale: UnsafeMutablePointer<Float>,
+        shift: UnsafeMutablePointer<Float>, inverseDeviation: UnsafeMutablePointer<Float>? = nil
+    ) {
+        for channel in 0..<channels {
+            let inverse = 1 / (variance[channel] + epsilon).squareRoot()
+            scale[channel] = gamma[channel] * inverse
+            shift[channel] = beta[channel] - mean[channel] * scale[channel]
+            inverseDeviation?[channel] = inverse
+        }
+    }
+
+    /// Moves running statistics by `momentum` towards those of a mini-batch of `count` pixels, with its unbiased variance.
+    public static func updateRunning(
+        mean: UnsafePointer<Float>, variance: UnsafePointer<Float>, count: Int, momentum: Float, channels: Int,
+        runningMean: UnsafeMutablePointer<Float>, runningVariance: UnsafeMutablePointer<Float>
+    ) {
+        let unbiased = Float(count) / Float(max(count - 1, 1))
+        for channel in 0..<channels {
+            runningMean[channel] = (1 - momentum) * runningMean[channel] + momentum * mean[channel]
+            runningVariance[channel] =
+                (1 - momentum) * runningVariance[channel] + momentum * (variance[channel] * unbiased)
+        }
+    }
+
+    // MARK: Application
+
+    /// z = scale · y + shift (+ residual), then ReLU if asked for, over a block of pixels. z may be y's own memory.
+    public static func apply(
+        pixels: Range<Int>, _ y: Maps, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>, residual: Maps? = nil,
+        relu: Bool, to z: Maps
+    ) {
+        Application(y: y, scale: scale, shift: shift, residual: residual, relu: relu, z: z, pixels: pixels)
+            .run(channels: y.channels)
+    }
+
+    /// The same over all pixels.
+    public static func apply(
+        _ y: Maps, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>, residual: Maps? = nil, relu: Bool,
+        to z: Maps, threads: Threads
+    ) {
+        let blocks = PixelBlocks(y)
+        threads.forEach(blocks.count) {
+            apply(pixels: blocks[$0], y, scale: scale, shift: shift, residual: residual, relu: relu, to: z)
+        }
+    }
+
+    // MARK: Backward
+
+    /// Σ dz′ [C] and Σ dz′ (y − mean) [C] of a block of pixels, into its record of 2 C floats.
+    public static func gradientSums(
+        pixels: Range<Int>, dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>,
+        into record: UnsafeMutablePointer<Float>
+    ) {
+        GradientSums(dz: dz, mask: mask, y: y, mean: mean, pixels: pixels, record: record).run(channels: y.channels)
+    }
+
+    /// The same of all pixels, in records for `PixelBlocks(y)`.
+    public static func gradientSums(
+        dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>, into records: UnsafeMutablePointer<Float>,
+        threads: Threads
+    ) {
+        let blocks = PixelBlocks(y)
+        threads.forEach(blocks.count) {
+            gradientSums(
+                pixels: blocks[$0], dz: dz, mask: mask, y: y, mean: mean, into: records + $0 * 2 * y.channels)
+        }
+    }
+
+    /// Adds up the records of `blocks` blocks, in float64 and in their order, to dγ and dβ.
+    public static func mergeSums(
+        _ records: UnsafePointer<Float>, blocks: Int, channels: Int, inverseDeviation: UnsafePointer<Float>,
+        dgamma: UnsafeMutablePointer<Float>, dbeta: UnsafeMutablePointer<Float>
+    ) {
+        for channel in 0..<channels {
+            var sum = 0.0
+            var products = 0.0
+            for block in 0..<blocks {
+                sum += Double(records[block * 2 * channels + channel])
+                products += Double(records[block * 2 * channels + channels + channel])
+            }
+            dbeta[channel] = Float(sum)
+            dgamma[channel] = Float(products * Double(inverseDeviation[channel]))
+        }
+    }
+
+    /// The gradient dy of the normalization's input over a block of pixels of the mini-batch. dy may be dz's memory or
+    /// y's. With `residualGradient`, the gradient dz′ of a residual that was added before ReLU is stored there or added
+    /// to what is there.
+    public static func inputGradient(
+        pixels: Range<Int>, dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>,
+        inverseDeviation: UnsafePointer<Float>, gamma: UnsafePointer<Float>, dgamma: UnsafePointer<Float>,
+        dbeta: UnsafePointer<Float>, to dy: Maps, residualGradient: Maps? = nil, accumulateResidual: Bool = false
+    ) {
+        InputGradient(
+            dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation, gamma: gamma, dgamma: dgamma,
+            dbeta: dbeta, dy: dy, residual: residualGradient, accumulates: accumulateResidual, pixels: pixels
+        ).run(channels: y.channels)
+    }
+
+    /// The same over all pixels.
+    public static func inputGradient(
+        dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>, inverseDeviation: UnsafePointer<Float>,
+        gamma: UnsafePointer<Float>, dgamma: UnsafePointer<Float>, dbeta: UnsafePointer<Float>, to dy: Maps,
+        residualGradient: Maps? = nil, accumulateResidual: Bool = false, threads: Threads
+    ) {
+        let blocks = PixelBlocks(y)
+        threads.forEach(blocks.count) {
+            inputGradient(
+                pixels: blocks[$0], dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation,
+                gamma: gamma, dgamma: dgamma, dbeta: dbeta, to: dy, residualGradient: residualGradient,
+                accumulateResidual: accumulateResidual)
+        }
+    }
+}
+
+// MARK: - Loops
+
+private struct Moments: ChannelLoop {
+    let y: Maps
+    let pixels: Range<Int>
+    let record: UnsafeMutablePointer<Float>
+
+    @inline(__always)
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+        let first = y.base + pixels.lowerBound * y.stride + channel
+        var sum = V(repeating: 0)
+        for pixel in 0..<pixels.count {
+            sum = sum + V(at: first + pixel * y.stride, count: count)
+        }
+        let mean = sum * V(repeating: 1 / Float(pixels.count))
+        var squares = V(repeating: 0)
+        var error = V(repeating: 0)
+        for pixel in 0..<pixels.count {
+            let deviation = V(at: first + pixel * y.stride, count: count) - mean
+            squares = squares.addingProduct(deviation, deviation)
+            error = error + deviation
+        }
+        // What rounding left in Σ deviations corrects both (the corrected two-pass algorithm of the same authors, 1983).
+        let correction = error * V(repeating: 1 / Float(pixels.count))
+        (mean + correction).store(to: record + channel, count: count)
+        (squares - error * correction).store(to: record + y.channels + channel, count: count)
+    }
+}
+
+private struct Application: ChannelLoop {
+    let y: Maps
+    let scale: UnsafePointer<Float>
+    let shift: UnsafePointer<Float>
+    let residual: Maps?
+    let relu: Bool
+    let z: Maps
+    let pixels: Range<Int>
+
+    @inline(__always)
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+        let scale = V(at: scale + channel, count: count)
+        let shift = V(at: shift + channel, count: count)
+        let source = y.base + channel
+        let target = z.base + channel
+        @inline(__always)
+        func each(_ value: (_ pixel: Int) -> V) {
+            for pixel in pixels { value(pixel).store(to: target + pixel * z.stride, count: count) }
+        }
+        @inline(__always)
+        func normalized(_ pixel: Int) -> V {
+            shift.addingProduct(V(at: source + pixel * y.stride, count: count), scale)
+        }
+        if let residual {
+            @inline(__always)
+            func summed(_ pixel: Int) -> V {
+                normalized(pixel) + V(at: residual.base + channel + pixel * residual.stride, count: count)
+            }
+            if relu { each { summed($0).rectified } } else { each(summed) }
+        } else {
+            if relu { each { normalized($0).rectified } } else { each(normalized) }
+        }
+    }
+}
+
+extension ReLUMask {
+    /// Calls `loop` with the function that computes dz′ from dz, y and the pixel: once for each kind of mask, so that the
+    /// loop is compiled for it.
+    @inline(__always)
+    fileprivate func select<V: Lanes>(
+        _: V.Type, channel: Int, count: Int, _ loop: (_ masked: (_ dz: V, _ y: V, _ pixel: Int) -> V) -> Void
+    ) {
+        switch self {
+        case .none:
+            loop { dz, _, _ in dz }
+        case .output(let z):
+            loop { dz, _, pixel in dz.kept(wherePositive: V(at: z.base + channel + pixel * z.stride, count: count)) }
+        case .recomputed(let scale, let shift):
+            let scale = V(at: scale + channel, count: count)
+            let shift = V(at: shift + channel, count: count)
+            loop { dz, y, _ in dz.kept(wherePositive: shift.addingProduct(y, scale)) }
+        }
+    }
+}
+
+private struct GradientSums: ChannelLoop {
+    let dz: Maps
+    let mask: ReLUMask
+    let y: Maps
+    let mean: UnsafePointer<Float>
+    let pixels: Range<Int>
+    let record: UnsafeMutablePointer<Float>
+
+    @inline(__always)
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+        let mean = V(at: mean + channel, count: count)
+        mask.select(V.self, channel: channel, count: count) { masked in
+            var sum = V(repeating: 0)
+            var products = V(repeating: 0)
+            for pixel in pixels {
+                let y = V(at: y.base + channel + pixel * y.stride, count: count)
+                let dz = masked(V(at: dz.base + channel + pixel * dz.stride, count: count), y, pixel)
+                sum = sum + dz
+                products = products.addingProduct(dz, y - mean)
+            }
+            sum.store(to: record + channel, count: count)
+            products.store(to: record + self.y.channels + channel, count: count)
+        }
+    }
+}
+
+private struct InputGradient: ChannelLoop {
+    let dz: Maps
+    let mask: ReLUMask
+    let y: Maps
+    let mean: UnsafePointer<Float>
+    let inverseDeviation: UnsafePointer<Float>
+    let gamma: UnsafePointer<Float>
+    let dgamma: UnsafePointer<Float>
+    let dbeta: UnsafePointer<Float>
+    let dy: Maps
+    let residual: Maps?
+    let accumulates: Bool
+    let pixels: Range<Int>
+
+    /// Per channel, dy = a dz′ + b y + c with
+    ///     a = γ / √(variance + ε)    b = −a dγ / √(variance + ε) / n    c = −a dβ / n − b mean
+    @inline(__always)
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+        let share = V(repeating: -1 / Float(y.pixels))
+        let inverse = V(at: inverseDeviation + channel, count: count)
+        let a = V(at: gamma + channel, count: count) * inverse
+        let b = a * inverse * V(at: dgamma + channel, count: count) * share
+        let c = a * V(at: dbeta + channel, count: count) * share - b * V(at: mean + channel, count: count)
+        mask.select(V.self, channel: channel, count: count) { masked in
+            @inline(__always)
+            func each(_ passOn: (_ dz: V, _ pixel: Int) -> Void) {
+                for pixel in pixels {
+                    let y = V(at: y.base + channel + pixel * y.stride, count: count)
+                    let dz = masked(V(at: dz.base + channel + pixel * dz.stride, count: count), y, pixel)
+                    passOn(dz, pixel)
+                    c.addingProduct(b, y).addingProduct(a, dz).store(
+                        to: dy.base + channel + pixel * dy.stride, count: count)
+                }
+            }
+            if let residual {
+                let target = residual.base + channel
+                if accumulates {
+                    each { dz, pixel in
+                        let place = target + pixel * residual.stride
+                        (V(at: place, count: count) + dz).store(to: place, count: count)
+                    }
+                } else {
+                    each { dz, pixel in dz.store(to: target + pixel * residual.stride, count: count) }
+                }
+            } else {
+                each { _, _ in }
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+// OpenBLAS as the engine uses it: one thread inside each call, because the engine splits the work itself. The number of
+// its threads is state of the whole process, which others in it may rely on.
+
+import COpenBLAS
+import Synchronization
+
+enum OpenBLAS {
+    private struct State {
+        var users = 0
+        var threads: Int32 = 1
+    }
+
+    private static let state = Mutex(State())
+
+    /// Runs `body` with OpenBLAS on one thread, and puts the number of threads back when the last of those that overlap
+    /// in time is done.
+    static func onOneThread(_ body: () -> Void) {
+        state.withLock {
+            if $0.users == 0 {
+                $0.threads = openblas_get_num_threads()
+                openblas_set_num_threads(1)
+            }
+            $0.users += 1
+        }
+        body()
+        state.withLock {
+            $0.users -= 1
+            if $0.users == 0 { openblas_set_num_threads($0.threads) }
+        }
+    }
+}
