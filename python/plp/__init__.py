@@ -1,0 +1,52 @@
+"""Train image classifiers on a CPU, with and without parameter linear prediction.
+
+    import plp
+
+    train, test = plp.datasets.cifar100("data")
+    model = plp.Model("resnet18", width=0.25)
+    trainer = plp.Trainer(model, optimizer=plp.SGD(lr=0.05), predictor=plp.PLP(), schedule=plp.schedules.Cosine())
+    history = trainer.fit(train, validation=0.2, test=test, epochs=10)
+    print(history)
+
+Errors are Python's own (ValueError, FileNotFoundError, MemoryError, OSError), and :class:`plp.Error` for the rest: a
+damaged file, a loss that is no longer finite. The interpreter's lock is released while the library computes.
+"""
+
+from . import datasets, schedules
+from ._plp import Error, build_info
+from ._plp import version as __version__
+from .history import Epoch, History, Metrics
+from .model import Model, Profile, Timing
+from .options import DEMON, EMA, PAPER, PLP, QUICK, SGD, Augmentation, Lookahead, Recipe
+from .prediction import predict
+from .study import Run, Study, compare
+from .training import Progress, Trainer
+
+__all__ = [
+    "DEMON",
+    "EMA",
+    "PAPER",
+    "PLP",
+    "QUICK",
+    "SGD",
+    "Augmentation",
+    "Epoch",
+    "Error",
+    "History",
+    "Lookahead",
+    "Metrics",
+    "Model",
+    "Profile",
+    "Progress",
+    "Recipe",
+    "Run",
+    "Study",
+    "Timing",
+    "Trainer",
+    "__version__",
+    "build_info",
+    "compare",
+    "datasets",
+    "predict",
+    "schedules",
+]

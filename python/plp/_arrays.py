@@ -1,0 +1,50 @@
+"""Arrays and numbers at the border: what the library takes on trust is checked here, with errors that name it."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+UINT8, FLOAT32 = 0, 1  # plp_dtype
+
+
+def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
+    """Contiguous images, not copied where they are already, and their plp_dtype."""
+    array = np.asarray(images)
+    if array.dtype not in (np.uint8, np.float32) or array.shape[1:] != (3, 32, 32):
+        raise ValueError(f"images are {array.dtype} {list(array.shape)}, expected uint8 or float32 [count, 3, 32, 32]")
+    return np.ascontiguousarray(array), UINT8 if array.dtype == np.uint8 else FLOAT32
+
+
+def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
+    """int32 labels, not copied where they are already. The library checks them against the number of classes."""
+    array = np.asarray(labels)
+    if not np.issubdtype(array.dtype, np.integer) or array.shape != (count,):
+        raise ValueError(f"labels are {array.dtype} {list(array.shape)}, expected integers [{count}], one for each image")
+    limits = np.iinfo(np.int32)
+    if count and not (limits.min <= array.min() and array.max() <= limits.max):
+        raise ValueError(f"labels range from {array.min()} to {array.max()}, expected 0 to the number of classes - 1")
+    return np.ascontiguousarray(array, np.int32)
+
+
+def checked_integer(name: str, value: object) -> int:
+    """A whole number the C ABI can carry; its meaning is the library's to check."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}, expected a whole number") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} is {number}, expected a whole number of at most 63 bits")
+    return number
+
+
+def checked_seed(seed: object) -> int:
+    number = operator.index(seed) if hasattr(seed, "__index__") else -1  # type: ignore[arg-type]
+    if not 0 <= number < 2**64:
+        raise ValueError(f"seed is {seed!r}, expected a whole number from 0 to 2**64 - 1")
+    return number

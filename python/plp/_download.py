@@ -1,0 +1,140 @@
+"""Fetches CIFAR-100's published archives: checked before use, unpacked safely, in place whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ._plp import Error
+from ._progress import byte_progress
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive: where it is, what it hashes to, the folder and the files it unpacks to."""
+
+    url: str
+    md5: str
+    folder: str
+    files: frozenset[str]
+
+
+ARCHIVES = {
+    "python": Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "eb9058c3a382ffc7106e4002c42a8d85",
+        "cifar-100-python",
+        frozenset({"meta", "train", "test"}),
+    ),
+    "binary": Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        "03b5dce01913d631647c71ecec9e9cb8",
+        "cifar-100-binary",
+        frozenset({"train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt"}),
+    ),
+}
+
+TIMEOUT = 30  # seconds without a byte before the connection counts as lost
+CHUNK = 1 << 18
+
+
+def download(
+    folder: str | os.PathLike[str] = "data",
+    layout: str = "python",
+    *,
+    url: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Fetches and unpacks CIFAR-100 into ``folder``; does nothing where it is already there.
+
+    Args:
+        folder: where ``cifar-100-python/`` or ``cifar-100-binary/`` is to be; made if need be.
+        layout: ``"python"`` (169 MB) or ``"binary"`` (169 MB); they hold the same images.
+        url: a mirror to fetch from, in place of the University of Toronto's server. Its archive must hash to the same MD5.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The folder the data set lies in.
+
+    Raises:
+        ValueError: the layout is unknown.
+        ConnectionError: the server cannot be reached, does not have the file, or the connection broke off.
+        plp.Error: what arrived is not the published archive (its MD5 differs).
+        OSError: the files cannot be written.
+    """
+    if layout not in ARCHIVES:
+        raise ValueError(f"layout is {layout!r}, expected one of {', '.join(map(repr, ARCHIVES))}")
+    archive = ARCHIVES[layout]
+    url = url or archive.url
+    target = Path(folder) / archive.folder
+    if all((target / name).is_file() for name in archive.files):
+        return target
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Everything happens in a folder beside the target, on the same file system, so that the last step is one rename.
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as workplace:
+        packed = Path(workplace) / "archive.tar.gz"
+        digest = _fetch(url, packed, progress)
+        if digest != archive.md5:
+            raise Error(
+                f"{url} gave {packed.stat().st_size:,} bytes with MD5 {digest}, expected {archive.md5}: "
+                "damaged on the way or not the published archive; nothing was kept"
+            )
+        unpacked = Path(workplace) / archive.folder
+        _extract(packed, unpacked, archive)
+        if target.exists():  # an incomplete copy from elsewhere: its missing files are added
+            for name in archive.files:
+                os.replace(unpacked / name, target / name)
+        else:
+            os.rename(unpacked, target)
+    return target
+
+
+def _fetch(url: str, path: Path, progress: bool) -> str:
+    """Writes what ``url`` gives to ``path`` and returns its MD5."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    advice = "check the network, or unpack the archive into the data folder by hand"
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
+            length = response.headers.get("Content-Length")
+            expected = int(length) if length else None
+            received = 0
+            with byte_progress(url.rsplit("/", 1)[-1], expected, progress) as advance:
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    md5.update(chunk)
+                    received += len(chunk)
+                    advance(len(chunk))
+    except urllib.error.HTTPError as error:
+        raise ConnectionError(f"{url}: the server answered {error.code} ({error.reason}); {advice}") from None
+    except urllib.error.URLError as error:
+        raise ConnectionError(f"cannot reach {url}: {error.reason}; {advice}") from None
+    except (TimeoutError, ConnectionError) as error:
+        raise ConnectionError(f"lost the connection to {url}: {error}; {advice}") from None
+    if expected is not None and received != expected:
+        raise ConnectionError(f"{url} broke off after {received:,} of {expected:,} bytes; {advice}")
+    return md5.hexdigest()
+
+
+def _extract(packed: Path, target: Path, archive: Archive) -> None:
+    """Takes the files by name, so that no path, link or device in an archive is ever followed."""
+    target.mkdir()
+    with tarfile.open(packed, "r:gz") as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            if member.isfile() and path.parent.name == archive.folder and path.name in archive.files:
+                source = tar.extractfile(member)
+                assert source is not None  # it is a file
+                with source, (target / path.name).open("wb") as file:
+                    shutil.copyfileobj(source, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+    if missing := [name for name in sorted(archive.files) if not (target / name).is_file()]:
+        raise Error(f"{archive.folder}'s archive holds no {', '.join(missing)}")

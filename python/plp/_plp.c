@@ -1,0 +1,776 @@
+/*
+ * The C ABI, as Python sees it: one function here for one there, with the same meaning and order of arguments.
+ *
+ * Handles are capsules, freed with their last reference. Options come as dicts whose keys are the structs' fields.
+ * Arrays come and go through the buffer protocol, without copies; what their shapes and dtypes must be is checked in
+ * Python, what the library was promised in bytes here. The interpreter's lock is released whenever the library works.
+ */
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <plp.h>
+#include <stdbool.h>
+
+/* ---- Errors ------------------------------------------------------------------------------------------------------ */
+
+static PyObject *Error; /* plp.Error: what none of Python's own exceptions says */
+
+static PyObject *exception_of(plp_status status)
+{
+    switch (status) {
+    case PLP_ERROR_INVALID_ARGUMENT: return PyExc_ValueError;
+    case PLP_ERROR_NOT_FOUND: return PyExc_FileNotFoundError;
+    case PLP_ERROR_IO: return PyExc_OSError;
+    case PLP_ERROR_OUT_OF_MEMORY: return PyExc_MemoryError;
+    default: return Error;
+    }
+}
+
+/* Sets the exception for a failure; false where there is none. */
+static bool failed(plp_status status)
+{
+    if (status == PLP_OK)
+        return false;
+    PyErr_SetString(exception_of(status), plp_last_error_message());
+    return true;
+}
+
+/* Runs a call of the library with the interpreter's lock released. */
+#define UNLOCKED(call)             \
+    do {                           \
+        Py_BEGIN_ALLOW_THREADS     \
+        call;                      \
+        Py_END_ALLOW_THREADS       \
+    } while (0)
+
+static PyObject *none_or_error(plp_status status)
+{
+    if (failed(status))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- Handles ----------------------------------------------------------------------------------------------------- */
+
+#define HANDLE(kind)                                                                           \
+    static void kind##_destroy(PyObject *capsule)                                              \
+    {                                                                                          \
+        plp_##kind##_free(PyCapsule_GetPointer(capsule, #kind));                               \
+    }                                                                                          \
+    static PyObject *kind##_wrap(plp_status status, plp_##kind *handle)                        \
+    {                                                                                          \
+        return failed(status) ? NULL : PyCapsule_New(handle, #kind, kind##_destroy);           \
+    }                                                                                          \
+    /* For PyArg_ParseTuple's O& */                                                            \
+    static int kind##_of(PyObject *capsule, void *handle)                                      \
+    {                                                                                          \
+        *(void **)handle = PyCapsule_GetPointer(capsule, #kind);                               \
+        return *(void **)handle != NULL;                                                       \
+    }
+
+HANDLE(dataset)
+HANDLE(model)
+HANDLE(trainer)
+
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
+
+typedef enum { INT, INT64, UINT64, DOUBLE, DOUBLE_OR_NULL, FLOAT3, STRING, DOUBLES, INT64S } field_type;
+
+typedef struct {
+    const char *name;
+    field_type type;
+    size_t offset;
+    size_t count_offset; /* DOUBLES, INT64S: of the field that holds the number of elements */
+} field;
+
+/* What pointers in a struct of options point to, for as long as the call takes. */
+typedef struct {
+    Py_buffer arrays[2];
+    int array_count;
+    double number;
+} backing;
+
+static bool set_array(const field *field, char *options, PyObject *value, backing *backing, size_t item)
+{
+    Py_buffer *array = &backing->arrays[backing->array_count];
+    if (PyObject_GetBuffer(value, array, PyBUF_SIMPLE) < 0)
+        return false;
+    backing->array_count++;
+    *(const void **)(options + field->offset) = array->buf;
+    *(int64_t *)(options + field->count_offset) = array->len / (Py_ssize_t)item;
+    return true;
+}
+
+static bool set_field(const field *field, char *options, PyObject *value, backing *backing)
+{
+    void *target = options + field->offset;
+    switch (field->type) {
+    case INT: *(int *)target = (int)PyLong_AsLong(value); break;
+    case INT64: *(int64_t *)target = PyLong_AsLongLong(value); break;
+    case UINT64: *(uint64_t *)target = PyLong_AsUnsignedLongLong(value); break;
+    case DOUBLE: *(double *)target = PyFloat_AsDouble(value); break;
+    case DOUBLE_OR_NULL:
+        backing->number = PyFloat_AsDouble(value);
+        *(const double **)target = &backing->number;
+        break;
+    case FLOAT3:
+        return PyArg_ParseTuple(value, "fff", (float *)target, (float *)target + 1, (float *)target + 2);
+    case STRING: *(const char **)target = PyUnicode_AsUTF8AndSize(value, NULL); break;
+    case DOUBLES: return set_array(field, options, value, backing, sizeof(double));
+    case INT64S: return set_array(field, options, value, backing, sizeof(int64_t));
+    }
+    return !PyErr_Occurred();
+}
+
+/* Overwrites defaults with the entries of a dict. */
+static bool set_options(const field *fields, void *options, PyObject *dict, backing *backing)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    while (PyDict_Next(dict, &position, &key, &value)) {
+        const field *field = fields;
+        while (field->name && PyUnicode_CompareWithASCIIString(key, field->name) != 0)
+            field++;
+        if (!field->name) {
+            PyErr_Format(PyExc_ValueError, "there is no option %R", key);
+            return false;
+        }
+        if (!set_field(field, options, value, backing)) {
+            PyErr_Clear(); /* it does not name the option; this does */
+            PyErr_Format(PyExc_ValueError, "%s is %R, expected %s", field->name, value,
+                         field->type == UINT64 ? "a whole number from 0 to 2**64 - 1"
+                         : field->type <= INT64 ? "a whole number of at most 63 bits"
+                                                : "a number");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void release(backing *backing)
+{
+    while (backing->array_count > 0)
+        PyBuffer_Release(&backing->arrays[--backing->array_count]);
+}
+
+#define FIELD(type, name) {#name, type, offsetof(STRUCT, name), 0}
+#define ARRAY(type, name, count) {#name, type, offsetof(STRUCT, name), offsetof(STRUCT, count)}
+
+#define STRUCT plp_model_options
+static const field model_fields[] = {
+    FIELD(STRING, architecture), FIELD(INT64, classes), FIELD(DOUBLE, width), FIELD(DOUBLE_OR_NULL, dropout),
+    FIELD(INT, channel_count_epsilons), FIELD(UINT64, seed), FIELD(FLOAT3, mean), FIELD(FLOAT3, deviation), {NULL},
+};
+#undef STRUCT
+
+#define STRUCT plp_trainer_options
+static const field trainer_fields[] = {
+    FIELD(INT, optimizer), FIELD(DOUBLE, learning_rate), FIELD(DOUBLE, momentum), FIELD(DOUBLE, weight_decay),
+    FIELD(INT, nesterov), FIELD(INT, schedule), FIELD(DOUBLE, warmup_epochs), FIELD(DOUBLE, cyclic_peak),
+    FIELD(INT64, cyclic_up), FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count),
+    FIELD(DOUBLE, step_factor), FIELD(DOUBLE, cosine_floor), FIELD(INT, predictor),
+    ARRAY(DOUBLES, coefficients, coefficient_count), FIELD(DOUBLE, prediction_step), FIELD(INT64, predictor_period),
+    FIELD(INT64, predictor_start), FIELD(INT64, predictor_end), FIELD(DOUBLE, lookahead_rate), FIELD(DOUBLE, ema_decay),
+    FIELD(INT, momentum_at_prediction), FIELD(INT, statistics_at_prediction), FIELD(INT64, batch_size),
+    FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation), FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
+};
+#undef STRUCT
+
+/* ---- Arrays ------------------------------------------------------------------------------------------------------ */
+
+/* A read-only array in a handle's own memory, which it keeps alive. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *owner;
+    const void *data;
+    const char *format;
+    Py_ssize_t item, rank, shape[4], strides[4];
+} Array;
+
+static PyTypeObject *ArrayType;
+
+static PyObject *array(PyObject *owner, const void *data, const char *format, Py_ssize_t item, Py_ssize_t rank,
+                       const Py_ssize_t *shape)
+{
+    Array *self = PyObject_New(Array, ArrayType);
+    if (!self)
+        return NULL;
+    Py_INCREF(owner);
+    self->owner = owner;
+    self->data = data;
+    self->format = format;
+    self->item = item;
+    self->rank = rank;
+    for (Py_ssize_t i = rank, stride = item; i-- > 0; stride *= shape[i]) {
+        self->shape[i] = shape[i];
+        self->strides[i] = stride;
+    }
+    return (PyObject *)self;
+}
+
+static int array_getbuffer(PyObject *object, Py_buffer *view, int flags)
+{
+    Array *self = (Array *)object;
+    Py_ssize_t bytes = self->item;
+    for (Py_ssize_t i = 0; i < self->rank; i++)
+        bytes *= self->shape[i];
+    if (PyBuffer_FillInfo(view, object, (void *)self->data, bytes, 1, flags) < 0)
+        return -1;
+    view->itemsize = self->item;
+    view->format = flags & PyBUF_FORMAT ? (char *)self->format : NULL;
+    view->ndim = (int)self->rank;
+    view->shape = flags & PyBUF_ND ? self->shape : NULL;
+    view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? self->strides : NULL;
+    return 0;
+}
+
+static void array_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    Py_DECREF(((Array *)object)->owner);
+    PyObject_Free(object);
+    Py_DECREF(type);
+}
+
+static PyType_Spec array_spec = {
+    .name = "plp._plp.Array",
+    .basicsize = sizeof(Array),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = (PyType_Slot[]){
+        {Py_bf_getbuffer, array_getbuffer},
+        {Py_tp_dealloc, array_dealloc},
+        {Py_tp_doc, "A read-only array in the library's own memory, by way of the buffer protocol."},
+        {0, NULL},
+    },
+};
+
+/* Images and labels of a mini-batch: whether there are as many bytes as `count` says. */
+static bool batch_fits(const Py_buffer *images, int dtype, const Py_buffer *labels, int64_t count)
+{
+    const int64_t image = 3 * 32 * 32 * (dtype == PLP_FLOAT32 ? 4 : 1);
+    if (count >= 0 && images->len / image >= count && (!labels || labels->len / 4 >= count))
+        return true;
+    PyErr_Format(PyExc_ValueError, "the arrays are too short for %lld images", (long long)count);
+    return false;
+}
+
+/* ---- Datasets ---------------------------------------------------------------------------------------------------- */
+
+typedef plp_status (*opener)(const char *, plp_split, plp_dataset **);
+
+static PyObject *open_dataset(PyObject *args, opener open)
+{
+    PyObject *folder;
+    int split;
+    if (!PyArg_ParseTuple(args, "O&i", PyUnicode_FSConverter, &folder, &split))
+        return NULL;
+    plp_dataset *dataset = NULL;
+    plp_status status;
+    UNLOCKED(status = open(PyBytes_AsString(folder), (plp_split)split, &dataset));
+    Py_DECREF(folder);
+    return dataset_wrap(status, dataset);
+}
+
+static PyObject *dataset_cifar100(PyObject *module, PyObject *args)
+{
+    return open_dataset(args, plp_dataset_cifar100);
+}
+
+static PyObject *dataset_cifar10(PyObject *module, PyObject *args)
+{
+    return open_dataset(args, plp_dataset_cifar10);
+}
+
+static PyObject *dataset_synthetic(PyObject *module, PyObject *args)
+{
+    int split;
+    long long count;
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(args, "iLK", &split, &count, &seed))
+        return NULL;
+    plp_dataset *dataset = NULL;
+    plp_status status;
+    UNLOCKED(status = plp_dataset_synthetic((plp_split)split, count, seed, &dataset));
+    return dataset_wrap(status, dataset);
+}
+
+static PyObject *dataset_from_arrays(PyObject *module, PyObject *args)
+{
+    Py_buffer images, labels;
+    long long count, classes;
+    if (!PyArg_ParseTuple(args, "y*y*LL", &images, &labels, &count, &classes))
+        return NULL;
+    plp_dataset *dataset = NULL;
+    plp_status status = PLP_OK;
+    bool fits = batch_fits(&images, PLP_UINT8, &labels, count);
+    if (fits)
+        UNLOCKED(status = plp_dataset_from_arrays(images.buf, labels.buf, count, classes, &dataset));
+    PyBuffer_Release(&images);
+    PyBuffer_Release(&labels);
+    return fits ? dataset_wrap(status, dataset) : NULL;
+}
+
+/* (name, classes, images, labels, label names or None) */
+static PyObject *dataset_describe(PyObject *module, PyObject *capsule)
+{
+    plp_dataset *dataset;
+    plp_dataset_info info = {.struct_size = sizeof info};
+    const char *name = NULL;
+    if (!dataset_of(capsule, &dataset) || failed(plp_dataset_describe(dataset, &info)))
+        return NULL;
+    if (failed(plp_dataset_label_name(dataset, 0, &name)))
+        return NULL;
+    PyObject *names = name ? PyList_New(0) : Py_NewRef(Py_None);
+    for (int64_t label = 0; name && names && label < info.classes; label++) {
+        PyObject *text = failed(plp_dataset_label_name(dataset, label, &name)) ? NULL : PyUnicode_FromString(name);
+        if (!text || PyList_Append(names, text) < 0)
+            Py_CLEAR(names);
+        Py_XDECREF(text);
+    }
+    if (!names)
+        return NULL;
+    const Py_ssize_t count = (Py_ssize_t)info.count;
+    return Py_BuildValue("sLNNN", info.name, (long long)info.classes,
+                         array(capsule, info.images, "B", 1, 4, (Py_ssize_t[]){count, 3, 32, 32}),
+                         array(capsule, info.labels, "i", 4, 1, (Py_ssize_t[]){count}), names);
+}
+
+/* ---- Models ------------------------------------------------------------------------------------------------------ */
+
+static PyObject *model_create(PyObject *module, PyObject *dict)
+{
+    plp_model_options options;
+    backing backing = {0};
+    if (failed(plp_model_options_init(&options, sizeof options)))
+        return NULL;
+    if (!set_options(model_fields, &options, dict, &backing))
+        return release(&backing), NULL;
+    plp_model *model = NULL;
+    plp_status status;
+    UNLOCKED(status = plp_model_create(&options, &model));
+    release(&backing);
+    return model_wrap(status, model);
+}
+
+static PyObject *model_load(PyObject *module, PyObject *path)
+{
+    PyObject *bytes;
+    if (!PyUnicode_FSConverter(path, &bytes))
+        return NULL;
+    plp_model *model = NULL;
+    plp_status status;
+    UNLOCKED(status = plp_model_load(PyBytes_AsString(bytes), &model));
+    Py_DECREF(bytes);
+    return model_wrap(status, model);
+}
+
+static PyObject *model_save(PyObject *module, PyObject *args)
+{
+    plp_model *model;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "O&O&", model_of, &model, PyUnicode_FSConverter, &path))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_model_save(model, PyBytes_AsString(path)));
+    Py_DECREF(path);
+    return none_or_error(status);
+}
+
+/* (name, kind, dtype, shape, bytes) of every entry of the state dictionary */
+static PyObject *model_entries(plp_model *model, int64_t count)
+{
+    PyObject *entries = PyList_New(0);
+    for (int64_t index = 0; entries && index < count; index++) {
+        plp_entry entry = {.struct_size = sizeof entry};
+        if (failed(plp_model_entry(model, index, &entry)))
+            return Py_DECREF(entries), NULL;
+        PyObject *shape = PyTuple_New((Py_ssize_t)entry.rank);
+        for (int64_t i = 0; shape && i < entry.rank; i++)
+            PyTuple_SetItem(shape, (Py_ssize_t)i, PyLong_FromLongLong(entry.shape[i]));
+        PyObject *tuple = shape ? Py_BuildValue("siiN", entry.name, entry.kind, entry.dtype, shape) : NULL;
+        if (!tuple || PyList_Append(entries, tuple) < 0)
+            Py_CLEAR(entries);
+        Py_XDECREF(tuple);
+    }
+    return entries;
+}
+
+/* A dict with the fields of plp_model_info, and `entries` */
+static PyObject *model_describe(PyObject *module, PyObject *capsule)
+{
+    plp_model *model;
+    plp_model_info info = {.struct_size = sizeof info};
+    if (!model_of(capsule, &model) || failed(plp_model_describe(model, &info)))
+        return NULL;
+    return Py_BuildValue("{sssLsdsdsisKs(fff)s(fff)sLsN}", "architecture", info.architecture, "classes",
+                         (long long)info.classes, "width", info.width, "dropout", info.dropout, "channel_count_epsilons",
+                         info.channel_count_epsilons, "seed", (unsigned long long)info.seed, "mean", info.mean[0],
+                         info.mean[1], info.mean[2], "deviation", info.deviation[0], info.deviation[1],
+                         info.deviation[2], "parameter_count", (long long)info.parameter_count, "entries",
+                         model_entries(model, info.entry_count));
+}
+
+static PyObject *model_get_values(PyObject *module, PyObject *args)
+{
+    plp_model *model;
+    long long index;
+    Py_buffer values;
+    if (!PyArg_ParseTuple(args, "O&Lw*", model_of, &model, &index, &values))
+        return NULL;
+    plp_status status = plp_model_get_values(model, index, values.buf, (size_t)values.len);
+    PyBuffer_Release(&values);
+    return none_or_error(status);
+}
+
+static PyObject *model_set_values(PyObject *module, PyObject *args)
+{
+    plp_model *model;
+    long long index;
+    Py_buffer values;
+    if (!PyArg_ParseTuple(args, "O&Ly*", model_of, &model, &index, &values))
+        return NULL;
+    plp_status status = plp_model_set_values(model, index, values.buf, (size_t)values.len);
+    PyBuffer_Release(&values);
+    return none_or_error(status);
+}
+
+static PyObject *model_logits(PyObject *module, PyObject *args)
+{
+    plp_model *model;
+    Py_buffer images, logits;
+    int dtype;
+    long long count, threads;
+    if (!PyArg_ParseTuple(args, "O&y*iLLw*", model_of, &model, &images, &dtype, &count, &threads, &logits))
+        return NULL;
+    plp_status status = PLP_OK;
+    bool fits = batch_fits(&images, dtype, NULL, count);
+    if (fits)
+        UNLOCKED(status = plp_model_logits(model, images.buf, (plp_dtype)dtype, count, threads, logits.buf));
+    PyBuffer_Release(&images);
+    PyBuffer_Release(&logits);
+    return fits ? none_or_error(status) : NULL;
+}
+
+/* ---- Training ---------------------------------------------------------------------------------------------------- */
+
+/* (loss, top-1 error, top-5 error), or None where nothing was measured */
+static PyObject *metrics_tuple(plp_metrics metrics)
+{
+    if (metrics.count == 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("ddd", metrics.loss, metrics.top1_error, metrics.top5_error);
+}
+
+/* (epoch, whether it is complete, predictions, learning rate, seconds, images/s, training, validation), or None */
+static PyObject *epoch_tuple(const plp_epoch *epoch)
+{
+    if (!epoch)
+        Py_RETURN_NONE;
+    return Py_BuildValue("LNLdddNN", (long long)epoch->epoch, PyBool_FromLong(epoch->is_complete),
+                         (long long)epoch->predictions, epoch->learning_rate, epoch->seconds, epoch->images_per_second,
+                         metrics_tuple(epoch->training), metrics_tuple(epoch->validation));
+}
+
+static PyObject *trainer_create(PyObject *module, PyObject *args)
+{
+    plp_model *model;
+    PyObject *dict;
+    plp_trainer_options options;
+    backing backing = {0};
+    if (!PyArg_ParseTuple(args, "O&O", model_of, &model, &dict))
+        return NULL;
+    if (failed(plp_trainer_options_init(&options, sizeof options)))
+        return NULL;
+    if (!set_options(trainer_fields, &options, dict, &backing))
+        return release(&backing), NULL;
+    plp_trainer *trainer = NULL;
+    plp_status status;
+    UNLOCKED(status = plp_trainer_create(model, &options, &trainer));
+    release(&backing);
+    return trainer_wrap(status, trainer);
+}
+
+/* What goes along with fit to its callback. */
+typedef struct {
+    PyObject *function;
+    PyThreadState *state; /* of the thread in fit, while the lock is released */
+} listener;
+
+/* Takes the lock again, looks for Ctrl-C, and calls Python. An exception stays set, and ends fit. */
+static int on_iteration(const plp_progress *progress, void *user_data)
+{
+    listener *listener = user_data;
+    PyEval_RestoreThread(listener->state);
+    bool stop = true;
+    if (PyErr_CheckSignals() == 0) {
+        PyObject *answer = PyObject_CallFunction(
+            listener->function, "iLLLLdNNNddN", progress->phase, (long long)progress->epoch, (long long)progress->epochs,
+            (long long)progress->iteration, (long long)progress->iterations, progress->learning_rate,
+            PyBool_FromLong(progress->predicted), metrics_tuple(progress->batch), metrics_tuple(progress->running),
+            progress->seconds, progress->images_per_second, epoch_tuple(progress->finished));
+        stop = !answer || PyObject_IsTrue(answer) != 0;
+        Py_XDECREF(answer);
+    }
+    listener->state = PyEval_SaveThread();
+    return stop;
+}
+
+/* (trainer, train, epochs, validation fraction, validation set or None, test set or None, callback) */
+static PyObject *trainer_fit(PyObject *module, PyObject *args)
+{
+    plp_trainer *trainer;
+    plp_dataset *train, *validation = NULL, *test = NULL;
+    PyObject *validation_capsule, *test_capsule;
+    long long epochs;
+    listener listener = {0};
+    plp_fit_options options;
+    if (failed(plp_fit_options_init(&options, sizeof options)))
+        return NULL;
+    if (!PyArg_ParseTuple(args, "O&O&LdOOO", trainer_of, &trainer, dataset_of, &train, &epochs,
+                          &options.validation_fraction, &validation_capsule, &test_capsule, &listener.function))
+        return NULL;
+    if (validation_capsule != Py_None && !dataset_of(validation_capsule, &validation))
+        return NULL;
+    if (test_capsule != Py_None && !dataset_of(test_capsule, &test))
+        return NULL;
+    options.epochs = epochs;
+    options.validation = validation;
+    options.test = test;
+    options.callback = on_iteration;
+    options.user_data = &listener;
+
+    listener.state = PyEval_SaveThread();
+    plp_status status = plp_trainer_fit(trainer, train, &options);
+    PyEval_RestoreThread(listener.state);
+    if (PyErr_Occurred())
+        return NULL;
+    return none_or_error(status);
+}
+
+typedef plp_status (*mini_batch)(plp_trainer *, const void *, plp_dtype, const int32_t *, int64_t, plp_metrics *);
+
+static PyObject *run_mini_batch(PyObject *args, mini_batch run)
+{
+    plp_trainer *trainer;
+    Py_buffer images, labels;
+    int dtype;
+    long long count;
+    if (!PyArg_ParseTuple(args, "O&y*iy*L", trainer_of, &trainer, &images, &dtype, &labels, &count))
+        return NULL;
+    plp_metrics metrics;
+    plp_status status = PLP_OK;
+    bool fits = batch_fits(&images, dtype, &labels, count);
+    if (fits)
+        UNLOCKED(status = run(trainer, images.buf, (plp_dtype)dtype, labels.buf, count, &metrics));
+    PyBuffer_Release(&images);
+    PyBuffer_Release(&labels);
+    return !fits || failed(status) ? NULL : metrics_tuple(metrics);
+}
+
+static PyObject *trainer_step(PyObject *module, PyObject *args)
+{
+    return run_mini_batch(args, plp_trainer_step);
+}
+
+static PyObject *trainer_gradients(PyObject *module, PyObject *args)
+{
+    return run_mini_batch(args, plp_trainer_gradients);
+}
+
+static PyObject *trainer_get_gradient(PyObject *module, PyObject *args)
+{
+    plp_trainer *trainer;
+    long long index;
+    Py_buffer values;
+    if (!PyArg_ParseTuple(args, "O&Lw*", trainer_of, &trainer, &index, &values))
+        return NULL;
+    plp_status status = plp_trainer_get_gradient(trainer, index, values.buf, (size_t)values.len);
+    PyBuffer_Release(&values);
+    return none_or_error(status);
+}
+
+static PyObject *trainer_evaluate(PyObject *module, PyObject *args)
+{
+    plp_trainer *trainer;
+    plp_dataset *dataset;
+    if (!PyArg_ParseTuple(args, "O&O&", trainer_of, &trainer, dataset_of, &dataset))
+        return NULL;
+    plp_metrics metrics;
+    plp_status status;
+    UNLOCKED(status = plp_trainer_evaluate(trainer, dataset, &metrics));
+    return failed(status) ? NULL : metrics_tuple(metrics);
+}
+
+static PyObject *trainer_best_model(PyObject *module, PyObject *capsule)
+{
+    plp_trainer *trainer;
+    if (!trainer_of(capsule, &trainer))
+        return NULL;
+    plp_model *model = NULL;
+    plp_status status;
+    UNLOCKED(status = plp_trainer_best_model(trainer, &model));
+    return model_wrap(status, model);
+}
+
+/* (best epoch or -1, stopped, data, test metrics, [epochs]) */
+static PyObject *trainer_history(PyObject *module, PyObject *capsule)
+{
+    plp_trainer *trainer;
+    plp_history history = {.struct_size = sizeof history};
+    if (!trainer_of(capsule, &trainer) || failed(plp_trainer_history(trainer, &history)))
+        return NULL;
+    PyObject *epochs = PyList_New(0);
+    for (int64_t index = 0; epochs && index < history.epoch_count; index++) {
+        plp_epoch epoch = {.struct_size = sizeof epoch};
+        if (failed(plp_trainer_epoch(trainer, index, &epoch)))
+            return Py_DECREF(epochs), NULL;
+        PyObject *record = epoch_tuple(&epoch);
+        if (!record || PyList_Append(epochs, record) < 0)
+            Py_CLEAR(epochs);
+        Py_XDECREF(record);
+    }
+    return epochs ? Py_BuildValue("LNsNN", (long long)history.best_epoch, PyBool_FromLong(history.is_stopped),
+                                  history.data, metrics_tuple(history.test), epochs)
+                  : NULL;
+}
+
+static PyObject *trainer_save(PyObject *module, PyObject *args)
+{
+    plp_trainer *trainer;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "O&O&", trainer_of, &trainer, PyUnicode_FSConverter, &path))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_trainer_save(trainer, PyBytes_AsString(path)));
+    Py_DECREF(path);
+    return none_or_error(status);
+}
+
+static PyObject *trainer_restore(PyObject *module, PyObject *args)
+{
+    plp_trainer *trainer;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "O&O&", trainer_of, &trainer, PyUnicode_FSConverter, &path))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_trainer_restore(trainer, PyBytes_AsString(path)));
+    Py_DECREF(path);
+    return none_or_error(status);
+}
+
+/* [(layer, operation, seconds)] */
+static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
+{
+    plp_trainer *trainer;
+    int64_t count = 0;
+    if (!trainer_of(capsule, &trainer) || failed(plp_trainer_profile_count(trainer, &count)))
+        return NULL;
+    PyObject *entries = PyList_New(0);
+    for (int64_t index = 0; entries && index < count; index++) {
+        plp_profile_entry entry = {.struct_size = sizeof entry};
+        if (failed(plp_trainer_profile_entry(trainer, index, &entry)))
+            return Py_DECREF(entries), NULL;
+        PyObject *tuple = Py_BuildValue("ssd", entry.layer, entry.operation, entry.seconds);
+        if (!tuple || PyList_Append(entries, tuple) < 0)
+            Py_CLEAR(entries);
+        Py_XDECREF(tuple);
+    }
+    return entries;
+}
+
+/* ---- The bare formula and the build ------------------------------------------------------------------------------ */
+
+enum { MOST_VECTORS = 64 };
+
+/* (sequence of arrays of float32, array of float64 or None, result) */
+static PyObject *predict(PyObject *module, PyObject *args)
+{
+    PyObject *sequence, *coefficients;
+    Py_buffer result, weights = {0}, vectors[MOST_VECTORS];
+    const float *pointers[MOST_VECTORS];
+    if (!PyArg_ParseTuple(args, "O!Ow*", &PyTuple_Type, &sequence, &coefficients, &result))
+        return NULL;
+    const Py_ssize_t count = PyTuple_Size(sequence);
+    Py_ssize_t held = 0;
+    bool fits = count <= MOST_VECTORS
+                && (coefficients == Py_None
+                    || (PyObject_GetBuffer(coefficients, &weights, PyBUF_SIMPLE) == 0
+                        && weights.len == count * (Py_ssize_t)sizeof(double)));
+    while (fits && held < count && PyObject_GetBuffer(PyTuple_GetItem(sequence, held), &vectors[held], PyBUF_SIMPLE) == 0) {
+        pointers[held] = vectors[held].buf;
+        fits = vectors[held++].len == result.len;
+    }
+    fits = fits && held == count;
+    plp_status status = PLP_OK;
+    if (fits)
+        UNLOCKED(status = plp_predict(pointers, weights.buf, count, result.len / 4, result.buf));
+    else if (!PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "expected up to %d arrays of one size, and a coefficient for each", MOST_VECTORS);
+    while (held > 0)
+        PyBuffer_Release(&vectors[--held]);
+    PyBuffer_Release(&weights);
+    PyBuffer_Release(&result);
+    return fits ? none_or_error(status) : NULL;
+}
+
+static PyObject *build_info(PyObject *module, PyObject *nothing)
+{
+    return PyUnicode_FromString(plp_build_info());
+}
+
+/* ---- The module -------------------------------------------------------------------------------------------------- */
+
+static PyMethodDef functions[] = {
+    {"dataset_cifar100", dataset_cifar100, METH_VARARGS, NULL},
+    {"dataset_cifar10", dataset_cifar10, METH_VARARGS, NULL},
+    {"dataset_synthetic", dataset_synthetic, METH_VARARGS, NULL},
+    {"dataset_from_arrays", dataset_from_arrays, METH_VARARGS, NULL},
+    {"dataset_describe", dataset_describe, METH_O, NULL},
+    {"model_create", model_create, METH_O, NULL},
+    {"model_load", model_load, METH_O, NULL},
+    {"model_save", model_save, METH_VARARGS, NULL},
+    {"model_describe", model_describe, METH_O, NULL},
+    {"model_get_values", model_get_values, METH_VARARGS, NULL},
+    {"model_set_values", model_set_values, METH_VARARGS, NULL},
+    {"model_logits", model_logits, METH_VARARGS, NULL},
+    {"trainer_create", trainer_create, METH_VARARGS, NULL},
+    {"trainer_fit", trainer_fit, METH_VARARGS, NULL},
+    {"trainer_step", trainer_step, METH_VARARGS, NULL},
+    {"trainer_gradients", trainer_gradients, METH_VARARGS, NULL},
+    {"trainer_get_gradient", trainer_get_gradient, METH_VARARGS, NULL},
+    {"trainer_evaluate", trainer_evaluate, METH_VARARGS, NULL},
+    {"trainer_best_model", trainer_best_model, METH_O, NULL},
+    {"trainer_history", trainer_history, METH_O, NULL},
+    {"trainer_save", trainer_save, METH_VARARGS, NULL},
+    {"trainer_restore", trainer_restore, METH_VARARGS, NULL},
+    {"trainer_profile", trainer_profile, METH_O, NULL},
+    {"predict", predict, METH_VARARGS, NULL},
+    {"build_info", build_info, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_plp",
+    .m_doc = "The C ABI of libplp (plp.h), function by function. Use the package plp instead.",
+    .m_size = -1,
+    .m_methods = functions,
+};
+
+PyMODINIT_FUNC PyInit__plp(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (!module)
+        return NULL;
+    ArrayType = (PyTypeObject *)PyType_FromSpec(&array_spec);
+    Error = PyErr_NewExceptionWithDoc("plp.Error",
+                                      "What none of Python's own exceptions says: a corrupt file, a loss that is no "
+                                      "longer finite.",
+                                      NULL, NULL);
+    if (!ArrayType || PyModule_AddObjectRef(module, "Error", Error) < 0
+        || PyModule_AddStringConstant(module, "version", plp_version()) < 0) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}

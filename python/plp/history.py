@@ -1,0 +1,138 @@
+"""What a training run was like: metrics for each epoch, the best one, and how the best model did on the test set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ._tables import text_table
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Means over a set of images. Errors are fractions in [0, 1]; the loss is softmax cross-entropy in nats."""
+
+    loss: float
+    top1_error: float
+    top5_error: float
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of images whose class came first, 1 - top1_error."""
+        return 1 - self.top1_error
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images.
+
+    ``train`` is measured while the parameters change and on augmented images; ``validation`` afterwards, on the images
+    held out. ``learning_rate`` is that of the epoch's last step; ``seconds`` are those of training. ``predictions``
+    counts the iterations whose parameters a predictor replaced; an epoch that was ended in its middle is not ``complete``.
+    """
+
+    epoch: int
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+    train: Metrics
+    validation: Metrics | None = None
+    predictions: int = 0
+    complete: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Epoch:
+        parts = {part: Metrics(**d[part]) if d.get(part) else None for part in ("train", "validation")}
+        return cls(**{**d, **parts})
+
+
+@dataclass(frozen=True)
+class History:
+    """The record of a run, as :meth:`plp.Trainer.fit` returns it.
+
+    ``best_epoch`` (counted from 1) is the epoch whose model was kept, ``test`` that model's metrics on the test set;
+    ``data`` says in words what was trained on and what chose the best model. ``interrupted`` tells that Ctrl-C, a
+    callback or an error ended the run early; what there was by then is here all the same.
+    """
+
+    epochs: tuple[Epoch, ...] = ()
+    best_epoch: int | None = None
+    data: str = ""
+    test: Metrics | None = None
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return iter(self.epochs)
+
+    def __getitem__(self, index: int) -> Epoch:
+        return self.epochs[index]
+
+    @property
+    def best(self) -> Epoch | None:
+        """The record of the best epoch, or None before the first one is complete."""
+        return next((e for e in self.epochs if e.epoch == self.best_epoch), None)
+
+    @property
+    def images_per_second(self) -> float:
+        """Training speed over all epochs, evaluation not counted."""
+        images = sum(e.images_per_second * e.seconds for e in self.epochs)
+        seconds = sum(e.seconds for e in self.epochs)
+        return images / seconds if seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, ready for JSON or ``pandas.json_normalize(d["epochs"])``."""
+        return {**asdict(self), "epochs": [e.to_dict() for e in self.epochs]}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> History:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            **{
+                **d,
+                "epochs": tuple(Epoch.from_dict(e) for e in d["epochs"]),
+                "test": Metrics(**d["test"]) if d.get("test") else None,
+            }
+        )
+
+    def __str__(self) -> str:
+        rows = [["epoch", "lr", "loss", "top-1 err", "val loss", "val top-1 err", "val top-5 err", "images/s", ""]]
+        for e in self.epochs:
+            v = e.validation
+            held_out = [f"{v.loss:.4f}", f"{v.top1_error:.4f}", f"{v.top5_error:.4f}"] if v else ["", "", ""]
+            mark = "best" if e.epoch == self.best_epoch else "" if e.complete else "partial"
+            rows.append(
+                [str(e.epoch), f"{e.learning_rate:.4g}", f"{e.train.loss:.4f}", f"{e.train.top1_error:.4f}"]
+                + held_out
+                + [f"{e.images_per_second:,.0f}", mark]
+            )
+        lines = [text_table(rows), *([self.data] if self.data else [])]
+        if self.test and self.best_epoch is not None:
+            lines.append(
+                f"test set, model of epoch {self.best_epoch}: "
+                f"accuracy {self.test.accuracy:.2%}, top-1 error {self.test.top1_error:.4f}, "
+                f"top-5 error {self.test.top5_error:.4f}, loss {self.test.loss:.4f}"
+            )
+        if self.interrupted:
+            lines.append("(interrupted)")
+        return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draws loss, top-1 error and learning rate over the epochs, the best one marked.
+
+        The ending of ``path`` chooses the format: ``.png``, ``.svg``, ``.pdf``.
+
+        Raises:
+            ValueError: there is no complete epoch to draw, or the format is unknown.
+            OSError: the file cannot be written.
+        """
+        from .plots import plot_history
+
+        plot_history(self, path)

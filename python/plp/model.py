@@ -1,0 +1,235 @@
+"""Networks and their parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _plp
+from ._arrays import checked_images, checked_integer
+from ._tables import text_table
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_DTYPES = (np.uint8, np.float32, np.int64)  # in the order of plp_dtype
+_PARAMETER = 0  # plp_entry_kind
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A tensor of the state dictionary: its name, kind, dtype and shape in PyTorch's layout."""
+
+    name: str
+    kind: int
+    dtype: Any
+    shape: tuple[int, ...]
+
+
+class Model:
+    """VGG16, ResNet18 or GoogLeNet for images of 32 × 32 pixels, with PyTorch's default initialisation.
+
+    Args:
+        architecture: ``"vgg16"`` (with batch norm), ``"resnet18"`` or ``"googlenet"``.
+        classes: outputs.
+        width: factor on every hidden channel count, above 0; 0.25 for quick studies.
+        dropout: None for the architecture's own, else the probability wherever it drops.
+        seed: of the initial parameters.
+        mean, deviation: per colour; a byte b enters as (b/255 - mean) / deviation. None for CIFAR-100's.
+        channel_count_epsilons: GoogLeNet with the public PyTorch trainer's mistaken batch-norm eps, for its checkpoints.
+
+    Raises:
+        ValueError: an unknown architecture, or a value out of its range.
+        MemoryError: it does not fit.
+    """
+
+    def __init__(
+        self,
+        architecture: str = "resnet18",
+        *,
+        classes: int = 100,
+        width: float = 1.0,
+        dropout: float | None = None,
+        seed: int = 0,
+        mean: tuple[float, float, float] | None = None,
+        deviation: tuple[float, float, float] | None = None,
+        channel_count_epsilons: bool = False,
+    ) -> None:
+        if not isinstance(architecture, str):
+            raise ValueError(f"architecture is {architecture!r}, expected a name such as 'resnet18'")
+        options: dict[str, Any] = {
+            "architecture": architecture,
+            "classes": classes,
+            "width": width,
+            "dropout": dropout,
+            "seed": seed,
+            "mean": mean,
+            "deviation": deviation,
+            "channel_count_epsilons": channel_count_epsilons,
+        }
+        self._open(_plp.model_create({k: v for k, v in options.items() if v is not None}))
+
+    def _open(self, handle: Any) -> None:
+        self._handle = handle
+        self._info = _plp.model_describe(handle)
+        entries = self._info.pop("entries")
+        self._entries = [_Entry(name, kind, _DTYPES[dtype], shape) for name, kind, dtype, shape in entries]
+
+    @classmethod
+    def _of(cls, handle: Any) -> Model:
+        model = cls.__new__(cls)
+        model._open(handle)
+        return model
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """A model from a file that :meth:`save` wrote, its configuration included.
+
+        Raises:
+            FileNotFoundError, OSError: the file is not there, or cannot be read.
+            plp.Error: it is damaged, or not such a file.
+        """
+        return cls._of(_plp.model_load(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes parameters, running statistics and configuration as a safetensors file.
+
+        An older file of that name is replaced only when the new one is complete on disk.
+
+        Raises:
+            FileNotFoundError, OSError: the folder is not there, or the file cannot be written.
+        """
+        _plp.model_save(self._handle, path)
+
+    @property
+    def architecture(self) -> str:
+        return self._info["architecture"]
+
+    @property
+    def classes(self) -> int:
+        return self._info["classes"]
+
+    @property
+    def width(self) -> float:
+        return self._info["width"]
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable values: weights and biases."""
+        return self._info["parameter_count"]
+
+    def __repr__(self) -> str:
+        return (
+            f"<plp.Model {self.architecture!r}: {self.classes} classes, width {self.width:g}, "
+            f"{self.parameter_count:,} parameters>"
+        )
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Copies of all tensors with PyTorch's names, order and layouts (convolution weights are OIHW).
+
+        Parameters and running statistics are float32, ``num_batches_tracked`` int64. For PyTorch:
+        ``module.load_state_dict({k: torch.from_numpy(v) for k, v in model.state_dict().items()})``.
+        """
+        state = {}
+        for index, entry in enumerate(self._entries):
+            state[entry.name] = np.empty(entry.shape, entry.dtype)
+            _plp.model_get_values(self._handle, index, state[entry.name])
+        return state
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Takes tensors by name, from :meth:`state_dict` or from PyTorch's. All of them, or, on an error, none.
+
+        Raises:
+            ValueError: a tensor is missing or not the network's, or its shape or dtype is another.
+        """
+        if missing := [e.name for e in self._entries if e.name not in state]:
+            raise ValueError(f"the state dictionary lacks {_some(missing)}")
+        names = {e.name for e in self._entries}
+        if foreign := [name for name in state if name not in names]:
+            raise ValueError(f"{self.architecture} has no {_some(foreign)}")
+        values = []
+        for entry in self._entries:
+            array = np.asarray(state[entry.name])
+            if array.shape != entry.shape:
+                raise ValueError(f"{entry.name} has shape {list(array.shape)}, expected {list(entry.shape)}")
+            if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
+                raise ValueError(f"{entry.name} has dtype {array.dtype}, expected {np.dtype(entry.dtype)}")
+            values.append(np.ascontiguousarray(array, entry.dtype))
+        for index, array in enumerate(values):
+            _plp.model_set_values(self._handle, index, array)
+
+    def logits(self, images: ArrayLike, *, threads: int = 0) -> NDArray[np.float32]:
+        """The outputs before softmax, as in evaluation: running statistics, no dropout.
+
+        Args:
+            images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
+            threads: 0 for one per processor. The result does not depend on it.
+
+        Returns:
+            float32 [count, classes].
+        """
+        array, dtype = checked_images(images)
+        result = np.empty((len(array), self.classes), np.float32)
+        if len(array):
+            threads = checked_integer("threads", threads)
+            _plp.model_logits(self._handle, array, dtype, len(array), threads, result)
+        return result
+
+    def profile(self, *, batch_size: int = 128, iterations: int = 5, threads: int = 0) -> Profile:
+        """Where the time of a training step goes, layer by layer. The model stays as it is."""
+        from .training import Trainer
+
+        trainer = Trainer(self, batch_size=batch_size, threads=threads)
+        images = np.zeros((batch_size, 3, 32, 32), np.uint8)
+        labels = np.zeros(batch_size, np.int32)
+        trainer.gradients(images, labels)
+        warm = _plp.trainer_profile(trainer._handle)
+        for _ in range(iterations):
+            trainer.gradients(images, labels)
+        return Profile(
+            batch_size,
+            tuple(
+                Timing(layer, operation, (seconds - before) / iterations)
+                for (layer, operation, seconds), (_, _, before) in zip(_plp.trainer_profile(trainer._handle), warm)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Mean seconds that a mini-batch spends in one operation of one layer."""
+
+    layer: str
+    operation: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Time by operation, in the order of computation, as :meth:`Model.profile` measures it; prints as a table."""
+
+    batch_size: int
+    timings: tuple[Timing, ...]
+
+    @property
+    def seconds(self) -> float:
+        """All of them together."""
+        return sum(timing.seconds for timing in self.timings)
+
+    def __str__(self) -> str:
+        total = self.seconds or 1.0
+        rows = [["layer", "operation", "ms", "share"]]
+        rows += [[t.layer, t.operation, f"{t.seconds * 1e3:.2f}", f"{t.seconds / total:.1%}"] for t in self.timings]
+        return (
+            f"{text_table(rows)}\n{self.seconds * 1e3:.1f} ms for {self.batch_size} images: "
+            f"{self.batch_size / total:,.0f} images/s"
+        )
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

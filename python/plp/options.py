@@ -1,0 +1,192 @@
+"""What a run is made of: optimizer, predictor, augmentation, and a recipe that holds them together.
+
+All are frozen dataclasses: they compare by value, print as the code that makes them, and change by
+``dataclasses.replace``. Ranges are checked by the library when a trainer is made, with an error that names the value.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal
+
+from .schedules import Cosine, Cyclic, Schedule
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with PyTorch's update: g += weight_decay θ; v = momentum v + g; θ -= lr v.
+
+    With ``nesterov``, θ -= lr (g + momentum v). The defaults are the paper's.
+    """
+
+    lr: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    nesterov: bool = False
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "optimizer": 0,
+            "learning_rate": self.lr,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "nesterov": self.nesterov,
+        }
+
+
+@dataclass(frozen=True)
+class DEMON(SGD):
+    """SGD whose momentum decays to 0 over the run (arXiv 1910.04952).
+
+    At iteration t of T: β_t = β (1 - t/T) / ((1 - β) + β (1 - t/T)), with β = ``momentum``.
+    """
+
+    def _fields(self) -> dict[str, Any]:
+        return {**super()._fields(), "optimizer": 1}
+
+
+@dataclass(frozen=True)
+class PLP:
+    """Parameter linear prediction (Ying et al., doi 10.1038/s41598-024-65691-0). ``PLP()`` is the paper's.
+
+    After every third iteration the latest three iterates θ1, θ2, θ3 give way to their prediction
+    θ' = θ3 + ½ (θ2 - θ1): from the midpoint of θ2 and θ3 one step along the slope between the two midpoints.
+
+    Args:
+        step: how far ahead, in steps between midpoints: coefficients (-h/2, ½, (1 + h)/2). 0 only averages θ2 and θ3.
+        coefficients: any others, oldest iterate first, in place of those that ``step`` gives.
+        period: iterations from one prediction to the next; None for as many as there are coefficients.
+        start, end: the first iteration it sees, and the first it no longer does; None for never.
+        momentum: what happens to the optimizer's momentum at a prediction: ``"kept"`` or ``"reset"``.
+        statistics: what happens to batch norm's running statistics: ``"kept"``, or ``"predicted"`` like the parameters.
+    """
+
+    step: float = 1.0
+    coefficients: tuple[float, ...] | None = None
+    period: int | None = None
+    start: int = 0
+    end: int | None = None
+    momentum: Literal["kept", "reset"] = "kept"
+    statistics: Literal["kept", "predicted"] = "kept"
+
+    def __post_init__(self) -> None:
+        if self.coefficients is not None and self.step != 1:
+            raise ValueError("step chooses the paper's coefficients: give either step or coefficients, not both")
+
+    def _fields(self) -> dict[str, Any]:
+        result: dict[str, Any] = {
+            "predictor": 1,
+            "prediction_step": self.step,
+            "predictor_start": self.start,
+            "momentum_at_prediction": one_of("momentum", self.momentum, ("kept", "reset")),
+            "statistics_at_prediction": one_of("statistics", self.statistics, ("kept", "predicted")),
+        }
+        if self.coefficients is not None:
+            result["coefficients"] = array("d", self.coefficients)
+        if self.period is not None:
+            result["predictor_period"] = self.period
+        if self.end is not None:
+            result["predictor_end"] = self.end
+        return result
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """Every ``period`` iterations the slow parameters go the fraction ``rate`` of the way to the fast ones, which then
+    start again from there: φ += rate (θ - φ); θ = φ (arXiv 1907.08610)."""
+
+    period: int = 5
+    rate: float = 0.5
+    momentum: Literal["kept", "reset"] = "kept"
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "predictor": 2,
+            "predictor_period": self.period,
+            "lookahead_rate": self.rate,
+            "momentum_at_prediction": one_of("momentum", self.momentum, ("kept", "reset")),
+        }
+
+
+@dataclass(frozen=True)
+class EMA:
+    """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; training goes on from θ."""
+
+    decay: float = 0.999
+
+    def _fields(self) -> dict[str, Any]:
+        return {"predictor": 3, "ema_decay": self.decay}
+
+
+Optimizer = SGD | DEMON
+Predictor = PLP | Lookahead | EMA
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to every training image, drawn anew in each epoch.
+
+    Args:
+        crop: pixels of zero padding on every side before a random 32 × 32 crop; 0 for none.
+        flip: mirror every other image, at random.
+        rotation: up to so many degrees either way; 0 for none.
+    """
+
+    crop: int = 4
+    flip: bool = True
+    rotation: float = 0.0
+
+    @classmethod
+    def none(cls) -> Augmentation:
+        """Images as they are."""
+        return cls(crop=0, flip=False)
+
+    def _fields(self) -> dict[str, Any]:
+        return {"crop": self.crop, "flip": self.flip, "rotation": self.rotation}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All choices of a run but the network, the data and the seed: ``Trainer(model, **vars(recipe))``."""
+
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Cyclic()
+    predictor: Predictor | None = None
+    batch_size: int = 128
+    augmentation: Augmentation = Augmentation()
+
+    def scaled(self, factor: float) -> Recipe:
+        """The same with ``factor`` times the learning rate."""
+        return replace(self, optimizer=replace(self.optimizer, lr=self.optimizer.lr * factor))
+
+    def _fields(self) -> dict[str, Any]:
+        result = {"batch_size": self.batch_size}
+        for part in (self.optimizer, self.schedule, self.predictor, self.augmentation):
+            if part is not None:
+                result |= part._fields()
+        return result
+
+
+PAPER = Recipe()
+"""The paper's performance runs: SGD, momentum 0.9, weight decay 1e-4, learning rate cyclic between 0.001 and 0.002."""
+
+QUICK = Recipe(SGD(lr=0.05, weight_decay=5e-4), Cosine())
+"""Learns much in few epochs: learning rate 0.05 down to 0 along a cosine, weight decay 5e-4."""
+
+RECIPES = {"paper": PAPER, "quick": QUICK}
+
+
+def one_of(name: str, value: object, names: Sequence[str]) -> int:
+    """The place of a named choice among those there are."""
+    if value not in names:
+        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, names))}")
+    return names.index(value)  # type: ignore[arg-type]
+
+
+def describe(value: Any) -> Any:
+    """An option as plain data for JSON: dicts with the option's type beside its fields."""
+    if is_dataclass(value):
+        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
+    return list(value) if isinstance(value, tuple) else value

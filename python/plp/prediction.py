@@ -1,0 +1,51 @@
+"""The bare formula, on any arrays."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _plp
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def predict(
+    *iterates: ArrayLike,
+    coefficients: Sequence[float] | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """The parameters that prediction puts in the place of the latest iterates, oldest first.
+
+    For three iterates and the paper's coefficients (-½, ½, 1): θ3 + ½ (θ2 - θ1).
+
+    Args:
+        iterates: float32 arrays of one shape; contiguous ones are not copied.
+        coefficients: one for each iterate; None for the paper's.
+        out: a contiguous float32 array of that shape for the result; may be one of the iterates.
+
+    Raises:
+        ValueError: a shape, a dtype or the number of coefficients is not as above.
+    """
+    arrays = tuple(np.asarray(iterate) for iterate in iterates)
+    if not arrays:
+        raise ValueError("there are no iterates to predict from")
+    for number, given in enumerate(arrays, 1):
+        if given.dtype != np.float32 or given.shape != arrays[0].shape:
+            raise ValueError(
+                f"iterate {number} is {given.dtype} {list(given.shape)}, expected float32 {list(arrays[0].shape)}"
+            )
+    if coefficients is None and len(arrays) != 3:
+        raise ValueError(f"the paper's coefficients take 3 iterates, found {len(arrays)}: give coefficients")
+    if coefficients is not None and len(coefficients) != len(arrays):
+        raise ValueError(f"there are {len(coefficients)} coefficients for {len(arrays)} iterates")
+    result = np.empty_like(arrays[0], order="C") if out is None else out
+    if result.dtype != np.float32 or result.shape != arrays[0].shape or not result.flags.c_contiguous:
+        raise ValueError(f"out is {result.dtype} {list(result.shape)}, expected float32 {list(arrays[0].shape)}, contiguous")
+    weights = None if coefficients is None else array("d", coefficients)
+    _plp.predict(tuple(np.ascontiguousarray(given) for given in arrays), weights, result)
+    return result

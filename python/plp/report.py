@@ -1,0 +1,140 @@
+"""A study as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import io
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import PAPER, describe
+from .plots import study_figure
+
+if TYPE_CHECKING:
+    from .study import Study
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd; }}
+.wide {{ overflow-x: auto; }}
+svg {{ max-width: 100%; height: auto; }}
+pre, small {{ color: #555; }}
+</style>
+<h1>{title}</h1>
+<div class="wide">{results}</div>
+<p><small>{caption}</small></p>
+{picture}
+<h2>Choices</h2>
+<p>The method and the experiment are those of Ying et al., <i>Enhancing deep neural network training efficiency and
+performance through linear prediction</i>, Scientific Reports 14, 15197 (2024),
+<a href="https://doi.org/10.1038/s41598-024-65691-0">doi 10.1038/s41598-024-65691-0</a>, as far as they are known.</p>
+<div class="wide">{choices}</div>
+<h2>Methods</h2>
+<div class="wide">{methods}</div>
+<h2>Runs</h2>
+<div class="wide">{runs}</div>
+<h2>Machine</h2>
+<pre>plp {version}
+{build}</pre>
+</html>
+"""
+
+OURS = "our choice; the paper's is not known"
+
+
+def write_report(study: Study, path: str | os.PathLike[str]) -> None:
+    """See :meth:`plp.Study.report`."""
+    picture = io.StringIO()
+    study_figure(study).savefig(picture, format="svg")
+    title = f"{', '.join(study.networks)}: {', '.join(study.methods)}"
+    page = _PAGE.format(
+        title=escape(title),
+        results=_table(study.table()),
+        caption=escape(study.caption()),
+        picture=picture.getvalue().partition("<svg")[1] + picture.getvalue().partition("<svg")[2],
+        choices=_table([["what", "here", "source"], *choices(study.settings)]),
+        methods=_table([["method", "what it changes"], *_changes(study)]),
+        runs=_table(_runs(study)),
+        version=escape(study.settings["version"]),
+        build=escape(study.settings["build"]),
+    )
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def choices(settings: dict[str, Any]) -> list[list[str]]:
+    """What was chosen, and whether the paper chose it: [what, value here, source]."""
+    recipe, paper = settings["recipe"], describe(PAPER)
+
+    def of_the_paper(here: Any, theirs: Any, text: str) -> str:
+        return "the paper's" if here == theirs else f"our choice; the paper's: {text}"
+
+    def shown(option: dict[str, Any]) -> str:
+        return ", ".join(f"{v}" if k == "type" else f"{k} {v}" for k, v in option.items() if v is not None)
+
+    return [
+        ["data", f"{settings['train']}, {settings['train_images']:,} images", _data_source(settings)],
+        ["validation", f"{settings['validation']:.0%}, at random", of_the_paper(settings["validation"], 0.2, "20 %")],
+        ["optimal model", "the epoch with the best validation accuracy", OURS],
+        ["epochs", f"{settings['epochs']}", of_the_paper(settings["epochs"], 100, "100")],
+        ["width", f"{settings['width']:g}", of_the_paper(settings["width"], 1.0, "1")],
+        ["networks' variants", "those of weiaicunzai/pytorch-cifar100", OURS],
+        ["initialisation", "PyTorch's default", "the paper's"],
+        [
+            "optimizer",
+            shown(recipe["optimizer"]),
+            of_the_paper(recipe["optimizer"], paper["optimizer"], "SGD or DEMON, momentum 0.9, weight decay 1e-4"),
+        ],
+        [
+            "learning rate",
+            shown(recipe["schedule"]),
+            of_the_paper(
+                (recipe["schedule"]["type"], recipe["optimizer"]["lr"]), ("Cyclic", 0.001), "cyclic, 0.001 to 0.002"
+            ),
+        ],
+        ["batch size", f"{recipe['batch_size']}", OURS],
+        ["augmentation", shown(recipe["augmentation"]), OURS],
+        ["momentum at a prediction", "kept, unless the method says otherwise", OURS],
+        ["batch-norm statistics at a prediction", "kept, unless the method says otherwise", OURS],
+    ]
+
+
+def _data_source(settings: dict[str, Any]) -> str:
+    return "the paper's" if settings["train"].startswith("CIFAR-100") else "our choice; the paper's: CIFAR-100"
+
+
+def _changes(study: Study) -> list[list[str]]:
+    """How each method differs from what all have in common."""
+    common = study.settings["recipe"]
+    rows = []
+    for name, own in study.methods.items():
+        changed = {part: value for part, value in own.items() if value != common.get(part)}
+        rows.append([name, "; ".join(f"{part}: {value}" for part, value in changed.items()) or "nothing"])
+    return rows
+
+
+def _runs(study: Study) -> list[list[str]]:
+    rows = [["network", "method", "seed", "best epoch", "accuracy %", "top-5 error", "images/s", ""]]
+    for run in study.runs:
+        outcome = run.outcome
+        numbers = [f"{100 * outcome.accuracy:.2f}", f"{outcome.top5_error:.4f}"] if outcome else ["", ""]
+        rows.append(
+            [run.network, run.method, str(run.seed), str(run.history.best_epoch or "")]
+            + numbers
+            + [f"{run.history.images_per_second:,.0f}", run.failure or ""]
+        )
+    return rows
+
+
+def _table(rows: list[list[str]]) -> str:
+    def line(row: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+    heading, *body = rows
+    return "<table>" + line(heading, "th") + "".join(line(row, "td") for row in body) + "</table>"

@@ -1,0 +1,243 @@
+"""The training loop: fit, single steps, evaluation, checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _plp
+from ._arrays import checked_images, checked_integer, checked_labels
+from ._progress import FitProgress
+from .datasets import Dataset
+from .history import Epoch, History, Metrics
+from .model import _PARAMETER, Model
+from .options import SGD, Augmentation, Optimizer, Predictor, Recipe
+from .schedules import Constant, Schedule
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+_PHASES = ("training", "validation", "epoch end", "test")  # in the order of plp_phase
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, as a callback hears it after each iteration. Epochs and iterations are counted from 1."""
+
+    phase: str  #: what the iteration did: ``"training"``, ``"validation"``, ``"epoch end"`` or ``"test"``
+    epoch: int
+    epochs: int  #: of the whole run
+    iteration: int  #: of this phase
+    iterations: int  #: of this phase, in all
+    learning_rate: float
+    predicted: bool  #: whether a predictor replaced the parameters in this iteration
+    batch: Metrics | None  #: of this mini-batch, before its update
+    running: Metrics | None  #: of this phase so far; at an epoch's end, of its training
+    seconds: float  #: of this epoch's training so far
+    images_per_second: float
+    finished: Epoch | None  #: at an epoch's end, its record
+
+
+Callback = Callable[[Progress], bool | None]
+
+
+class Trainer:
+    """A model in training: optimizer, schedule, predictor, and how far it has come.
+
+    Two trainers with the same seed see the same mini-batches and the same augmentation, whatever their optimizer and
+    predictor; results are bit for bit the same on any number of threads.
+
+    Args:
+        model: what is trained, in place.
+        optimizer: :class:`plp.SGD` or :class:`plp.DEMON`.
+        predictor: None, or :class:`plp.PLP`, :class:`plp.Lookahead`, :class:`plp.EMA`.
+        schedule: of the learning rate; one of :mod:`plp.schedules`.
+        batch_size: images in a mini-batch.
+        augmentation: of training images in :meth:`fit`.
+        seed: of their order, augmentation, dropout and the validation split.
+        threads: that compute; 0 for one per processor.
+
+    Raises:
+        ValueError: an option out of its range.
+        MemoryError: activations for a mini-batch do not fit.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        optimizer: Optimizer = SGD(),
+        predictor: Predictor | None = None,
+        schedule: Schedule = Constant(),
+        batch_size: int = 128,
+        augmentation: Augmentation = Augmentation(),
+        seed: int = 0,
+        threads: int = 0,
+    ) -> None:
+        self.model = model
+        self.recipe = Recipe(optimizer, schedule, predictor, batch_size, augmentation)
+        options = {**self.recipe._fields(), "seed": seed, "threads": threads}
+        self._handle = _plp.trainer_create(model._handle, options)
+
+    def fit(
+        self,
+        train: Dataset,
+        *,
+        validation: float | Dataset = 0.0,
+        test: Dataset | None = None,
+        epochs: int = 1,
+        callback: Callback | None = None,
+        progress: bool | str = True,
+    ) -> History:
+        """Trains until ``epochs`` are done in all, those of an earlier fit or checkpoint included.
+
+        The best model, by validation accuracy, is kept: see :attr:`best_model`. Ctrl-C ends training after the
+        running iteration; history and model are then as of that iteration, and another fit goes on from there.
+
+        Args:
+            train: the training images.
+            validation: the fraction of them to hold out, chosen at random, or a set of one's own. 0 for none; the best
+                model is then the latest.
+            test: measured once, at the end, with the best model.
+            epochs: the length of the whole run, to which schedules refer.
+            callback: called with a :class:`plp.Progress` after each iteration; training stops when it returns True, and
+                when it raises, which fit then does too. It may read and save the model and the trainer.
+            progress: whether to show a bar (on a terminal) or a line for each epoch; a string is shown in front of it.
+
+        Returns:
+            The history; its ``interrupted`` tells whether Ctrl-C or the callback ended the run.
+
+        Raises:
+            ValueError: an argument out of its range, or a dataset with more classes than the model.
+            plp.Error: the loss is no longer finite; :attr:`history` and :attr:`best_model` are usable.
+        """
+        if not isinstance(train, Dataset):
+            raise ValueError(f"train is a {type(train).__name__}, expected a dataset (see plp.datasets)")
+        fraction, validation_set = (0.0, validation) if isinstance(validation, Dataset) else (validation, None)
+        label = progress if isinstance(progress, str) else self.model.architecture
+        with FitProgress(label, bool(progress)) as display:
+
+            def on_iteration(*values: Any) -> bool:
+                report = _progress(*values)
+                display.iteration(report)
+                return callback is not None and callback(report) is True
+
+            try:
+                _plp.trainer_fit(
+                    self._handle,
+                    train._handle,
+                    checked_integer("epochs", epochs),
+                    fraction,
+                    validation_set and validation_set._handle,
+                    test and test._handle,
+                    on_iteration,
+                )
+            except KeyboardInterrupt:
+                pass  # the library has stopped, and says so in its history
+        return self.history
+
+    @property
+    def history(self) -> History:
+        """The epochs so far, one that was ended in its middle included."""
+        best, stopped, data, test, records = _plp.trainer_history(self._handle)
+        return History(
+            epochs=tuple(_epoch(*record) for record in records),
+            best_epoch=best + 1 if best >= 0 else None,
+            data=data,
+            test=_metrics(test),
+            interrupted=stopped,
+        )
+
+    @property
+    def best_model(self) -> Model:
+        """A copy of the best model so far; of the one in training before any epoch is complete."""
+        return Model._of(_plp.trainer_best_model(self._handle))
+
+    def step(self, images: ArrayLike, labels: ArrayLike) -> float:
+        """One iteration on a mini-batch as it is, without augmentation.
+
+        Args:
+            images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
+                count: at most the batch size.
+            labels: integers [count].
+
+        Returns:
+            The loss before the update.
+
+        Raises:
+            ValueError: a shape, dtype or label is not as above.
+            plp.Error: the loss is not finite.
+        """
+        array, dtype = checked_images(images)
+        return _plp.trainer_step(self._handle, array, dtype, checked_labels(labels, len(array)), len(array))[0]
+
+    def gradients(self, images: ArrayLike, labels: ArrayLike) -> dict[str, NDArray[np.float32]]:
+        """The loss's gradient by every parameter for a mini-batch, as in :meth:`step` but without the update.
+
+        Returns:
+            Arrays with the names and layouts of :meth:`plp.Model.state_dict`; weight decay is not in them.
+        """
+        array, dtype = checked_images(images)
+        _plp.trainer_gradients(self._handle, array, dtype, checked_labels(labels, len(array)), len(array))
+        gradients = {}
+        for index, entry in enumerate(self.model._entries):
+            if entry.kind == _PARAMETER:
+                gradients[entry.name] = np.empty(entry.shape, np.float32)
+                _plp.trainer_get_gradient(self._handle, index, gradients[entry.name])
+        return gradients
+
+    def evaluate(self, dataset: Dataset) -> Metrics:
+        """Measures the model in training (with EMA: the average) on a dataset as it is."""
+        return Metrics(*_plp.trainer_evaluate(self._handle, dataset._handle))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a checkpoint: all a run needs to go on bit for bit, history and best model included.
+
+        An older file of that name is replaced only when the new one is complete on disk.
+
+        Raises:
+            FileNotFoundError, OSError: the folder is not there, or the file cannot be written.
+        """
+        _plp.trainer_save(self._handle, path)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Goes back to a checkpoint, in a trainer made with the same model configuration and options.
+
+        Raises:
+            FileNotFoundError, OSError: the file is not there, or cannot be read.
+            ValueError: it is of another network, or other options.
+            plp.Error: it is damaged. On any error, nothing has changed.
+        """
+        _plp.trainer_restore(self._handle, path)
+
+
+def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:
+    return Metrics(*values) if values else None
+
+
+def _epoch(epoch, complete, predictions, rate, seconds, speed, training, validation):  # type: ignore[no-untyped-def]
+    return Epoch(
+        epoch + 1, rate, seconds, speed, Metrics(*training), _metrics(validation), predictions, complete
+    )
+
+
+def _progress(phase, epoch, epochs, iteration, iterations, rate, predicted, batch, running, seconds, speed, finished):  # type: ignore[no-untyped-def]
+    return Progress(
+        _PHASES[phase],
+        epoch + 1,
+        epochs,
+        iteration + 1,
+        iterations,
+        rate,
+        predicted,
+        _metrics(batch),
+        _metrics(running),
+        seconds,
+        speed,
+        finished and _epoch(*finished),
+    )

@@ -1,0 +1,61 @@
+"""Builds the Swift library, and the extension that carries it beside itself. All else is in pyproject.toml."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+LIBRARY = "libplp.so.0"  # its soname: the extension asks for this name, and finds it in its own folder
+NEEDED = (6, 3)
+
+
+def swift_library() -> Path:
+    """Builds libplp, Swift's runtime included, and returns the file."""
+    if not shutil.which("swift"):
+        raise SystemExit("plp: there is no `swift` in PATH; install a Swift 6.3 toolchain from https://swift.org/install")
+    printed = subprocess.run(["swift", "--version"], capture_output=True, text=True).stdout
+    version = re.search(r"Swift version (\d+)\.(\d+)", printed)
+    if not version or tuple(map(int, version.groups())) < NEEDED:
+        raise SystemExit(
+            f"plp: Swift {'.'.join(map(str, NEEDED))} or later is needed, `swift --version` says: {printed.strip()}; "
+            "install it from https://swift.org/install"
+        )
+    if subprocess.run(["pkg-config", "--exists", "openblas"]).returncode != 0:
+        raise SystemExit("plp: OpenBLAS's header is missing: apt install libopenblas-dev pkg-config")
+    command = ["swift", "build", "-c", "release", "--product", "plp"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    folder = subprocess.run([*command, "--show-bin-path"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return Path(folder.strip()) / "libplp.so"
+
+
+class BuildWithLibrary(build_ext):
+    def build_extension(self, extension: Extension) -> None:
+        # PLP_LIBRARY names a libplp.so that is built already.
+        library = Path(os.environ.get("PLP_LIBRARY") or swift_library())
+        folder = Path(self.get_ext_fullpath(extension.name)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(library, folder / LIBRARY)
+        extension.extra_objects = [str(folder / LIBRARY)]
+        super().build_extension(extension)
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "plp._plp",
+            ["python/plp/_plp.c"],
+            depends=["include/plp.h"],
+            include_dirs=["include"],
+            extra_compile_args=["-std=c11"],
+            runtime_library_dirs=["$ORIGIN"],
+            py_limited_api=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildWithLibrary},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
