@@ -56,9 +56,25 @@ public final class Convolution {
     public init(_ shape: ConvolutionShape, threads: Threads) {
         self.shape = shape
         self.threads = threads
-        forwardPass = GatheredPass(shape, .forward)
-        inputGradientPass = GatheredPass(shape, .inputGradient)
-        weightGradientPass = GatheredWeightGradient(shape)
+        (forwardPass, inputGradientPass, weightGradientPass) =
+            if shape.kernel == 3, shape.stride == 1, shape.padding == 1, shape.height == 2, shape.width == 2 {
+                Self.winograd(TwoPixelMap.self, shape)
+            } else if shape.kernel == 3, shape.stride == 1, shape.padding <= 2, shape.inputChannels >= 8 {
+                Self.winograd(FourOutputs.self, shape)
+            } else {
+                (
+                    GatheredPass(shape, .forward), GatheredPass(shape, .inputGradient), GatheredWeightGradient(shape)
+                )
+            }
+    }
+
+    private static func winograd<Tile: WinogradTile>(
+        _: Tile.Type, _ shape: ConvolutionShape
+    ) -> (any MapPass, any MapPass, any WeightGradientPass) {
+        (
+            WinogradPass<Tile>(shape, .forward), WinogradPass<Tile>(shape, .inputGradient),
+            WinogradWeightGradient<Tile>(shape)
+        )
     }
 
     /// Floats of scratch memory that a call needs. Nothing in it outlives the call, so all layers may share one buffer.

@@ -55,6 +55,7 @@ struct LeftMatrix {
 }
 
 /// C (+)= A·B with B packed in panels; reads and writes `columns` columns of C, not the padding.
+@inline(never)
 func multiply(
     _ a: LeftMatrix, _ packed: UnsafePointer<Float>, to c: UnsafeMutablePointer<Float>, stride cStride: Int,
     rows: Int, columns: Int, depth: Int, accumulate: Bool = false
@@ -73,6 +74,7 @@ func multiply(
 }
 
 /// The same for one panel of `width` columns, of which C has the first `columns`.
+@inline(never)
 func multiplyPanel(
     _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, to c: UnsafeMutablePointer<Float>,
     stride cStride: Int, rows: Int, columns: Int, depth: Int, accumulate: Bool

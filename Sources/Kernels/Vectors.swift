@@ -13,31 +13,22 @@ extension SIMD16<Float> {
     /// The first `count` values from memory, zeros behind them; touches no memory beyond.
     @inline(__always)
     init(at source: UnsafePointer<Float>, count: Int) {
-        if count >= Self.lanes {
-            self.init(at: source)
-        } else {
-            self = .zero
-            var done = 0
-            if count >= 8 {
-                lowHalf = UnsafeRawPointer(source).loadUnaligned(as: SIMD8<Float>.self)
-                done = 8
-            }
-            while done < count {
-                self[done] = source[done]
-                done += 1
-            }
+        self = count >= Self.lanes ? Self(at: source) : Self(partAt: source, count: count)
+    }
+
+    @inline(never)
+    private init(partAt source: UnsafePointer<Float>, count: Int) {
+        self = .zero
+        withUnsafeMutableBytes(of: &self) { lanes in
+            lanes.baseAddress!.copyMemory(from: source, byteCount: Swift.max(count, 0) * MemoryLayout<Float>.stride)
         }
     }
 
     /// The first `count` of values that lie `stride` apart, zeros behind them.
-    @inline(__always)
+    @inline(never)
     init(at source: UnsafePointer<Float>, stride: Int, count: Int) {
-        if stride == 1 {
-            self.init(at: source, count: count)
-        } else {
-            self = .zero
-            for lane in 0..<Swift.min(count, Self.lanes) { self[lane] = source[lane * stride] }
-        }
+        self = .zero
+        for lane in 0..<Swift.min(count, Self.lanes) { self[lane] = source[lane * stride] }
     }
 
     @inline(__always)
@@ -48,18 +39,14 @@ extension SIMD16<Float> {
     /// Stores the first `count` values only.
     @inline(__always)
     func store(to target: UnsafeMutablePointer<Float>, count: Int) {
-        if count >= Self.lanes {
-            store(to: target)
-        } else {
-            var done = 0
-            if count >= 8 {
-                UnsafeMutableRawPointer(target).storeBytes(of: lowHalf, as: SIMD8<Float>.self)
-                done = 8
-            }
-            while done < count {
-                target[done] = self[done]
-                done += 1
-            }
+        if count >= Self.lanes { store(to: target) } else { storePart(to: target, count: count) }
+    }
+
+    @inline(never)
+    private func storePart(to target: UnsafeMutablePointer<Float>, count: Int) {
+        withUnsafeBytes(of: self) { lanes in
+            UnsafeMutableRawPointer(target)
+                .copyMemory(from: lanes.baseAddress!, byteCount: Swift.max(count, 0) * MemoryLayout<Float>.stride)
         }
     }
 

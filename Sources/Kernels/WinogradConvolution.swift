@@ -1,0 +1,202 @@
+// 3×3 convolution with stride 1 over the tiles of Winograd.swift. A block of tiles goes through input transform, one
+// matrix product for each point, and output transform, without leaving the L2 cache of the thread that computes it:
+//
+//     V[point][tile][source channel] · U[point][source channel][target channel] = M[point][tile][target channel]
+//
+// The input gradient is the convolution of dy with the kernel turned around, source and target exchanged.
+
+/// The square tiles of maps: which pixels each covers.
+struct TileGrid {
+    var maps: Maps
+    /// Pixels of a side of a tile.
+    var side: Int
+    /// Pixels from one tile to the next, and where the first starts.
+    var spacing: Int
+    var origin: Int
+    var tilesPerRow: Int
+    var rowsPerImage: Int
+
+    /// Where a tile, counted over all images, starts, and which of its rows and columns lie inside the map.
+    @inline(__always)
+    func tile(_ index: Int) -> (first: UnsafeMutablePointer<Float>, rows: Range<Int>, columns: Range<Int>) {
+        let (band, column) = index.quotientAndRemainder(dividingBy: tilesPerRow)
+        let (image, row) = band.quotientAndRemainder(dividingBy: rowsPerImage)
+        let (y, x) = (row * spacing + origin, column * spacing + origin)
+        let (top, left) = (min(max(0, -y), side), min(max(0, -x), side))
+        return (
+            maps.base + ((image * maps.height + y) * maps.width + x) * maps.stride,
+            top..<max(top, min(side, maps.height - y)), left..<max(left, min(side, maps.width - x))
+        )
+    }
+
+    /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero: `zeros` holds as many as there
+    /// are channels. The value of a tile and channel at a point goes to `target[point * pointStride + place(tile, channel)]`.
+    @inline(__always)
+    func transform<Map: LinearMap>(
+        _ map: Map.Type, _ tiles: Range<Int>, zeros: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>,
+        pointStride: Int, place: (_ tile: Int, _ channel: Int) -> Int
+    ) {
+        withUnsafeTemporaryAllocation(of: Vector.self, capacity: Map.inputs * Map.outputs) { scratch in
+            withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: side * side) { pixels in
+                for index in tiles {
+                    let (first, rows, columns) = tile(index)
+                    for row in 0..<side {
+                        for column in 0..<side {
+                            pixels[row * side + column] =
+                                rows.contains(row) && columns.contains(column)
+                                ? UnsafePointer(first + (row * maps.width + column) * maps.stride) : zeros
+                        }
+                    }
+                    for channel in stride(from: 0, to: maps.channels, by: Vector.lanes) {
+                        let count = maps.channels - channel
+                        let values = target + place(index - tiles.lowerBound, channel)
+                        Map.applyTwice(
+                            scratch.baseAddress!,
+                            { Vector(at: pixels[$0 * Map.inputs + $1] + channel, count: count) },
+                            { $2.store(to: values + ($0 * Map.outputs + $1) * pointStride) })
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Forward and input gradient.
+struct WinogradPass<Tile: WinogradTile>: MapPass {
+    private let direction: Direction
+    private let sourceChannels: Int
+    private let targetChannels: Int
+    private let padding: Int
+    private var blocks: Blocks
+
+    init(_ shape: ConvolutionShape, _ direction: Direction) {
+        self.direction = direction
+        let side = Tile.Output.outputs
+        switch direction {
+        case .forward:
+            (sourceChannels, targetChannels, padding) = (shape.inputChannels, shape.outputChannels, shape.padding)
+            blocks = Blocks(height: shape.outputHeight, width: shape.outputWidth, bandHeight: side, bandsPerBlock: 0)
+        case .inputGradient:
+            (sourceChannels, targetChannels, padding) = (shape.outputChannels, shape.inputChannels, 2 - shape.padding)
+            blocks = Blocks(height: shape.height, width: shape.width, bandHeight: side, bandsPerBlock: 0)
+        }
+        blocks.bandsPerBlock = max(1, Self.tilesPerBlock(sourceChannels + targetChannels) / tilesPerRow)
+    }
+
+    /// V and M of a block should fill an L2 cache, but the fewer tiles the more often all of U is read.
+    private static func tilesPerBlock(_ channels: Int) -> Int {
+        min(48, max(24, 224 * 1024 / (points * channels)))
+    }
+
+    private static var points: Int { Tile.Input.outputs * Tile.Input.outputs }
+    private var tilesPerRow: Int { divideUp(blocks.width, by: Tile.Output.outputs) }
+    private var tilesPerBlock: Int { blocks.bandsPerBlock * tilesPerRow }
+
+    // Sizes in memory. From point to point another cache line, so that the points of a tile do not compete for the same
+    // lines of the cache.
+    private var sourceStride: Int { roundUp(sourceChannels, to: Vector.lanes) }
+    private var targetStride: Int { PackedMatrix.paddedColumns(targetChannels) }
+    private var pointStrideV: Int { tilesPerBlock * sourceStride + Vector.lanes }
+    private var pointStrideM: Int { tilesPerBlock * targetStride + Vector.lanes }
+    private var pointStrideU: Int {
+        PackedMatrix.count(rows: sourceChannels, columns: targetChannels) + Vector.lanes
+    }
+
+    func blocks(images: Int) -> Int { blocks.count(images: images) }
+
+    func workspaceCount(workers: Int) -> Int {
+        sourceStride + Self.points * (pointStrideU + workers * (pointStrideV + pointStrideM))
+    }
+
+    func run(
+        _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
+        workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
+    ) {
+        let zeros = workspace
+        zeros.update(repeating: 0, count: sourceStride)
+        let u = zeros + sourceStride
+        let scratch = u + Self.points * pointStrideU
+        transformWeights(weights, to: u, threads)
+
+        let sources = TileGrid(
+            maps: source, side: Tile.Input.inputs, spacing: Tile.Output.outputs, origin: Tile.origin(padding: padding),
+            tilesPerRow: tilesPerRow, rowsPerImage: blocks.bandsPerImage)
+        let targets = TileGrid(
+            maps: target, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
+            rowsPerImage: blocks.bandsPerImage)
+        threads.forEach(blocks.count(images: target.count)) { block, worker in
+            let bands = blocks.bands(of: block, images: target.count)
+            let tiles = bands.lowerBound * tilesPerRow..<bands.upperBound * tilesPerRow
+            let v = scratch + worker * Self.points * (pointStrideV + pointStrideM)
+            let m = v + Self.points * pointStrideV
+            sources.transform(Tile.Input.self, tiles, zeros: zeros, to: v, pointStride: pointStrideV) {
+                $0 * sourceStride + $1
+            }
+            for point in 0..<Self.points {
+                multiply(
+                    LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
+                    u + point * pointStrideU, to: m + point * pointStrideM, stride: targetStride, rows: tiles.count,
+                    columns: targetStride, depth: sourceChannels)
+            }
+            transformOutput(m, to: targets, tiles, accumulate: accumulate)
+            epilogue?(block, blocks.pixels(of: bands))
+        }
+    }
+
+    private func transformOutput(
+        _ m: UnsafePointer<Float>, to targets: TileGrid, _ tiles: Range<Int>, accumulate: Bool
+    ) {
+        let maps = targets.maps
+        withUnsafeTemporaryAllocation(of: Vector.self, capacity: Tile.Output.inputs * Tile.Output.outputs) { scratch in
+            for tile in tiles {
+                let (first, rows, columns) = targets.tile(tile)
+                for channel in stride(from: 0, to: targetChannels, by: Vector.lanes) {
+                    let count = targetChannels - channel
+                    let values = m + (tile - tiles.lowerBound) * targetStride + channel
+                    Tile.Output.applyTwice(
+                        scratch.baseAddress!,
+                        { Vector(at: values + ($0 * Tile.Output.inputs + $1) * pointStrideM) },
+                        { row, column, value in
+                            guard row < rows.upperBound, column < columns.upperBound else { return }
+                            let pixel = first + (row * maps.width + column) * maps.stride + channel
+                            (accumulate ? Vector(at: pixel, count: count) + value : value)
+                                .store(to: pixel, count: count)
+                        })
+                }
+            }
+        }
+    }
+
+    /// U = G w Gᵀ for all pairs of channels, packed.
+    private func transformWeights(_ weights: UnsafePointer<Float>, to u: UnsafeMutablePointer<Float>, _ threads: Threads) {
+        // From a tap to the next, from a source channel to the next, from a target channel to the next.
+        let tapStride = sourceChannels * targetChannels
+        let (sourceStep, targetStep) = direction == .forward ? (targetChannels, 1) : (1, sourceChannels)
+        let chunk = 16
+        threads.forEach(divideUp(sourceChannels, by: chunk)) { index in
+            let rows = index * chunk..<min((index + 1) * chunk, sourceChannels)
+            withUnsafeTemporaryAllocation(of: Vector.self, capacity: Tile.Weights.inputs * Tile.Weights.outputs) { scratch in
+                PackedMatrix.forEachPanel(rows: sourceChannels, columns: targetChannels) { first, width, offset in
+                    for lane in stride(from: 0, to: width, by: Vector.lanes) {
+                        let count = targetChannels - first - lane
+                        for row in rows {
+                            let taps = weights + row * sourceStep + (first + lane) * targetStep
+                            let values = u + offset + row * width + lane
+                            Tile.Weights.applyTwice(
+                                scratch.baseAddress!,
+                                { row, column in
+                                    switch direction {
+                                    case .forward: Vector(at: taps + (3 * row + column) * tapStride, count: count)
+                                    case .inputGradient:
+                                        Vector(
+                                            at: taps + (8 - 3 * row - column) * tapStride, stride: targetStep, count: count)
+                                    }
+                                },
+                                { $2.store(to: values + ($0 * Tile.Weights.outputs + $1) * pointStrideU) })
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
