@@ -14,16 +14,22 @@ public final class FloatBuffer: @unchecked Sendable {
 
     /// - Parameter count: number of values, zero or more.
     public init(count: Int) {
+        // Fresh pages are zero already, and cost nothing before they are touched.
         let bytes = max(count, 1) * MemoryLayout<Float>.stride
-        let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: Self.alignment)
-        memset(raw, 0, bytes)
-        pointer = raw.bindMemory(to: Float.self, capacity: max(count, 1))
+        let pages = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        precondition(pages != MAP_FAILED, "out of memory")
+        madvise(pages, bytes, MADV_HUGEPAGE)
+        pointer = pages.bindMemory(to: Float.self, capacity: max(count, 1))
         self.count = count
     }
 
-    deinit { pointer.deallocate() }
+    deinit { munmap(pointer, max(count, 1) * MemoryLayout<Float>.stride) }
 
+    /// The values where they lie; valid as long as the buffer lives.
     public var values: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: pointer, count: count) }
+
+    /// A copy of the values.
+    public var array: [Float] { withExtendedLifetime(self) { Array(values) } }
 
     /// Copies all values of a buffer of the same size.
     public func copy(from other: FloatBuffer) {
@@ -61,5 +67,19 @@ public struct Maps: @unchecked Sendable {
     /// The channels `range` of these maps, as a view of the same memory.
     public func slice(_ range: Range<Int>) -> Maps {
         Maps(base + range.lowerBound, count: count, height: height, width: width, channels: range.count, stride: stride)
+    }
+}
+
+/// The machine's memory.
+public enum Memory {
+    /// Throws where `floats` values cannot fit the machine's memory, before anything is allocated.
+    public static func require(floats: Int, for purpose: String) throws(Failure) {
+        let available = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        let (bytes, overflow) = floats.multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
+        guard !overflow, bytes <= available else {
+            throw Failure(
+                .outOfMemory,
+                "\(purpose) would take \(Double(floats) * 4 / 1e9) GB, this machine has \(Double(available) / 1e9) GB")
+        }
     }
 }

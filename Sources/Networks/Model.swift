@@ -1,0 +1,176 @@
+// A model: a configuration and the numbers that belong to it, initialised as PyTorch does.
+
+import Kernels
+
+/// A network's parameters and running statistics, each in one flat buffer.
+///
+/// The executor computes with them, an optimizer changes them, and the state dictionary shows them under PyTorch's names
+/// and in PyTorch's layouts. A model belongs to one thread at a time.
+public final class Model {
+    public let configuration: ModelConfiguration
+    /// Trainable values. Convolution weights lie as [height][width][in][out], linear ones as [in][out]; each tensor begins
+    /// on a cache line, and the gaps stay zero.
+    public let parameters: FloatBuffer
+    /// Running mean and variance of each batch normalisation.
+    public let statistics: FloatBuffer
+    /// Mini-batches that each batch normalisation has seen in training.
+    public var batchesTracked: [Int64]
+
+    let graph: Graph
+
+    /// A new model with PyTorch's default initialisation: weights and biases uniform within ±1/√fan-in, γ = 1, β = 0,
+    /// running mean 0 and variance 1.
+    ///
+    /// - Throws: `Failure` where a value of the configuration is out of its range, or the model exceeds the memory.
+    public init(_ configuration: ModelConfiguration) throws(Failure) {
+        try configuration.validate()
+        self.configuration = configuration
+        graph = Graph(configuration)
+        try Memory.require(floats: graph.parameterCount + graph.statisticCount, for: "the model's parameters")
+        parameters = FloatBuffer(count: graph.parameterCount)
+        statistics = FloatBuffer(count: graph.statisticCount)
+        batchesTracked = [Int64](repeating: 0, count: graph.normalizationCount)
+        for (index, entry) in graph.entries.enumerated() where entry.kind != .counter {
+            let values = UnsafeMutableBufferPointer(
+                rebasing: buffer(of: entry).values[entry.offset...].prefix(entry.count))
+            switch entry.start {
+            case .constant(let value): values.update(repeating: value)
+            case .uniform(let bound):
+                var random = RandomStream(seed: configuration.seed, .initialization, UInt64(index))
+                for place in values.indices { values[place] = (2 * random.uniform() - 1) * bound }
+            }
+        }
+    }
+
+    /// The state dictionary's tensors, in PyTorch's order.
+    public var entries: [StateEntry] { graph.entries }
+
+    /// Trainable values, without the gaps between tensors.
+    public var parameterCount: Int {
+        graph.entries.reduce(0) { $1.kind == .parameter ? $0 + $1.count : $0 }
+    }
+
+    private func buffer(of entry: StateEntry) -> FloatBuffer {
+        entry.kind == .parameter ? parameters : statistics
+    }
+
+    // MARK: - State dictionary
+
+    /// A tensor's values in PyTorch's layout.
+    public func values(of entry: StateEntry) -> Safetensors.Values {
+        entry.kind == .counter
+            ? .int64([batchesTracked[entry.offset]]) : .float32(values(of: entry, in: buffer(of: entry)))
+    }
+
+    /// The values of a parameter or statistic in another buffer of the same arrangement (gradients, momentum), in
+    /// PyTorch's layout.
+    public func values(of entry: StateEntry, in buffer: FloatBuffer) -> [Float] {
+        let source = buffer.pointer + entry.offset
+        return [Float](unsafeUninitializedCapacity: entry.count) { result, count in
+            entry.forEachPlace { theirs, ours in (result.baseAddress! + theirs).initialize(to: source[ours]) }
+            count = entry.count
+        }
+    }
+
+    /// Sets the values of a parameter or statistic, here or in another buffer of the same arrangement, from PyTorch's layout.
+    public func setValues(of entry: StateEntry, to values: [Float], in buffer: FloatBuffer? = nil) {
+        precondition(values.count == entry.count)
+        let target = (buffer ?? self.buffer(of: entry)).pointer + entry.offset
+        values.withUnsafeBufferPointer { source in
+            entry.forEachPlace { theirs, ours in target[ours] = source[theirs] }
+        }
+    }
+
+    /// All tensors under PyTorch's names.
+    public func stateDictionary() -> [Safetensors.Tensor] {
+        entries.map { Safetensors.Tensor(name: $0.name, shape: $0.shape, values: values(of: $0)) }
+    }
+
+    /// Takes over tensors under PyTorch's names: all of the model's and no others (counters may be missing).
+    ///
+    /// - Throws: `Failure` naming the tensor that is missing, unknown, or of another shape or type; the model is then
+    ///   unchanged.
+    public func load(_ tensors: [Safetensors.Tensor]) throws(Failure) {
+        var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+        var found: [(StateEntry, Safetensors.Values)] = []
+        for entry in entries {
+            guard let tensor = unused.removeValue(forKey: entry.name) else {
+                if entry.kind == .counter { continue }
+                throw Failure(.invalidArgument, "tensor \(entry.name) is missing")
+            }
+            guard tensor.shape == entry.shape else {
+                throw Failure(
+                    .invalidArgument, "tensor \(entry.name): shape \(tensor.shape) found, \(entry.shape) expected")
+            }
+            switch (entry.kind, tensor.values) {
+            case (.counter, .int64), (.parameter, .float32), (.statistic, .float32): break
+            default:
+                throw Failure(
+                    .invalidArgument,
+                    "tensor \(entry.name): \(entry.kind == .counter ? "float32" : "int64") values found, "
+                        + "\(entry.kind == .counter ? "int64" : "float32") expected")
+            }
+            found.append((entry, tensor.values))
+        }
+        if let name = unused.keys.sorted().first {
+            throw Failure(.invalidArgument, "tensor \(name) does not belong to \(configuration.architecture)")
+        }
+        for (entry, values) in found {
+            switch values {
+            case .float32(let values): setValues(of: entry, to: values)
+            case .int64(let values): batchesTracked[entry.offset] = values[0]
+            }
+        }
+    }
+
+    // MARK: - Files
+
+    private static let configurationKey = "plp.configuration"
+
+    /// Writes the state dictionary as safetensors, durably, with the configuration in its metadata.
+    public func save(to path: String) throws(Failure) {
+        try Safetensors(
+            tensors: stateDictionary(), metadata: [Self.configurationKey: try Safetensors.json(configuration)]
+        ).write(to: path)
+    }
+
+    /// Reads a model that `save(to:)` wrote.
+    public convenience init(path: String) throws(Failure) {
+        let file = try Safetensors(path: path)
+        guard let json = file.metadata[Self.configurationKey] else {
+            throw Failure(
+                .corrupt,
+                "\(path): no \(Self.configurationKey) found in its metadata; to take a state dictionary from elsewhere, "
+                    + "make a model and load it")
+        }
+        let configuration = try Safetensors.value(
+            ModelConfiguration.self, json: json, name: "\(path): \(Self.configurationKey)")
+        do {
+            try self.init(configuration)
+            try load(file.tensors)
+        } catch { throw Failure(.corrupt, "\(path): \(error.message)") }
+    }
+}
+
+extension StateEntry {
+    /// Calls `body` with each value's place in PyTorch's layout and in ours: the last of our axes is PyTorch's first, so
+    /// that output channels lie side by side.
+    func forEachPlace(_ body: (_ theirs: Int, _ ours: Int) -> Void) {
+        guard shape.count > 1 else {
+            for index in 0..<count { body(index, index) }
+            return
+        }
+        let outputs = shape[0]
+        let inputs = shape[1]
+        let taps = count / (outputs * inputs)
+        var theirs = 0
+        for output in 0..<outputs {
+            for input in 0..<inputs {
+                for tap in 0..<taps {
+                    body(theirs, (tap * inputs + input) * outputs + output)
+                    theirs += 1
+                }
+            }
+        }
+    }
+}

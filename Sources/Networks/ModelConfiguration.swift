@@ -1,0 +1,84 @@
+// What a network is made from: everything that decides its shape, its start and how it reads images.
+
+import Kernels
+
+/// The networks of the experiment, in their CIFAR variants (32×32 images) as in the public trainer
+/// weiaicunzai/pytorch-cifar100, whose parameter names and shapes they keep.
+public enum Architecture: String, CaseIterable, Sendable, Codable {
+    /// VGG16 with batch normalisation (Simonyan & Zisserman 2015): 34,015,396 parameters at 100 classes.
+    case vgg16
+    /// ResNet18 with a 3×3 stem and no pooling behind it (He et al. 2016): 11,220,132 parameters.
+    case resnet18
+    /// GoogLeNet with batch normalisation and two 3×3 convolutions for each 5×5 (Szegedy et al. 2015): 6,402,564 parameters.
+    case googlenet
+
+    /// The probability with which dropout zeroes a value where a configuration says nothing else.
+    public var defaultDropout: Float {
+        switch self {
+        case .vgg16: 0.5
+        case .resnet18: 0
+        case .googlenet: 0.4
+        }
+    }
+}
+
+/// Everything a model is made from. Two models of one configuration start with the same parameters.
+public struct ModelConfiguration: Sendable, Equatable, Codable {
+    /// Pixels of an image's side, and its colours.
+    public static let imageSize = 32
+    public static let imageChannels = 3
+
+    public var architecture: Architecture
+    /// Number of classes, 2 to 100,000.
+    public var classes: Int
+    /// Factor on every channel count, above 0 and at most 8; counts are rounded to the nearest integer, at least 1.
+    public var width: Double
+    /// Probability with which dropout zeroes a value, from 0 up to, not including, 1. ResNet18 has no dropout.
+    public var dropout: Float
+    /// The public GoogLeNet passes a channel count as epsilon to nine of its batch normalisations, by mistake. True takes
+    /// those, for its checkpoints; false takes 1e-5 everywhere.
+    public var channelCountEpsilons: Bool
+    /// Seed of the initial parameters.
+    public var seed: UInt64
+    /// How images become numbers: (pixel / 255 − mean) / deviation, for red, green and blue. CIFAR-100's by default.
+    public var mean: [Float]
+    public var deviation: [Float]
+
+    public init(
+        _ architecture: Architecture, classes: Int = 100, width: Double = 1, dropout: Float? = nil,
+        channelCountEpsilons: Bool = false, seed: UInt64 = 0,
+        mean: [Float] = [0.507_075_16, 0.486_548_87, 0.440_917_83],
+        deviation: [Float] = [0.267_334_29, 0.256_438_46, 0.276_150_47]
+    ) {
+        self.architecture = architecture
+        self.classes = classes
+        self.width = width
+        self.dropout = dropout ?? architecture.defaultDropout
+        self.channelCountEpsilons = channelCountEpsilons
+        self.seed = seed
+        self.mean = mean
+        self.deviation = deviation
+    }
+
+    /// Throws where a value is out of its range.
+    public func validate() throws(Failure) {
+        func require(_ holds: Bool, _ name: String, _ found: Any, _ expected: String) throws(Failure) {
+            if !holds { throw Failure(.invalidArgument, "\(name): \(found) found, \(expected) expected") }
+        }
+        try require((2...100_000).contains(classes), "classes", classes, "a number from 2 to 100,000")
+        try require(width > 0 && width <= 8, "width", width, "a number above 0 and at most 8")
+        try require(dropout >= 0 && dropout < 1, "dropout", dropout, "a probability from 0 up to, not including, 1")
+        try require(
+            !channelCountEpsilons || architecture == .googlenet, "channelCountEpsilons", "true for \(architecture)",
+            "false, or the architecture googlenet")
+        for (name, values) in [("mean", mean), ("deviation", deviation)] {
+            try require(
+                values.count == Self.imageChannels && values.allSatisfy(\.isFinite), name, values,
+                "three finite numbers")
+        }
+        try require(deviation.allSatisfy { $0 > 0 }, "deviation", deviation, "three numbers above 0")
+    }
+
+    /// A channel count at this configuration's width.
+    func channels(_ count: Int) -> Int { max(1, Int((Double(count) * width).rounded())) }
+}

@@ -1,0 +1,26 @@
+// VGG16 with batch normalisation, the CIFAR variant: thirteen 3×3 convolutions in five stages, each ended by a pooling
+// that halves the map down to 1×1, and a classifier of three linear layers (Simonyan & Zisserman, arXiv 1409.1556, D).
+
+extension Graph {
+    mutating func addVGG16(_ configuration: ModelConfiguration) {
+        let stages = [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]]
+        var x = image
+        var index = 0  // position in PyTorch's Sequential, which counts ReLU and pooling too
+        for stage in stages {
+            for channels in stage {
+                x = convolution(
+                    x, "features.\(index)", normalization: "features.\(index + 1)",
+                    channels: configuration.channels(channels), kernel: 3, bias: true)
+                index += 3
+            }
+            x = maxPooling(x, "features.\(index)", kernel: 2, stride: 2)
+            index += 1
+        }
+        let hidden = configuration.channels(4096)
+        for index in [0, 3] {
+            x = dense(x, "classifier.\(index)", units: hidden, relu: true)
+            x = dropout(x, "classifier.\(index + 2)", rate: configuration.dropout)
+        }
+        _ = dense(x, "classifier.6", units: configuration.classes)
+    }
+}

@@ -1,0 +1,103 @@
+// The file format: round trips, hostile files, durable writing.
+
+import Foundation
+import Kernels
+import Networks
+import Testing
+
+@Suite struct SafetensorsTests {
+    private static func file(_ header: String, body: Int = 0, length: UInt64? = nil) -> Data {
+        var data = withUnsafeBytes(of: (length ?? UInt64(header.utf8.count)).littleEndian) { Data($0) }
+        data.append(Data(header.utf8))
+        data.append(Data(count: body))
+        return data
+    }
+
+    private static func folder() throws -> URL {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "plp-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        return folder
+    }
+
+    @Test func roundTrip() throws {
+        let file = Safetensors(
+            tensors: [
+                .init(name: "a", shape: [2, 2], values: .float32([1, -2, .infinity, 4])),
+                .init(name: "b", shape: [], values: .int64([-7])),
+                .init(name: "empty", shape: [0, 3], values: .float32([])),
+            ], metadata: ["key": "vålue \"quoted\""])
+        let read = try Safetensors(decoding: file.encoded(), name: "file")
+        #expect(read.tensors == file.tensors)
+        #expect(read.metadata == file.metadata)
+    }
+
+    @Test(arguments: [
+        ("empty", Data()),
+        ("shorter than its length", Data([1, 2, 3])),
+        ("a length beyond the file", file("{}", length: 1 << 40)),
+        ("a length beyond all bounds", file("{}", length: .max)),
+        ("no JSON", file("hello")),
+        ("a list", file("[]")),
+        ("no offsets", file(#"{"a":{"dtype":"F32","shape":[1]}}"#, body: 4)),
+        ("one offset", file(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}"#, body: 4)),
+        ("offsets beyond the file", file(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, body: 4)),
+        ("negative offsets", file(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}"#, body: 4)),
+        (
+            "offsets that do not fit the shape",
+            file(#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, body: 4)
+        ),
+        ("a negative extent", file(#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, body: 4)),
+        (
+            "a product beyond 64 bits",
+            file(#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#)
+        ),
+        ("an unknown type", file(#"{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}"#, body: 4)),
+        (
+            "overlapping tensors",
+            file(
+                #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+                body: 4)
+        ),
+        ("a hole", file(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, body: 8)),
+        ("bytes left over", file(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, body: 8)),
+        ("metadata that is no text", file(#"{"__metadata__":{"a":1}}"#)),
+    ])
+    func hostile(what: String, data: Data) {
+        #expect("\(what)") { try Safetensors(decoding: data, name: "file") } throws: {
+            ($0 as? Failure)?.kind == .corrupt && ($0 as? Failure)?.message.hasPrefix("file: ") == true
+        }
+    }
+
+    @Test func modelsGoThroughFiles() throws {
+        let folder = try Self.folder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "model.safetensors").path
+        let model = try Model(ModelConfiguration(.googlenet, classes: 10, width: 0.1, dropout: 0.2, seed: 5))
+        try model.save(to: path)
+        try model.save(to: path)  // replaces
+        let read = try Model(path: path)
+        #expect(read.configuration == model.configuration)
+        #expect(read.parameters.array == model.parameters.array)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["model.safetensors"])
+    }
+
+    @Test func filesThatAreNotThere() throws {
+        #expect { try Model(path: "/nonexistent/model") } throws: { ($0 as? Failure)?.kind == .notFound }
+        #expect { try Safetensors(tensors: []).write(to: "/nonexistent/model") } throws: {
+            ($0 as? Failure)?.kind == .inputOutput
+        }
+        #expect { try Model(path: "/") } throws: { ($0 as? Failure)?.kind == .inputOutput }
+    }
+
+    @Test func truncatedModelsAreCorrupt() throws {
+        let folder = try Self.folder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "model").path
+        try Model(ModelConfiguration(.resnet18, width: 0.05)).save(to: path)
+        let whole = try Data(contentsOf: URL(filePath: path))
+        for count in [0, 7, 100, whole.count / 2, whole.count - 1] {
+            try whole.prefix(count).write(to: URL(filePath: path))
+            #expect { try Model(path: path) } throws: { ($0 as? Failure)?.kind == .corrupt }
+        }
+    }
+}
