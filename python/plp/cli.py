@@ -11,8 +11,7 @@ from pathlib import Path
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
 from .datasets import Dataset
-from .options import RECIPES, Recipe
-from .study import _named
+from .options import RECIPES, Recipe, by_name
 
 ARCHITECTURES = ("resnet18", "vgg16", "googlenet")
 
@@ -102,7 +101,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 
 def _train(options: argparse.Namespace) -> int:
-    recipe = _named(options.method, _recipe(options))
+    recipe = by_name(options.method, _recipe(options))
     train, test = _data(options)
     model = Model(options.network, classes=train.classes, width=options.width, seed=options.seed)
     trainer = Trainer(model, **vars(recipe), seed=options.seed, threads=options.threads)

@@ -67,8 +67,8 @@ class Model:
             "width": width,
             "dropout": dropout,
             "seed": seed,
-            "mean": mean,
-            "deviation": deviation,
+            "mean": mean and tuple(mean),
+            "deviation": deviation and tuple(deviation),
             "channel_count_epsilons": channel_count_epsilons,
         }
         self._open(_plp.model_create({k: v for k, v in options.items() if v is not None}))

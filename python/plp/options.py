@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from .schedules import Cosine, Cyclic, Schedule
@@ -176,6 +177,28 @@ QUICK = Recipe(SGD(lr=0.05, weight_decay=5e-4), Cosine())
 """Learns much in few epochs: learning rate 0.05 down to 0 along a cosine, weight decay 5e-4."""
 
 RECIPES = {"paper": PAPER, "quick": QUICK}
+
+METHODS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "plp": {"predictor": PLP()},
+    "lookahead": {"predictor": Lookahead()},
+    "ema": {"predictor": EMA()},
+}
+
+
+def by_name(method: str, recipe: Recipe) -> Recipe:
+    """What a method's name makes of a recipe: ``"plp"``, or with a factor on the learning rate, ``"sgd*7/6"``."""
+    base, _, factor = method.partition("*")
+    if base == "demon":
+        own = replace(recipe, optimizer=DEMON(**vars(recipe.optimizer)))
+    elif base in METHODS:
+        own = replace(recipe, **METHODS[base])
+    else:
+        raise ValueError(f"there is no method {method!r}, expected one of {', '.join([*METHODS, 'demon'])}")
+    try:
+        return own.scaled(float(Fraction(factor))) if factor else own
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"method {method!r} has the factor {factor!r}, expected a number such as 7/6") from None
 
 
 def one_of(name: str, value: object, names: Sequence[str]) -> int:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -17,7 +16,7 @@ from ._tables import text_table
 from .datasets import Dataset
 from .history import History, Metrics
 from .model import Model
-from .options import DEMON, EMA, PAPER, PLP, Lookahead, Recipe, describe
+from .options import PAPER, Recipe, by_name, describe
 from .training import Trainer
 
 Methods = Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
@@ -257,35 +256,13 @@ def compare(
     return study
 
 
-_NAMED: dict[str, dict[str, Any]] = {
-    "sgd": {},
-    "plp": {"predictor": PLP()},
-    "lookahead": {"predictor": Lookahead()},
-    "ema": {"predictor": EMA()},
-}
-
-
 def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
     """Every method's own recipe, by name."""
     if isinstance(methods, Mapping):
         return {n: own if isinstance(own, Recipe) else replace(recipe, **own) for n, own in methods.items()}
     if isinstance(methods, str) or not methods:
         raise ValueError(f"methods is {methods!r}, expected a list of names or a dict")
-    return {name: _named(name, recipe) for name in methods}
-
-
-def _named(name: str, recipe: Recipe) -> Recipe:
-    base, _, factor = name.partition("*")
-    if base == "demon":
-        own = replace(recipe, optimizer=DEMON(**asdict(recipe.optimizer)))
-    elif base in _NAMED:
-        own = replace(recipe, **_NAMED[base])
-    else:
-        raise ValueError(f"there is no method {name!r}, expected one of {', '.join([*_NAMED, 'demon'])}")
-    try:
-        return own.scaled(float(Fraction(factor))) if factor else own
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"method {name!r} has the factor {factor!r}, expected a number such as 7/6") from None
+    return {name: by_name(name, recipe) for name in methods}
 
 
 def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any], path: str | os.PathLike[str]) -> None:

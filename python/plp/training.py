@@ -125,7 +125,7 @@ class Trainer:
             def on_iteration(*values: Any) -> bool:
                 report = _progress(*values)
                 display.iteration(report)
-                return callback is not None and callback(report) is True
+                return callback is not None and bool(callback(report))
 
             try:
                 _plp.trainer_fit(

@@ -1,0 +1,26 @@
+"""What several tests share: small data, a small network, the real data where PLP_DATA names it."""
+
+import os
+
+import plp
+import pytest
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """400 training and 100 test images, of 100 classes."""
+    return plp.datasets.synthetic(400, 100)
+
+
+@pytest.fixture
+def small():
+    """A ResNet18 that trains on a hundred images in an instant."""
+    return plp.Model("resnet18", width=1 / 16, seed=1)
+
+
+@pytest.fixture(scope="session")
+def real():
+    """The real CIFAR-100."""
+    if not os.environ.get("PLP_DATA"):
+        pytest.skip("needs the real CIFAR-100: set PLP_DATA to its folder")
+    return plp.datasets.cifar100(os.environ["PLP_DATA"])

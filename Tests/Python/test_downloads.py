@@ -1,0 +1,150 @@
+"""Downloads, from a server on this machine: whole, damaged, broken off, missing, out of reach."""
+
+import functools
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+
+import plp
+import pytest
+from plp import _download
+from plp.datasets import download
+
+FILES = {"meta": b"names", "train": b"images " * 20_000, "test": b"images"}
+
+
+def pack(files, folder="cifar-100-python", extra=()):
+    """A .tar.gz as bytes, with a folder entry as the published one has."""
+    result = io.BytesIO()
+    with tarfile.open(fileobj=result, mode="w:gz") as tar:
+        entry = tarfile.TarInfo(folder)
+        entry.type = tarfile.DIRTYPE
+        tar.addfile(entry)
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        for entry in extra:
+            tar.addfile(entry)
+    return result.getvalue()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves the folder it is given as ``server.folder``; ``server.cut`` ends each answer after so many bytes."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def copyfile(self, source, target):
+            target.write(source.read(self.server.cut))
+
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(Handler, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as instance:
+        instance.folder = tmp_path / "served"
+        instance.cut = -1
+        threading.Thread(target=instance.serve_forever, daemon=True).start()
+        yield instance
+        instance.shutdown()
+
+
+@pytest.fixture
+def publish(server, monkeypatch):
+    """Puts an archive on the server and makes it the published one; returns its address."""
+
+    def publish(data, md5=None):
+        (server.folder / "cifar-100-python.tar.gz").write_bytes(data)
+        url = f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz"
+        archive = _download.Archive(url, md5 or hashlib.md5(data).hexdigest(), "cifar-100-python", frozenset(FILES))
+        monkeypatch.setitem(_download.ARCHIVES, "python", archive)
+        return url
+
+    return publish
+
+
+def test_published_checksums():
+    assert _download.ARCHIVES["python"].md5 == "eb9058c3a382ffc7106e4002c42a8d85"
+    assert _download.ARCHIVES["binary"].md5 == "03b5dce01913d631647c71ecec9e9cb8"
+
+
+def test_whole(publish, tmp_path, capfd):
+    publish(pack(FILES))
+    folder = download(tmp_path / "data")
+    assert folder == tmp_path / "data" / "cifar-100-python"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-100-python"]
+    assert "fetching cifar-100-python.tar.gz" in capfd.readouterr().err
+
+
+def test_nothing_is_fetched_twice(publish, server, tmp_path):
+    publish(pack(FILES))
+    download(tmp_path)
+    (server.folder / "cifar-100-python.tar.gz").unlink()
+    download(tmp_path)
+
+
+def test_missing_files_are_added(publish, tmp_path):
+    publish(pack(FILES))
+    (download(tmp_path) / "test").unlink()
+    assert (download(tmp_path) / "test").read_bytes() == FILES["test"]
+
+
+def test_damaged(publish, tmp_path):
+    data = bytearray(pack(FILES))
+    publish(data, md5="0" * 32)
+    with pytest.raises(plp.Error, match="MD5 .* expected 0000"):
+        download(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_broken_off(publish, server, tmp_path):
+    publish(pack(FILES))
+    server.cut = 100
+    with pytest.raises(ConnectionError, match="broke off after 100 of"):
+        download(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_not_on_the_server(publish, tmp_path):
+    url = publish(pack(FILES))
+    with pytest.raises(ConnectionError, match="answered 404"):
+        download(tmp_path, url=url + ".old")
+
+
+def test_out_of_reach(tmp_path):
+    with pytest.raises(ConnectionError, match="cannot reach .* check the network"):
+        download(tmp_path / "data", url="http://127.0.0.1:1/cifar-100-python.tar.gz")
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_an_archive_cannot_write_elsewhere(publish, tmp_path):
+    link = tarfile.TarInfo("cifar-100-python/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    publish(pack({**FILES, "../../escaped": b"x", "unknown": b"x"}, extra=[link]))
+    folder = download(tmp_path / "data")
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_an_archive_without_the_files(publish, tmp_path):
+    publish(pack({"train": b""}))
+    with pytest.raises(plp.Error, match="no meta, test"):
+        download(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_unknown_layout(tmp_path):
+    with pytest.raises(ValueError, match="layout is 'json', expected one of 'python', 'binary'"):
+        download(tmp_path, "json")
+
+
+def test_cifar100_downloads_only_when_asked(publish, tmp_path):
+    publish(pack(FILES))
+    with pytest.raises(FileNotFoundError):
+        plp.datasets.cifar100(tmp_path / "data")
+    with pytest.raises(plp.Error):  # fetched, and then read: it is no data set
+        plp.datasets.cifar100(tmp_path / "data", download=True)

@@ -1,0 +1,73 @@
+"""Histories: as data, as a table, as a picture."""
+
+import json
+
+import plp
+import pytest
+from matplotlib.image import imread
+
+
+def history(epochs=4, validation=True, test=True):
+    records = tuple(
+        plp.Epoch(
+            epoch=n,
+            learning_rate=0.1 / n,
+            seconds=2.0,
+            images_per_second=500.0,
+            train=plp.Metrics(4 / n, 0.9 / n, 0.5 / n),
+            validation=plp.Metrics(4.2 / n, 0.95 / n, 0.6 / n) if validation else None,
+        )
+        for n in range(1, epochs + 1)
+    )
+    return plp.History(records, best_epoch=3, data="1,000 images", test=plp.Metrics(1.5, 0.4, 0.2) if test else None)
+
+
+def drawn(path):
+    """Whether a PNG shows something: more than one colour, and of a sensible size."""
+    assert path.read_bytes().startswith(b"\x89PNG")
+    pixels = imread(path)
+    return pixels.shape[0] > 200 and pixels.shape[1] > 400 and pixels.std() > 0.01
+
+
+def test_accuracy_is_what_the_error_leaves():
+    assert plp.Metrics(1.0, 0.25, 0.1).accuracy == 0.75
+
+
+def test_behaves_as_a_sequence_and_knows_its_best():
+    h = history()
+    assert len(h) == 4 and h[2] is h.best and [e.epoch for e in h] == [1, 2, 3, 4]
+    assert h.images_per_second == 500
+
+
+@pytest.mark.parametrize("h", [history(), history(validation=False, test=False), plp.History()], ids=str)
+def test_survives_json(h):
+    assert plp.History.from_dict(json.loads(json.dumps(h.to_dict()))) == h
+
+
+def test_table():
+    lines = str(history()).splitlines()
+    assert lines[0].split()[:3] == ["epoch", "lr", "loss"]
+    assert "best" in lines[4] and "best" not in lines[3]
+    assert "test set, model of epoch 3: accuracy 60.00%" in lines[-1]
+
+
+@pytest.mark.parametrize("h", [history(), history(1), history(validation=False, test=False), history(40)], ids=len)
+def test_plot(tmp_path, h):
+    h.plot(tmp_path / "curves.png")
+    assert drawn(tmp_path / "curves.png")
+
+
+def test_plot_as_svg(tmp_path):
+    history().plot(tmp_path / "curves.svg")
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+
+
+def test_plot_needs_an_epoch(tmp_path):
+    with pytest.raises(ValueError, match="no complete epoch"):
+        plp.History().plot(tmp_path / "curves.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_plot_into_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        history().plot(tmp_path / "missing" / "curves.png")

@@ -1,0 +1,68 @@
+"""Ctrl-C: ends a fit within an iteration, and leaves history and model to work with."""
+
+import signal
+import subprocess
+import sys
+import time
+
+PROGRAM = """
+import numpy as np, plp
+train, test = plp.datasets.synthetic(2000, 100)
+model = plp.Model("resnet18", width=1 / 8)
+trainer = plp.Trainer(model, batch_size=100)
+said = []
+def callback(progress):
+    if not said:
+        said.append(print("training", flush=True))
+history = trainer.fit(train, validation=0.2, test=test, epochs=10_000, callback=callback, progress=False)
+assert history.interrupted and history[-1].epoch < 10_000
+assert trainer.history == history
+assert np.isfinite(model.logits(test.images[:2])).all()
+trainer.best_model.save("model.safetensors")
+history = trainer.fit(train, validation=0.2, epochs=len(history), progress=False)
+assert not history.interrupted
+print("usable", flush=True)
+"""
+
+STUDY = """
+import plp
+train, test = plp.datasets.synthetic(2000, 100)
+print("training", flush=True)
+study = plp.compare(methods=["sgd", "plp"], train=train, test=test, epochs=10_000, width=1 / 8, path="study.json")
+assert study.interrupted and study.runs == []
+print("usable", flush=True)
+"""
+
+
+def interrupt(program, folder):
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "training\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "usable\n"), errors
+    return time.monotonic() - started
+
+
+def test_fit(tmp_path):
+    interrupt(PROGRAM, tmp_path)
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_study(tmp_path):
+    assert interrupt(STUDY, tmp_path) < 30
+
+
+def test_command_line(tmp_path):
+    command = [sys.executable, "-m", "plp", "train", "--epochs", "10000", "--width", "0.0625", "--output", "results"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline()  # the data it found
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in output and "Traceback" not in errors
+    assert (tmp_path / "results" / "checkpoint.plp").exists()

@@ -1,0 +1,59 @@
+"""The package as others get it: installed elsewhere, its examples, its version."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import plp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples" / "python").glob("*.py"))
+
+
+def run(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_versions_agree():
+    assert re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)[1] == plp.__version__
+
+
+def test_all_names_exist_and_are_documented():
+    for name in plp.__all__:
+        if name not in {"__version__", "PAPER", "QUICK", "build_info"}:
+            assert getattr(plp, name).__doc__, name
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_examples(example, tmp_path):
+    if "import torch" in example.read_text():
+        pytest.importorskip("torch")
+    environment = {name: value for name, value in os.environ.items() if name != "PLP_DATA"}
+    run(sys.executable, example, cwd=tmp_path, env=environment)
+
+
+@pytest.mark.slow
+def test_wheel_works_from_another_folder(tmp_path):
+    """Builds a wheel around the library that is installed, and uses it from a folder of its own."""
+    library = Path(plp.__file__).parent / "libplp.so.0"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    options = ["--no-deps", "--no-build-isolation"]
+    run(*pip, "wheel", ROOT, *options, "-w", tmp_path, env={**os.environ, "PLP_LIBRARY": str(library)})
+    (wheel,) = tmp_path.glob("plp-*-cp311-abi3-linux_*.whl")
+    run(*pip, "install", wheel, "--no-deps", "--target", tmp_path / "site")
+    program = "import plp; print(plp.__file__); print(plp.Model('resnet18', width=0.1))"
+    printed = run(sys.executable, "-c", program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})
+    assert printed.startswith(str(tmp_path / "site")) and "resnet18" in printed
+
+
+def test_only_what_it_says_is_needed():
+    """The extension finds its library beside itself and needs no Swift; the library needs system libraries only."""
+    folder = Path(plp.__file__).parent
+    printed = run("ldd", folder / "_plp.abi3.so")
+    assert str(folder / "libplp.so.0") in printed and "not found" not in printed
+    assert "swift" not in printed.lower().replace(str(folder), "")

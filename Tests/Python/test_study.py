@@ -1,0 +1,128 @@
+"""Studies: paired runs, their table, picture and report, and how they go on."""
+
+import json
+
+import plp
+import pytest
+from test_history import drawn, history
+
+SMALL = {"epochs": 1, "width": 1 / 16, "recipe": plp.Recipe(plp.SGD(lr=0.05), batch_size=50), "progress": False}
+
+
+def made_up():
+    """A study of two seeds without training: PLP is 2 points better with the first, 4 with the second."""
+    settings = {
+        "train": "CIFAR-100 train",
+        "train_images": 50_000,
+        "test": "CIFAR-100 test",
+        "test_images": 10_000,
+        "classes": 100,
+        "width": 0.25,
+        "epochs": 4,
+        "validation": 0.2,
+        "recipe": plp.options.describe(plp.PAPER),
+        "version": "0.1.0",
+        "build": "processor: <any>",
+    }
+    methods = {"sgd": settings["recipe"], "plp": {**settings["recipe"], "predictor": plp.options.describe(plp.PLP())}}
+    study = plp.Study(settings, methods)
+    for seed, method, error in ((0, "sgd", 0.50), (0, "plp", 0.48), (1, "sgd", 0.52), (1, "plp", 0.48)):
+        record = plp.History(history().epochs, 3, "", plp.Metrics(2.0, error, 0.2))
+        study.runs.append(plp.Run("resnet18", method, seed, record))
+    return study
+
+
+def test_differences_are_paired_by_seed():
+    study = made_up()
+    assert study.differences("resnet18", "plp") == pytest.approx([0.02, 0.04])
+    heading, sgd, plp_row = study.table()
+    assert heading[-1] == "accuracy - sgd's" and sgd[-1] == ""
+    assert plp_row[-1] == "+3.00 ± 1.41" and plp_row[3] == "52.00 ± 0.00" and sgd[3] == "49.00 ± 1.41"
+
+
+def test_a_run_without_its_partner_has_no_difference():
+    study = made_up()
+    del study.runs[2]
+    assert study.differences("resnet18", "plp") == pytest.approx([0.02])
+
+
+def test_failed_runs_are_named():
+    study = made_up()
+    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "loss is not finite at iteration 7")
+    assert study.table()[2][2] == "1 (1 failed)"
+    assert "resnet18 plp seed 1: loss is not finite at iteration 7" in str(study)
+
+
+def test_survives_json(tmp_path):
+    study = made_up()
+    study.save(tmp_path / "study.json")
+    assert plp.Study.load(tmp_path / "study.json") == study
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "methods": {}, "runs": [1]}', "\xff"])
+def test_files_that_are_no_studies(tmp_path, text):
+    (tmp_path / "study.json").write_text(text, encoding="latin-1")
+    with pytest.raises(plp.Error, match="study.json is not a study"):
+        plp.Study.load(tmp_path / "study.json")
+
+
+def test_plot(tmp_path):
+    made_up().plot(tmp_path / "study.png")
+    assert drawn(tmp_path / "study.png")
+    with pytest.raises(ValueError, match="no complete run"):
+        plp.Study({}, {}).plot(tmp_path / "empty.png")
+
+
+def test_report(tmp_path):
+    made_up().report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page and "+3.00 ± 1.41" in page
+    assert "processor: &lt;any&gt;" in page
+    assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
+    assert "src=" not in page and "<link" not in page  # needs no other file
+
+
+def test_compare(synthetic, tmp_path):
+    train, test = synthetic
+    path = tmp_path / "study.json"
+    study = plp.compare(methods=["sgd", "plp"], train=train, test=test, path=path, **SMALL)
+    assert [(run.method, run.seed) for run in study.runs] == [("sgd", 0), ("plp", 0)]
+    assert str(study).count("resnet18") == 2
+    assert json.loads(path.read_text())["settings"]["epochs"] == 1
+
+    longer = plp.compare(methods=["sgd", "plp"], train=train, test=test, path=path, repeats=2, **SMALL)
+    assert longer.runs[:2] == study.runs and len(longer.runs) == 4
+    wider = plp.compare(methods=["ema"], train=train, test=test, path=path, **SMALL)
+    assert list(wider.methods) == ["sgd", "plp", "ema"] and len(wider.runs) == 5
+    with pytest.raises(ValueError, match="whose epochs is 1, expected 3"):
+        plp.compare(methods=["sgd"], train=train, test=test, path=path, **{**SMALL, "epochs": 3})
+
+
+def test_the_same_method_twice_is_the_same_run(synthetic):
+    methods = {"one": {}, "two": {}, "control": {"optimizer": plp.SGD(lr=0.01)}}
+    study = plp.compare(methods=methods, train=synthetic[0], test=synthetic[1], **SMALL)
+    one, two, control = (run.history.test for run in study.runs)
+    assert one == two != control
+    assert study.baseline == "one"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ["sgd", "adam"]}, "no method 'adam'"),
+        ({"methods": []}, "methods"),
+        ({"methods": "sgd"}, "methods is 'sgd'"),
+        ({"networks": ["resnet18", "alexnet"]}, "alexnet"),
+        ({"methods": {"a": {}, "b": {"optimizer": plp.SGD(lr=-1)}}}, "-1"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_run(synthetic, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        plp.compare(**{"train": synthetic[0], "path": tmp_path / "study.json", **SMALL, **changes})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_diverging_method_does_not_end_the_study(synthetic):
+    study = plp.compare(methods=["sgd*1e22", "sgd"], train=synthetic[0], **SMALL)
+    assert study.runs[0].failure and study.runs[1].outcome

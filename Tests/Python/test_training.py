@@ -1,0 +1,356 @@
+"""Models and trainers: state dictionaries, steps, fits, checkpoints, and what goes wrong."""
+
+import threading
+import time
+
+import numpy as np
+import plp
+import pytest
+
+QUICK = {"optimizer": plp.SGD(lr=0.05), "batch_size": 50}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+# ---- Models ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "count"), [("vgg16", 34_015_396), ("resnet18", 11_220_132), ("googlenet", 6_402_564)])
+def test_parameter_counts(name, count):
+    model = plp.Model(name)
+    assert model.parameter_count == count
+    assert (model.architecture, model.classes, model.width) == (name, 100, 1.0)
+
+
+def test_state_dict_round_trip(small):
+    state = small.state_dict()
+    assert state["conv1.0.weight"].shape[1:] == (3, 3, 3) and state["conv1.0.weight"].dtype == np.float32
+    assert state["conv1.1.num_batches_tracked"].dtype == np.int64 and state["conv1.1.num_batches_tracked"].shape == ()
+    changed = {name: values + 1 for name, values in state.items()}
+    small.load_state_dict(changed)
+    assert equal(small.state_dict(), changed)
+
+
+def test_state_dict_is_a_copy(small):
+    small.state_dict()["fc.bias"][:] = 7
+    assert not (small.state_dict()["fc.bias"] == 7).any()
+
+
+def test_wrong_state_dicts_change_nothing(small):
+    before = small.state_dict()
+    other = {name: values * 2 for name, values in before.items()}
+    lacking = {name: values for name, values in other.items() if name != "fc.bias"}
+    for state, message in (
+        (lacking, "lacks fc.bias"),
+        ({**other, "fc2.bias": 0}, "has no fc2.bias"),
+        ({**other, "fc.bias": np.zeros(3)}, r"fc.bias has shape \[3\], expected \[100\]"),
+        ({**other, "fc.bias": np.zeros(100, complex)}, "fc.bias has dtype complex128, expected float32"),
+        ({}, "and .* more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small.load_state_dict(state)
+    assert equal(small.state_dict(), before)
+
+
+def test_seeds_choose_the_start():
+    first, again, other = (plp.Model("resnet18", width=1 / 16, seed=s).state_dict() for s in (1, 1, 2))
+    assert equal(first, again) and not equal(first, other)
+
+
+def test_save_and_load(small, tmp_path, synthetic):
+    small.save(tmp_path / "model.safetensors")
+    loaded = plp.Model.load(tmp_path / "model.safetensors")
+    assert equal(loaded.state_dict(), small.state_dict()) and repr(loaded) == repr(small)
+    images = synthetic[1].images
+    assert np.array_equal(loaded.logits(images), small.logits(images))
+
+
+def test_files_that_are_no_models(small, tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        plp.Model.load(tmp_path / "missing.safetensors")
+    with pytest.raises(OSError):
+        small.save(tmp_path / "missing" / "model.safetensors")
+    small.save(tmp_path / "model")
+    data = (tmp_path / "model").read_bytes()
+    for damaged in (b"", b"x", data[:-1], data[:40], b"\xff" * 8 + data[8:]):
+        (tmp_path / "damaged").write_bytes(damaged)
+        with pytest.raises(plp.Error, match="damaged"):
+            plp.Model.load(tmp_path / "damaged")
+
+
+def test_logits(small, synthetic):
+    images = synthetic[1].images
+    logits = small.logits(images)
+    assert logits.shape == (100, 100) and logits.dtype == np.float32 and np.isfinite(logits).all()
+    assert small.logits(images[:0]).shape == (0, 100)
+    assert np.array_equal(small.logits(images, threads=1), logits)
+    np.testing.assert_allclose(small.logits(images[:7]), logits[:7], rtol=1e-4, atol=1e-5)
+    mean, deviation = (np.array(small._info[key], np.float32)[:, None, None] for key in ("mean", "deviation"))
+    np.testing.assert_allclose(small.logits((images / np.float32(255) - mean) / deviation), logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 3, 32, 32)), np.zeros((2, 32, 32, 3), np.uint8), np.zeros(5, np.uint8)])
+def test_wrong_images(small, images):
+    with pytest.raises(ValueError, match="expected uint8 or float32"):
+        small.logits(images)
+    with pytest.raises(ValueError, match="expected uint8 or float32"):
+        plp.Trainer(small, **QUICK).step(images, [0, 1])
+
+
+def test_profile(small):
+    profile = small.profile(batch_size=8, iterations=2)
+    assert profile.seconds > 0 and all(t.seconds >= 0 for t in profile.timings)
+    assert "images/s" in str(profile)
+
+
+# ---- Steps -----------------------------------------------------------------------------------------------------------
+
+
+def test_step_learns_a_mini_batch(small, synthetic):
+    images, labels = synthetic[0].images[:50], synthetic[0].labels[:50]
+    trainer = plp.Trainer(small, **QUICK)
+    losses = [trainer.step(images, labels) for _ in range(15)]
+    assert losses[-1] < losses[0] - 1
+
+
+def test_gradients_change_nothing(small, synthetic):
+    images, labels = synthetic[0].images[:50], synthetic[0].labels[:50]
+    before = small.state_dict()
+    gradients = plp.Trainer(small, **QUICK).gradients(images, labels)
+    assert equal(small.state_dict(), before)
+    assert {name: g.shape for name, g in gradients.items()} == {
+        name: v.shape for name, v in before.items() if "running" not in name and "tracked" not in name
+    }
+    # The bias's gradient is the mean of softmax minus one-hot: it sums to nothing.
+    assert gradients["fc.bias"].sum() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_step_is_down_the_gradient(small, synthetic):
+    images, labels = synthetic[0].images[:50], synthetic[0].labels[:50]
+    trainer = plp.Trainer(small, optimizer=plp.SGD(lr=0.1, momentum=0.9, weight_decay=0.0), batch_size=50)
+    before, gradients = small.state_dict(), trainer.gradients(images, labels)
+    trainer.step(images, labels)
+    after = small.state_dict()
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(after[name], before[name] - np.float32(0.1) * gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_prediction_follows_the_formula(synthetic):
+    def run(predictor, steps):
+        model = plp.Model("resnet18", width=1 / 16)
+        trainer = plp.Trainer(model, predictor=predictor, **QUICK)
+        states = []
+        for n in range(steps):
+            trainer.step(synthetic[0].images[50 * n : 50 * n + 50], synthetic[0].labels[50 * n : 50 * n + 50])
+            states.append(model.state_dict())
+        return states
+
+    plain, predicted = run(None, 3), run(plp.PLP(), 3)
+    assert equal(plain[1], predicted[1])
+    for name in (n for n in plain[0] if n.endswith(("weight", "bias"))):
+        expected = plp.predict(*(state[name] for state in plain))
+        np.testing.assert_array_max_ulp(predicted[2][name], expected, maxulp=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([0], r"labels are int64 \[1\]"), ([0.0, 1.0], "float64"), ([0, 100], "100"), ([0, -1], "-1"), ([0, 2**35], "range")],
+)
+def test_wrong_labels(small, labels, message):
+    trainer = plp.Trainer(small, **QUICK)
+    with pytest.raises(ValueError, match=message):
+        trainer.step(np.zeros((2, 3, 32, 32), np.uint8), labels)
+    assert np.isfinite(trainer.step(np.zeros((2, 3, 32, 32), np.uint8), [0, 1]))
+
+
+def test_batches_of_a_wrong_size(small):
+    trainer = plp.Trainer(small, **QUICK)
+    for count in (0, 51):
+        with pytest.raises(ValueError):
+            trainer.step(np.zeros((count, 3, 32, 32), np.uint8), np.zeros(count, int))
+
+
+def test_a_loss_that_is_not_finite(small):
+    images = np.full((2, 3, 32, 32), np.nan, np.float32)
+    with pytest.raises(plp.Error, match="finite"):
+        plp.Trainer(small, **QUICK).step(images, [0, 1])
+
+
+# ---- Fits ------------------------------------------------------------------------------------------------------------
+
+
+def test_fit(small, synthetic, capfd):
+    train, test = synthetic
+    history = plp.Trainer(small, **QUICK).fit(train, validation=0.25, test=test, epochs=2)
+    assert [e.epoch for e in history] == [1, 2] and not history.interrupted
+    assert all(e.complete and 0 <= e.validation.top1_error <= 1 for e in history)
+    best = max(history, key=lambda e: (e.validation.accuracy, -e.epoch))
+    assert history.best_epoch == best.epoch and history.test is not None
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2 and "resnet18 epoch 2/2" in lines[1] and "images/s" in lines[1]
+
+
+def test_fit_is_silent_on_request(small, synthetic, capfd):
+    plp.Trainer(small, **QUICK).fit(synthetic[0], progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_seed_decides_everything_and_threads_nothing(synthetic):
+    def run(seed, threads=0):
+        model = plp.Model("resnet18", width=1 / 16)
+        plp.Trainer(model, seed=seed, threads=threads, **QUICK).fit(synthetic[0], progress=False)
+        return model.state_dict()
+
+    assert equal(run(1), run(1, threads=1)) and not equal(run(1), run(2))
+
+
+def test_callback_hears_every_iteration_and_can_stop(small, synthetic):
+    heard = []
+
+    def callback(progress):
+        heard.append(progress)
+        return len(heard) == 5
+
+    trainer = plp.Trainer(small, **QUICK)
+    history = trainer.fit(synthetic[0], epochs=3, callback=callback, progress=False)
+    assert [p.iteration for p in heard] == [1, 2, 3, 4, 5] and {p.iterations for p in heard} == {8}
+    assert history.interrupted and not history[-1].complete
+    history = trainer.fit(synthetic[0], epochs=1, callback=callback, progress=False)
+    assert not history.interrupted and history[0].complete
+    assert [p.iteration for p in heard if p.phase == "training"] == list(range(1, 9))
+
+
+def test_callback_sees_the_model_and_saves_checkpoints(small, synthetic, tmp_path):
+    trainer = plp.Trainer(small, predictor=plp.PLP(), **QUICK)
+    predicted = []
+
+    def callback(progress):
+        predicted.append(progress.predicted)
+        if progress.finished:
+            trainer.save(tmp_path / "checkpoint")
+        assert np.isfinite(small.state_dict()["fc.bias"]).all()
+
+    trainer.fit(synthetic[0], callback=callback, progress=False)
+    assert predicted[:8] == [False, False, True, False, False, True, False, False]
+    assert (tmp_path / "checkpoint").exists()
+
+
+def test_callbacks_exception_comes_through(small, synthetic):
+    def callback(progress):
+        raise LookupError("mine")
+
+    trainer = plp.Trainer(small, **QUICK)
+    with pytest.raises(LookupError, match="mine"):
+        trainer.fit(synthetic[0], callback=callback, progress=False)
+    assert trainer.history.interrupted
+
+
+def test_resume_is_bit_for_bit(synthetic, tmp_path):
+    def trainer():
+        model = plp.Model("resnet18", width=1 / 16)
+        return plp.Trainer(model, predictor=plp.PLP(), schedule=plp.schedules.Cosine(), seed=3, **QUICK)
+
+    whole, first, second = trainer(), trainer(), trainer()
+    whole.fit(synthetic[0], validation=0.25, epochs=2, progress=False)
+    first.fit(synthetic[0], validation=0.25, epochs=2, progress=False, callback=lambda p: p.epoch == 2 and p.iteration == 2)
+    first.save(tmp_path / "checkpoint")
+    second.restore(tmp_path / "checkpoint")
+    history = second.fit(synthetic[0], validation=0.25, epochs=2, progress=False)
+    assert equal(second.model.state_dict(), whole.model.state_dict())
+    assert [e.train for e in history] == [e.train for e in whole.history]
+
+
+def test_checkpoints_of_other_runs(small, tmp_path):
+    plp.Trainer(small, **QUICK).save(tmp_path / "checkpoint")
+    with pytest.raises(ValueError):
+        plp.Trainer(plp.Model("resnet18", width=1 / 8), **QUICK).restore(tmp_path / "checkpoint")
+    with pytest.raises(ValueError):
+        plp.Trainer(small, predictor=plp.PLP(), **QUICK).restore(tmp_path / "checkpoint")
+    with pytest.raises(FileNotFoundError):
+        plp.Trainer(small, **QUICK).restore(tmp_path / "missing")
+    (tmp_path / "damaged").write_bytes((tmp_path / "checkpoint").read_bytes()[:-1])
+    with pytest.raises(plp.Error):
+        plp.Trainer(small, **QUICK).restore(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"epochs": 0},
+        {"epochs": -1},
+        {"epochs": 1.5},
+        {"epochs": 10**30},
+        {"validation": 1.0},
+        {"validation": -0.1},
+        {"validation": float("nan")},
+    ],
+    ids=str,
+)
+def test_absurd_fits(small, synthetic, arguments):
+    trainer = plp.Trainer(small, **QUICK)
+    with pytest.raises(ValueError):
+        trainer.fit(synthetic[0], progress=False, **arguments)
+    trainer.fit(synthetic[0], progress=False)
+
+
+def test_too_many_classes(synthetic):
+    trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16, classes=10), **QUICK)
+    with pytest.raises(ValueError, match="10"):
+        trainer.fit(synthetic[0], progress=False)
+    with pytest.raises(ValueError, match="expected a dataset"):
+        trainer.fit("CIFAR-100", progress=False)
+
+
+def test_a_diverging_fit_keeps_its_history(synthetic):
+    trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16), optimizer=plp.SGD(lr=1e20), batch_size=50)
+    with pytest.raises(plp.Error, match="iteration"):
+        trainer.fit(synthetic[0], epochs=3, progress=False)
+    assert trainer.history.interrupted
+    assert trainer.best_model.parameter_count == trainer.model.parameter_count
+
+
+def test_other_threads_run_meanwhile(small, synthetic):
+    """The interpreter's lock is free during computation: another thread gets on with its work."""
+    ticks, stop = [], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(time.monotonic())
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    small.logits(np.zeros((2000, 3, 32, 32), np.uint8))
+    stop.set()
+    thread.join()
+    assert len(ticks) > 5
+
+
+# ---- The bare formula ------------------------------------------------------------------------------------------------
+
+
+def test_predict():
+    iterates = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    expected = iterates[2] + np.float32(0.5) * (iterates[1] - iterates[0])
+    np.testing.assert_allclose(plp.predict(*iterates), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(plp.predict(*iterates, coefficients=(0, 0, 2)), 2 * iterates[2])
+    result = plp.predict(*iterates, out=iterates[2])
+    assert np.shares_memory(result, iterates)
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("iterates", "coefficients"),
+    [
+        ([np.zeros(2)] * 3, None),
+        ([np.zeros(2, np.float32)] * 2, None),
+        ([np.zeros(2, np.float32)] * 2, (1.0,)),
+        ([np.zeros(2, np.float32), np.zeros(3, np.float32), np.zeros(2, np.float32)], None),
+        ([], None),
+    ],
+)
+def test_wrong_predictions(iterates, coefficients):
+    with pytest.raises(ValueError):
+        plp.predict(*iterates, coefficients=coefficients)
