@@ -17,7 +17,9 @@ NEEDED = (6, 3)
 def swift_library() -> Path:
     """Builds libplp, Swift's runtime included, and returns the file."""
     if not shutil.which("swift"):
-        raise SystemExit("plp: there is no `swift` in PATH; install a Swift 6.3 toolchain from https://swift.org/install")
+        raise SystemExit(
+            "plp: there is no `swift` in PATH; install a Swift 6.3 toolchain from https://swift.org/install"
+        )
     printed = subprocess.run(["swift", "--version"], capture_output=True, text=True).stdout
     version = re.search(r"Swift version (\d+)\.(\d+)", printed)
     if not version or tuple(map(int, version.groups())) < NEEDED:

@@ -88,10 +88,14 @@ def test_logits(small, synthetic):
     assert np.array_equal(small.logits(images, threads=1), logits)
     np.testing.assert_allclose(small.logits(images[:7]), logits[:7], rtol=1e-4, atol=1e-5)
     mean, deviation = (np.array(small._info[key], np.float32)[:, None, None] for key in ("mean", "deviation"))
-    np.testing.assert_allclose(small.logits((images / np.float32(255) - mean) / deviation), logits, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        small.logits((images / np.float32(255) - mean) / deviation), logits, rtol=1e-3, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("images", [np.zeros((2, 3, 32, 32)), np.zeros((2, 32, 32, 3), np.uint8), np.zeros(5, np.uint8)])
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 3, 32, 32)), np.zeros((2, 32, 32, 3), np.uint8), np.zeros(5, np.uint8)]
+)
 def test_wrong_images(small, images):
     with pytest.raises(ValueError, match="expected uint8 or float32"):
         small.logits(images)
@@ -156,7 +160,13 @@ def test_prediction_follows_the_formula(synthetic):
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([0], r"labels are int64 \[1\]"), ([0.0, 1.0], "float64"), ([0, 100], "100"), ([0, -1], "-1"), ([0, 2**35], "range")],
+    [
+        ([0], r"labels are int64 \[1\]"),
+        ([0.0, 1.0], "float64"),
+        ([0, 100], "100"),
+        ([0, -1], "-1"),
+        ([0, 2**35], "range"),
+    ],
 )
 def test_wrong_labels(small, labels, message):
     trainer = plp.Trainer(small, **QUICK)
@@ -254,7 +264,9 @@ def test_resume_is_bit_for_bit(synthetic, tmp_path):
 
     whole, first, second = trainer(), trainer(), trainer()
     whole.fit(synthetic[0], validation=0.25, epochs=2, progress=False)
-    first.fit(synthetic[0], validation=0.25, epochs=2, progress=False, callback=lambda p: p.epoch == 2 and p.iteration == 2)
+    first.fit(
+        synthetic[0], validation=0.25, epochs=2, progress=False, callback=lambda p: p.epoch == 2 and p.iteration == 2
+    )
     first.save(tmp_path / "checkpoint")
     second.restore(tmp_path / "checkpoint")
     history = second.fit(synthetic[0], validation=0.25, epochs=2, progress=False)

@@ -25,7 +25,9 @@ def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     """int32 labels, not copied where they are already. The library checks them against the number of classes."""
     array = np.asarray(labels)
     if not np.issubdtype(array.dtype, np.integer) or array.shape != (count,):
-        raise ValueError(f"labels are {array.dtype} {list(array.shape)}, expected integers [{count}], one for each image")
+        raise ValueError(
+            f"labels are {array.dtype} {list(array.shape)}, expected integers [{count}], one for each image"
+        )
     limits = np.iinfo(np.int32)
     if count and not (limits.min <= array.min() and array.max() <= limits.max):
         raise ValueError(f"labels range from {array.min()} to {array.max()}, expected 0 to the number of classes - 1")

@@ -57,7 +57,7 @@ def download(
     Args:
         folder: where ``cifar-100-python/`` or ``cifar-100-binary/`` is to be; made if need be.
         layout: ``"python"`` (169 MB) or ``"binary"`` (169 MB); they hold the same images.
-        url: a mirror to fetch from, in place of the University of Toronto's server. Its archive must hash to the same MD5.
+        url: a mirror to fetch from, in place of the University of Toronto's server. The MD5 must be the same.
         progress: whether to show a progress bar.
 
     Returns:

@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
 
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
-        "--data", metavar="FOLDER", help="of CIFAR-100; else $PLP_DATA or data/; without either the synthetic set is used"
+        "--data",
+        metavar="FOLDER",
+        help="of CIFAR-100; else $PLP_DATA or data/; without either the synthetic set is used",
     )
     run = argparse.ArgumentParser(add_help=False, parents=[data])
     run.add_argument("--epochs", type=int, metavar="N")

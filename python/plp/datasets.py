@@ -73,7 +73,7 @@ _download_archive = download  # cifar100's argument of that name hides it
 
 
 def cifar10(folder: str | os.PathLike[str] = "data") -> tuple[Dataset, Dataset]:
-    """CIFAR-10 in its binary layout: ``folder`` holds ``cifar-10-batches-bin/``, or is it. Errors as :func:`cifar100`."""
+    """CIFAR-10 in its binary layout: ``folder`` holds ``cifar-10-batches-bin/``, or is it; see :func:`cifar100`."""
     return Dataset(_plp.dataset_cifar10(folder, _TRAIN)), Dataset(_plp.dataset_cifar10(folder, _TEST))
 
 

@@ -30,7 +30,7 @@ class Epoch:
 
     ``train`` is measured while the parameters change and on augmented images; ``validation`` afterwards, on the images
     held out. ``learning_rate`` is that of the epoch's last step; ``seconds`` are those of training. ``predictions``
-    counts the iterations whose parameters a predictor replaced; an epoch that was ended in its middle is not ``complete``.
+    counts the iterations whose parameters a predictor replaced. An epoch ended in its middle is not ``complete``.
     """
 
     epoch: int

@@ -40,7 +40,7 @@ class Model:
         dropout: None for the architecture's own, else the probability wherever it drops.
         seed: of the initial parameters.
         mean, deviation: per colour; a byte b enters as (b/255 - mean) / deviation. None for CIFAR-100's.
-        channel_count_epsilons: GoogLeNet with the public PyTorch trainer's mistaken batch-norm eps, for its checkpoints.
+        channel_count_epsilons: GoogLeNet with the public trainer's mistaken batch-norm eps, for its checkpoints.
 
     Raises:
         ValueError: an unknown architecture, or a value out of its range.

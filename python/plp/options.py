@@ -113,7 +113,7 @@ class Lookahead:
 
 @dataclass(frozen=True)
 class EMA:
-    """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; training goes on from θ."""
+    """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; θ is trained on."""
 
     decay: float = 0.999
 

@@ -1,4 +1,4 @@
-"""Pictures of training runs, drawn with matplotlib's own figures: no window, no state shared with the caller's plots."""
+"""Pictures of training runs, drawn on figures of their own: no window, no state shared with the caller's plots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart with any colour vision, and in the order in which methods are compared.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-Curve = Callable[[Epoch], "float | None"]
+Curve = Callable[[Epoch], float]
 
 
 def _style(axes: Axes, label: str) -> None:
@@ -45,7 +45,9 @@ def plot_history(history: History, path: str | os.PathLike[str]) -> None:
     marker = "o" if len(epochs) < 20 else None
 
     for axes, label, name in ((loss, "loss", "loss"), (error, "top-1 error", "top1_error")):
-        axes.plot(epochs, [getattr(e.train, name) for e in records], marker=marker, ms=3, color=COLOURS[0], label="training")
+        axes.plot(
+            epochs, [getattr(e.train, name) for e in records], marker=marker, ms=3, color=COLOURS[0], label="training"
+        )
         if all(e.validation for e in records):
             values = [getattr(e.validation, name) for e in records]
             axes.plot(epochs, values, marker=marker, ms=3, color=COLOURS[1], label="validation")
@@ -73,16 +75,15 @@ def study_figure(study: Study) -> Figure:
     figure = Figure(figsize=(11, 3.8 * len(networks)), layout="constrained")
     for row, network in zip(figure.subplots(len(networks), 2, squeeze=False), networks):
         runs = [run for run in study.runs if run.network == network]
-        held_out = all(e.validation for run in runs for e in run.history)
+        split = "validation" if study.settings["validation"] else "training"
         curves: tuple[tuple[str, Curve], ...] = (
             ("training loss", lambda e: e.train.loss),
-            ("validation top-1 error", lambda e: e.validation and e.validation.top1_error)
-            if held_out
-            else ("training top-1 error", lambda e: e.train.top1_error),
+            (f"{split} top-1 error", lambda e: (e.validation or e.train).top1_error),
         )
         for axes, (label, value) in zip(row, curves):
             for method, colour in zip(study.methods, cycle(COLOURS)):
-                _band(axes, [r.history for r in runs if r.method == method], value, method, colour)
+                histories = [[e for e in run.history if e.complete] for run in runs if run.method == method]
+                _band(axes, histories, value, method, colour)
             _style(axes, label)
             axes.set_title(network, fontsize=10)
             axes.legend(frameon=False, fontsize=8)
@@ -94,7 +95,7 @@ def plot_study(study: Study, path: str | os.PathLike[str]) -> None:
     _save(study_figure(study), path)
 
 
-def _band(axes: Axes, histories: Sequence[History], value: Curve, label: str, colour: str) -> None:
+def _band(axes: Axes, histories: Sequence[Sequence[Epoch]], value: Curve, label: str, colour: str) -> None:
     """The mean of a curve over the runs, and one standard deviation to both sides, as far as all of them got."""
     length = min((len(h) for h in histories), default=0)
     if not length:

@@ -45,7 +45,9 @@ def predict(
         raise ValueError(f"there are {len(coefficients)} coefficients for {len(arrays)} iterates")
     result = np.empty_like(arrays[0], order="C") if out is None else out
     if result.dtype != np.float32 or result.shape != arrays[0].shape or not result.flags.c_contiguous:
-        raise ValueError(f"out is {result.dtype} {list(result.shape)}, expected float32 {list(arrays[0].shape)}, contiguous")
+        raise ValueError(
+            f"out is {result.dtype} {list(result.shape)}, expected float32 {list(arrays[0].shape)}, contiguous"
+        )
     weights = None if coefficients is None else array("d", coefficients)
     _plp.predict(tuple(np.ascontiguousarray(given) for given in arrays), weights, result)
     return result

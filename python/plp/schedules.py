@@ -32,7 +32,7 @@ class Cyclic:
 
 @dataclass(frozen=True)
 class MultiStep:
-    """Times ``factor`` at the start of each of the epochs ``milestones``, which rise (counted from 0, as in PyTorch)."""
+    """Times ``factor`` at each of the rising epochs ``milestones``, counted from 0 as in PyTorch."""
 
     milestones: tuple[int, ...]
     factor: float = 0.2

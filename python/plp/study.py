@@ -34,7 +34,7 @@ class Run:
 
     @property
     def outcome(self) -> Metrics | None:
-        """The best model's metrics: on the test set, without one on the validation images, without those in training."""
+        """The best model's metrics: on the test set, or else the validation images, or else in training."""
         if self.failure or not self.history.epochs:
             return None
         best = self.history.best or self.history[-1]
@@ -135,7 +135,7 @@ class Study:
         write_report(self, path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the study as JSON. An older file of that name is replaced only when the new one is complete on disk."""
+        """Writes the study as JSON. An older file is replaced only when the new one is complete on disk."""
         data = {
             "settings": self.settings,
             "methods": self.methods,
@@ -205,7 +205,7 @@ def compare(
         progress: whether to show each run's progress.
 
     Raises:
-        ValueError: an unknown method or network, an option out of its range, or ``path`` holds a study of other settings.
+        ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
     """
     recipes = _recipes(methods, recipe)
     settings = {
@@ -270,8 +270,8 @@ def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any],
     for name in settings.keys() - {"version", "build"}:
         if study.settings.get(name) != settings[name]:
             raise ValueError(
-                f"{os.fspath(path)} holds a study whose {name} is {study.settings.get(name)}, expected {settings[name]}: "
-                "choose another file, or remove it"
+                f"{os.fspath(path)} holds a study whose {name} is {study.settings.get(name)}, "
+                f"expected {settings[name]}: choose another file, or remove it"
             )
     for name in study.methods.keys() & methods.keys():
         if study.methods[name] != methods[name]:

@@ -221,9 +221,7 @@ def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:
 
 
 def _epoch(epoch, complete, predictions, rate, seconds, speed, training, validation):  # type: ignore[no-untyped-def]
-    return Epoch(
-        epoch + 1, rate, seconds, speed, Metrics(*training), _metrics(validation), predictions, complete
-    )
+    return Epoch(epoch + 1, rate, seconds, speed, Metrics(*training), _metrics(validation), predictions, complete)
 
 
 def _progress(phase, epoch, epochs, iteration, iterations, rate, predicted, batch, running, seconds, speed, finished):  # type: ignore[no-untyped-def]
