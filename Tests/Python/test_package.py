@@ -57,3 +57,30 @@ def test_only_what_it_says_is_needed():
     printed = run("ldd", folder / "_plp.abi3.so")
     assert str(folder / "libplp.so.0") in printed and "not found" not in printed
     assert "swift" not in printed.lower().replace(str(folder), "")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (None, "there is no `swift` in PATH; install a Swift 6.3 toolchain"),
+        ("echo Swift version 5.10.1", "Swift 6.3 or later is needed, `swift --version` says: Swift version 5.10.1"),
+        ("exit 1", "Swift 6.3 or later is needed"),
+    ],
+)
+def test_the_toolchain_is_asked_for(tmp_path, script, message):
+    pytest.importorskip("setuptools")
+    if script:
+        (tmp_path / "swift").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "swift").chmod(0o755)
+    command = [
+        sys.executable,
+        "setup.py",
+        "build_ext",
+        "--build-lib",
+        tmp_path / "lib",
+        "--build-temp",
+        tmp_path / "temp",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PLP_LIBRARY"} | {"PATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and message in done.stderr

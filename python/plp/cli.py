@@ -35,28 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"plp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    data = argparse.ArgumentParser(add_help=False)
-    data.add_argument(
-        "--data",
-        metavar="FOLDER",
-        help="of CIFAR-100; else $PLP_DATA or data/; without either the synthetic set is used",
-    )
-    run = argparse.ArgumentParser(add_help=False, parents=[data])
-    run.add_argument("--epochs", type=int, metavar="N")
-    run.add_argument("--width", type=float, metavar="X", help="factor on every channel count")
-    run.add_argument("--recipe", choices=RECIPES, help="the paper's, or one that learns much in few epochs")
-    run.add_argument("--lr", type=float, metavar="X", help="learning rate, in place of the recipe's")
-    run.add_argument("--seed", type=int, default=0, metavar="N")
-    run.add_argument("--threads", type=int, default=0, metavar="N", help="0 (the default): one per processor")
-
-    one = commands.add_parser("train", parents=[run], help="train one network")
+    one = commands.add_parser("train", help="train one network")
+    _add_run(one, epochs=10, width=1.0, recipe="quick")
     one.add_argument("network", nargs="?", default="resnet18", choices=ARCHITECTURES)
     one.add_argument("--method", default="plp", metavar="NAME", help="sgd, demon, plp, lookahead, ema, sgd*7/6, …")
     one.add_argument("--output", type=Path, default=Path("results"), metavar="FOLDER")
     one.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
-    one.set_defaults(run=_train, epochs=10, width=1.0, recipe="quick")
+    one.set_defaults(run=_train)
 
-    several = commands.add_parser("compare", parents=[run], help="train with several methods side by side")
+    several = commands.add_parser("compare", help="train with several methods side by side")
+    _add_run(several)  # the defaults depend on --quick
     several.add_argument("networks", nargs="*", default=["resnet18"], metavar="network", help=", ".join(ARCHITECTURES))
     several.add_argument("--methods", metavar="A,B,…", help="default: sgd,sgd*7/6,demon,plp")
     several.add_argument("--repeats", type=int, default=1, metavar="N")
@@ -65,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--quick", action="store_true", help="SGD and PLP on a small ResNet18, in about three minutes")
     several.set_defaults(run=_compare)
 
-    evaluate = commands.add_parser("evaluate", parents=[data], help="measure a saved model on the test set")
+    evaluate = commands.add_parser("evaluate", help="measure a saved model on the test set")
+    _add_data(evaluate)
     evaluate.add_argument("model", type=Path)
     evaluate.set_defaults(run=_evaluate)
 
@@ -87,6 +76,24 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("info", help="show version, build and data").set_defaults(run=_info)
     return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    help = "of CIFAR-100; else $PLP_DATA or data/; without either the synthetic set is used"
+    parser.add_argument("--data", metavar="FOLDER", help=help)
+
+
+def _add_run(
+    parser: argparse.ArgumentParser, epochs: int | None = None, width: float | None = None, recipe: str | None = None
+) -> None:
+    _add_data(parser)
+    parser.add_argument("--epochs", type=int, default=epochs, metavar="N")
+    parser.add_argument("--width", type=float, default=width, metavar="X", help="factor on every channel count")
+    help = "the paper's, or one that learns much in few epochs"
+    parser.add_argument("--recipe", choices=RECIPES, default=recipe, help=help)
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate, in place of the recipe's")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0 (the default): one per processor")
 
 
 def _data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:

@@ -51,14 +51,15 @@ OURS = "our choice; the paper's is not known"
 
 def write_report(study: Study, path: str | os.PathLike[str]) -> None:
     """See :meth:`plp.Study.report`."""
-    picture = io.StringIO()
-    study_figure(study).savefig(picture, format="svg")
+    drawing = io.StringIO()
+    study_figure(study).savefig(drawing, format="svg")
+    picture = drawing.getvalue()
     title = f"{', '.join(study.networks)}: {', '.join(study.methods)}"
     page = _PAGE.format(
         title=escape(title),
         results=_table(study.table()),
         caption=escape(study.caption()),
-        picture=picture.getvalue().partition("<svg")[1] + picture.getvalue().partition("<svg")[2],
+        picture=picture[picture.index("<svg") :],  # without XML's heading, which HTML does not have
         choices=_table([["what", "here", "source"], *choices(study.settings)]),
         methods=_table([["method", "what it changes"], *_changes(study)]),
         runs=_table(_runs(study)),
@@ -74,9 +75,6 @@ def choices(settings: dict[str, Any]) -> list[list[str]]:
 
     def of_the_paper(here: Any, theirs: Any, text: str) -> str:
         return "the paper's" if here == theirs else f"our choice; the paper's: {text}"
-
-    def shown(option: dict[str, Any]) -> str:
-        return ", ".join(f"{v}" if k == "type" else f"{k} {v}" for k, v in option.items() if v is not None)
 
     return [
         ["data", f"{settings['train']}, {settings['train_images']:,} images", _data_source(settings)],
@@ -105,6 +103,14 @@ def choices(settings: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def shown(option: Any) -> str:
+    """An option as :func:`plp.options.describe` gives it, in words."""
+    if not isinstance(option, dict):
+        return str(option)
+    words = [f"{name.replace('_', ' ')} {shown(value)}" for name, value in option.items() if name != "type"]
+    return f"{option['type']}({', '.join(word for word in words if not word.endswith(' None'))})"
+
+
 def _data_source(settings: dict[str, Any]) -> str:
     return "the paper's" if settings["train"].startswith("CIFAR-100") else "our choice; the paper's: CIFAR-100"
 
@@ -114,8 +120,8 @@ def _changes(study: Study) -> list[list[str]]:
     common = study.settings["recipe"]
     rows = []
     for name, own in study.methods.items():
-        changed = {part: value for part, value in own.items() if value != common.get(part)}
-        rows.append([name, "; ".join(f"{part}: {value}" for part, value in changed.items()) or "nothing"])
+        changed = [f"{part}: {shown(value)}" for part, value in own.items() if value != common.get(part)]
+        rows.append([name, "; ".join(changed) or "nothing"])
     return rows
 
 
