@@ -1,0 +1,65 @@
+// Two predictors that average iterates. Both remember the parameters from before the first iteration.
+
+import Kernels
+
+/// Lookahead (Zhang, Lucas, Hinton, Ba, arXiv 1907.08610): every `period` iterations the slow parameters φ, which are
+/// the memory, move towards the fast ones, which then start from there.
+///
+///     φ ← φ + α (θ − φ),   θ ← φ
+public struct Lookahead: Predictor, Equatable {
+    /// k, the iterations between two moves of the slow parameters.
+    public var period: Int
+    /// α, the part of the way that the slow parameters move; 0 to 1.
+    public var rate: Double
+    public var momentum: MomentumTreatment
+    public var statistics: StatisticsTreatment
+    public var remembersStart: Bool { true }
+
+    public init(
+        period: Int = 5, rate: Double = 0.5, momentum: MomentumTreatment = .kept,
+        statistics: StatisticsTreatment = .kept
+    ) {
+        self.period = period
+        self.rate = rate
+        self.momentum = momentum
+        self.statistics = statistics
+    }
+
+    public func action(after iteration: Int) -> PredictionAction? {
+        (iteration + 1) % period == 0
+            ? PredictionAction(memory: (Float(1 - rate), Float(rate)), parameters: (0, 1)) : nil
+    }
+
+    public func validate() throws(Failure) {
+        try require("Lookahead's period", period, in: 1...largestCount)
+        try require("Lookahead's rate", rate, in: 0...1)
+    }
+}
+
+/// An exponential moving average of the parameters, which the training itself never sees: the average is what is
+/// evaluated and kept.
+///
+///     average ← β average + (1 − β) θ
+///
+/// With `statistics: .kept`, the average is evaluated with the run's own running statistics of batch normalization,
+/// which were measured under the run's parameters; `.predicted` averages them likewise.
+public struct EMA: Predictor, Equatable {
+    /// β, the part of the average that stays at each iteration; at least 0 and below 1.
+    public var decay: Double
+    public var statistics: StatisticsTreatment
+    public var remembersStart: Bool { true }
+    public var isEvaluated: Bool { true }
+
+    public init(decay: Double = 0.999, statistics: StatisticsTreatment = .kept) {
+        self.decay = decay
+        self.statistics = statistics
+    }
+
+    public func action(after iteration: Int) -> PredictionAction? {
+        PredictionAction(memory: (Float(decay), Float(1 - decay)), parameters: (1, 0))
+    }
+
+    public func validate() throws(Failure) {
+        try require(decay >= 0 && decay < 1, "EMA's decay", decay, expected: "a number from 0 to below 1")
+    }
+}
