@@ -7,7 +7,7 @@
 import Glibc
 
 /// What a mini-batch, or many of them added up, came to.
-public struct BatchMetrics: Sendable, Equatable {
+public struct BatchMetrics: Sendable, Equatable, Codable {
     /// The images' losses, added up.
     public var lossSum: Double
     public var count: Int

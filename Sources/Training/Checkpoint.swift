@@ -1,0 +1,125 @@
+// Checkpoints: a run on disk. A safetensors file holds the vectors, tensor by tensor under PyTorch's names and in its
+// layouts behind a prefix, and the rest as JSON in its metadata. Written durably: see Safetensors.write.
+
+import Kernels
+import Networks
+import Optimization
+
+extension Trainer {
+    private static let metadataKey = "plp.checkpoint"
+
+    /// All of a checkpoint that is not a tensor.
+    private struct State: Codable {
+        var version = 1
+        var model: ModelConfiguration
+        /// What the trainer was made with, in words.
+        var options: [String: String]
+        /// Steps of the optimizer, which give the place in the predictor's cycle.
+        var iteration: Int
+        var batchesTracked: [Int64]
+        var bestBatchesTracked: [Int64]?
+        var history: History
+    }
+
+    private var options: [String: String] {
+        [
+            "optimizer": "\(optimizer.method)", "schedule": "\(optimizer.schedule)",
+            "predictor": optimizer.predictor.map { "\($0)" } ?? "none", "batch size": "\(batchSize)",
+            "augmentation": "\(augmentation)", "seed": "\(seed)",
+        ]
+    }
+
+    /// The vectors of a checkpoint, by the prefix of their tensors' names; `best` for the best model's.
+    private func vectors(best: Model?) -> [(prefix: String, parameters: FloatBuffer?, statistics: FloatBuffer?)] {
+        [
+            ("model.", model.parameters, model.statistics), ("momentum.", optimizer.momentum, nil),
+            ("memory.", optimizer.memory, optimizer.statisticsMemory), ("best.", best?.parameters, best?.statistics),
+        ]
+    }
+
+    /// Writes all the run needs to go on to the last bit: parameters, running statistics, momentum, the predictor's
+    /// memory and its place in the cycle, history, best model. Whatever interrupts it, `path` holds the old file or the
+    /// new one.
+    public func save(to path: String) throws(Failure) {
+        var tensors: [Safetensors.Tensor] = []
+        for (prefix, parameters, statistics) in vectors(best: best) {
+            for (entry, buffer) in places(parameters, statistics) {
+                tensors.append(
+                    Safetensors.Tensor(
+                        name: prefix + entry.name, shape: entry.shape,
+                        values: .float32(model.values(of: entry, in: buffer))))
+            }
+        }
+        let state = State(
+            model: model.configuration, options: options, iteration: optimizer.iteration,
+            batchesTracked: model.batchesTracked, bestBatchesTracked: best?.batchesTracked, history: history)
+        try Safetensors(tensors: tensors, metadata: [Self.metadataKey: Safetensors.json(state)]).write(to: path)
+    }
+
+    /// Takes back what ``save(to:)`` wrote, in a trainer made with the same model configuration and options (the number
+    /// of threads does not matter). `fit` then goes on from there.
+    ///
+    /// - Throws: `Failure`, naming what is missing or differs; nothing has changed then.
+    public func restore(from path: String) throws(Failure) {
+        let file = try Safetensors(path: path)
+        guard let json = file.metadata[Self.metadataKey] else {
+            throw Failure(.corrupt, "\(path): no \(Self.metadataKey) found in its metadata, expected a trainer's checkpoint")
+        }
+        let state = try Safetensors.value(State.self, json: json, name: "\(path): \(Self.metadataKey)")
+        try check(state, path)
+
+        var best = state.bestBatchesTracked == nil ? nil : self.best
+        if best == nil, state.bestBatchesTracked != nil { best = try model.copy() }
+        let found = Dictionary(file.tensors.map { ($0.name, $0) }) { $1 }
+        var values: [(entry: StateEntry, values: [Float], buffer: FloatBuffer)] = []
+        for (prefix, parameters, statistics) in vectors(best: best) {
+            for (entry, buffer) in places(parameters, statistics) {
+                guard let tensor = found[prefix + entry.name], tensor.shape == entry.shape,
+                    case .float32(let floats) = tensor.values
+                else {
+                    throw Failure(
+                        .corrupt, "\(path): no float32 tensor \(prefix + entry.name) of shape \(entry.shape) found")
+                }
+                values.append((entry, floats, buffer))
+            }
+        }
+        for (entry, values, buffer) in values { model.setValues(of: entry, to: values, in: buffer) }
+        model.batchesTracked = state.batchesTracked
+        if let tracked = state.bestBatchesTracked { best?.batchesTracked = tracked }
+        self.best = best
+        optimizer.iteration = state.iteration
+        history = state.history
+    }
+
+    /// The state dictionary's entries that lie in one of two buffers.
+    private func places(_ parameters: FloatBuffer?, _ statistics: FloatBuffer?) -> [(StateEntry, FloatBuffer)] {
+        model.entries.compactMap { entry in
+            switch entry.kind {
+            case .parameter: parameters.map { (entry, $0) }
+            case .statistic: statistics.map { (entry, $0) }
+            case .counter: nil
+            }
+        }
+    }
+
+    /// Throws where a checkpoint belongs to another trainer, or makes no sense.
+    private func check(_ state: State, _ path: String) throws(Failure) {
+        func require(_ condition: Bool, _ name: String, _ found: Any, _ expected: Any) throws(Failure) {
+            try Optimization.require(condition, "\(path): \(name)", found, expected: "\(expected)")
+        }
+        try require(state.version == 1, "version", state.version, 1)
+        try require(state.model == model.configuration, "model", state.model, model.configuration)
+        for (option, expected) in options.sorted(by: { $0.key < $1.key }) {
+            try require(state.options[option] == expected, option, state.options[option] ?? "nothing", expected)
+        }
+        let history = state.history
+        let counters = history.epochs.map(\.iterations) + [state.iteration]
+        let tracked = [state.batchesTracked, state.bestBatchesTracked].compactMap(\.self)
+        guard counters.allSatisfy({ (0...largestCount).contains($0) }),
+            history.epochs.indices.allSatisfy({ history.epochs[$0].number == $0 }),
+            history.epochs.dropLast().allSatisfy(\.isComplete),
+            history.epochs.indices.contains(history.bestEpoch ?? 0) || history.bestEpoch == nil,
+            tracked.allSatisfy({ $0.count == model.batchesTracked.count })
+        else { throw Failure(.corrupt, "\(path): counters that contradict each other found in \(Self.metadataKey)") }
+    }
+}

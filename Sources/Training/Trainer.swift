@@ -1,0 +1,361 @@
+// The training loop. Batches come from Datasets, gradients from Networks, steps from Optimization; what is here decides
+// their order, counts, measures, keeps the best model, and stops where it should.
+
+import Datasets
+import Glibc
+import Kernels
+import Networks
+import Optimization
+
+/// A model in training: its optimizer and predictor, and how far it has come.
+///
+///     let trainer = try Trainer(
+///         Model(ModelConfiguration(.resnet18)), optimizer: SGD(learningRate: 0.1, weightDecay: 5e-4),
+///         schedule: .cosine(), predictor: PLP())
+///     let history = try trainer.fit(training, validation: .fraction(0.2), test: test, epochs: 10) { progress in
+///         if let epoch = progress.finished { print(epoch) }
+///         return .proceed
+///     }
+///     try trainer.bestModel().save(to: "resnet18.safetensors")
+///
+/// Without options it is the paper's baseline; `predictor: PLP()` makes that its method. What is drawn at random follows
+/// from the seed and the place in the run alone: two trainers with one seed see the same split, the same batches and the
+/// same dropout, whatever their methods, and results do not depend on the number of threads.
+///
+/// A trainer belongs to one thread at a time, and its model with it.
+public final class Trainer {
+    /// The model in training, as the latest iteration left it.
+    public let model: Model
+    public let optimizer: Optimizer
+    public let augmentation: Augmentation
+    public let seed: UInt64
+    /// Images in a mini-batch.
+    public var batchSize: Int { executor.batchSize }
+
+    /// The run so far, also where `fit` threw.
+    public internal(set) var history = History()
+
+    private let threads: Threads
+    private let executor: Executor
+    /// Images that a caller hands over, as the network takes them.
+    private lazy var staging = FloatBuffer(count: batchSize * Images.values)
+    /// The running statistics as they were before the latest mini-batch.
+    private let statisticsBefore: FloatBuffer
+    /// The best model by validation; nil until there is one.
+    var best: Model?
+    /// Evaluates the model in training or, where the predictor averages, a second one that holds the average.
+    private var evaluator: Evaluator?
+
+    /// - Parameters:
+    ///   - model: is changed as training goes on.
+    ///   - optimizer: the update, with its learning rate.
+    ///   - schedule: how the learning rate goes through the run.
+    ///   - predictor: what happens to the parameters after an update; nil for nothing.
+    ///   - batchSize: images in a mini-batch, 1 to 65,536. The last one of an epoch may have less.
+    ///   - augmentation: of training images only.
+    ///   - seed: of order, augmentation, dropout and validation split.
+    ///   - threads: that compute; 0 for one per processor.
+    /// - Throws: `Failure` naming an option out of its range, or if the memory is too small.
+    public init(
+        _ model: Model, optimizer: SGD = SGD(), schedule: Schedule = .cyclic(), predictor: (any Predictor)? = nil,
+        batchSize: Int = 128, augmentation: Augmentation = .standard, seed: UInt64 = 0, threads: Int = 0
+    ) throws(Failure) {
+        try require("threads", threads, in: 0...1024)
+        self.model = model
+        self.augmentation = augmentation
+        self.seed = seed
+        self.threads = Threads(threads)
+        try Memory.require(floats: 5 * model.parameters.count, for: "the optimizer's vectors")
+        self.optimizer = try Optimizer(
+            optimizer, schedule: schedule, predictor: predictor, parameterCount: model.parameters.count,
+            statisticsCount: model.statistics.count, threads: self.threads)
+        statisticsBefore = FloatBuffer(count: model.statistics.count)
+        executor = try Executor(model, batchSize: batchSize, mode: .training, threads: self.threads)
+    }
+
+    // MARK: - A run
+
+    /// What the best model is chosen by.
+    public enum Validation {
+        /// Nothing: the latest model counts as the best.
+        case none
+        /// A random part of the training images, above 0 and below 1, which is not trained on.
+        case fraction(Double)
+        /// A set of its own.
+        case dataset(Dataset)
+    }
+
+    /// Trains until the run has `epochs` epochs, and then measures the best model on the test set, once.
+    ///
+    /// Called again, on the same data, it goes on with the run: from the iteration after the one it was stopped at, from a
+    /// restored checkpoint, or with more epochs than before. Schedules and DEMON see `epochs` as the run's length.
+    ///
+    /// With ``EMA``, what is evaluated and kept are the averaged parameters, and the running statistics that its option
+    /// `statistics` names.
+    ///
+    /// - Parameters:
+    ///   - training: the set to train on.
+    ///   - validation: what chooses the best model: the one of highest accuracy at an epoch's end.
+    ///   - test: never chooses anything.
+    ///   - epochs: the length of the whole run, epochs of an earlier call or a checkpoint included; 1 to 1,000,000.
+    ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end. May save a checkpoint.
+    /// - Returns: the run's history.
+    /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number. Model,
+    ///   best model and history are then as they were before that iteration.
+    @discardableResult
+    public func fit(
+        _ training: Dataset, validation: Validation = .none, test: Dataset? = nil, epochs: Int,
+        onProgress: (Progress) -> Progress.Reply = { _ in .proceed }
+    ) throws(Failure) -> History {
+        for dataset in [training, test].compactMap(\.self) { try model.requireClasses(of: dataset) }
+        try require("epochs", epochs, in: max(1, history.epochs.count)...1_000_000)
+        let (indices, validationSet, validationIndices) = try divide(training, validation)
+        let loader = try BatchLoader(
+            training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
+            augmentation: augmentation, shuffle: true, seed: seed)
+        history.isStopped = true
+        history.test = nil
+
+        while history.completeEpochs < epochs {
+            if history.completeEpochs == history.epochs.count {
+                history.epochs.append(History.Epoch(number: history.epochs.count))
+            }
+            guard try train(loader, epochs: epochs, onProgress) == .proceed else { return history }
+            if let validationSet {
+                let metrics = try measure(
+                    currentEvaluator(), validationSet, validationIndices, .validation, epochs: epochs, onProgress)
+                guard let metrics else { return history }
+                epoch.validation = metrics
+            }
+            try finishEpoch()
+            let progress = progress(
+                .epochEnd, epochs: epochs, iteration: loader.iterations - 1, of: loader.iterations, running: epoch.training)
+            guard onProgress(progress) == .proceed else { return history }
+        }
+        if let test {
+            let evaluator = if let best { try Evaluator(best, sharing: threads) } else { try currentEvaluator() }
+            let metrics = try measure(evaluator, test, nil, .test, epochs: epochs, onProgress)
+            guard let metrics else { return history }
+            history.test = metrics
+        }
+        history.isStopped = false
+        return history
+    }
+
+    /// Which images are trained on, and which choose; remembers it, and throws where a run is under way on others.
+    private func divide(
+        _ training: Dataset, _ validation: Validation
+    ) throws(Failure) -> (indices: [Int]?, validationSet: Dataset?, validationIndices: [Int]?) {
+        var data = "\(training.name), \(training.count) images"
+        let division: (indices: [Int]?, validationSet: Dataset?, validationIndices: [Int]?)
+        switch validation {
+        case .none:
+            division = (nil, nil, nil)
+        case .fraction(let fraction):
+            try require(fraction > 0 && fraction < 1, "validation", fraction, expected: "a fraction above 0 and below 1")
+            let split = try training.split(validation: fraction, seed: seed)
+            division = (split.training, training, split.validation)
+            data += ", \(split.validation.count) of them for validation"
+        case .dataset(let set):
+            try model.requireClasses(of: set)
+            division = (nil, set, nil)
+            data += "; for validation \(set.name), \(set.count) images"
+        }
+        try require(
+            history.data == data || history.data.isEmpty, "data", data,
+            expected: "\(history.data), which this run is trained on; for another run, make another trainer")
+        history.data = data
+        return division
+    }
+
+    /// The epoch under way.
+    private var epoch: History.Epoch {
+        get { history.epochs[history.epochs.count - 1] }
+        set { history.epochs[history.epochs.count - 1] = newValue }
+    }
+
+    /// Trains what is left of the epoch under way.
+    private func train(
+        _ loader: BatchLoader, epochs: Int, _ onProgress: (Progress) -> Progress.Reply
+    ) throws(Failure) -> Progress.Reply {
+        loader.start(epoch: epoch.number, from: epoch.iterations)
+        var begin = now()
+        while let batch = loader.next() {
+            let iteration = epoch.iterations
+            let position = RunPosition(
+                iteration: epoch.number * loader.iterations + iteration, total: epochs * loader.iterations,
+                perEpoch: loader.iterations)
+            let metrics = try loss(batch.images, batch.labels, batch.count)
+            let outcome = step(at: position)
+            epoch.iterations += 1
+            epoch.predictions += outcome.predicted ? 1 : 0
+            epoch.learningRate = outcome.learningRate
+            epoch.training += metrics
+            epoch.seconds += now() - begin
+            let progress = progress(
+                .training, epochs: epochs, iteration: iteration, of: loader.iterations, predicted: outcome.predicted,
+                batch: metrics, running: epoch.training)
+            guard onProgress(progress) == .proceed else { return .stop }
+            begin = now()
+        }
+        return .proceed
+    }
+
+    /// Measures a model and reports each mini-batch; nil where the callback stops.
+    private func measure(
+        _ evaluator: Evaluator, _ dataset: Dataset, _ indices: [Int]?, _ phase: Progress.Phase, epochs: Int,
+        _ onProgress: (Progress) -> Progress.Reply
+    ) throws(Failure) -> Metrics? {
+        let metrics = try evaluator.evaluate(dataset, indices: indices) { iteration, iterations, batch, running in
+            onProgress(
+                progress(phase, epochs: epochs, iteration: iteration, of: iterations, batch: batch, running: running))
+        }
+        if let metrics { try requireFinite(metrics.loss, "\(phase) loss") }
+        return metrics
+    }
+
+    /// Keeps the model if it is the best, and closes the epoch.
+    private func finishEpoch() throws(Failure) {
+        let bestSoFar = history.bestEpoch.flatMap { history.epochs[$0].validation }
+        if let validation = epoch.validation {
+            if bestSoFar.map({ validation.accuracy > $0.accuracy }) ?? true {
+                let current = try currentEvaluator().model
+                if let best {
+                    best.take(
+                        parameters: current.parameters, statistics: current.statistics,
+                        batchesTracked: current.batchesTracked)
+                } else {
+                    best = try current.copy()
+                }
+                history.bestEpoch = epoch.number
+            }
+        } else {
+            history.bestEpoch = epoch.number
+        }
+        epoch.isComplete = true
+    }
+
+    private func progress(
+        _ phase: Progress.Phase, epochs: Int, iteration: Int, of iterations: Int, predicted: Bool = false,
+        batch: Metrics = Metrics(), running: Metrics
+    ) -> Progress {
+        Progress(
+            phase: phase, epoch: epoch.number, epochs: epochs, iteration: iteration, iterations: iterations,
+            learningRate: epoch.learningRate, predicted: predicted, batch: batch, running: running,
+            seconds: epoch.seconds, finished: phase == .epochEnd ? epoch : nil,
+            imagesPerSecond: epoch.imagesPerSecond)
+    }
+
+    // MARK: - Single steps
+
+    /// One iteration on a mini-batch as it is, without augmentation, outside any run: the learning rate and the momentum
+    /// are the optimizer's, without schedule and DEMON. The predictor's cycle goes on.
+    ///
+    /// - Parameters:
+    ///   - images: 1 up to the batch size.
+    ///   - labels: one for each image, below the model's number of classes.
+    /// - Returns: loss and errors before the update.
+    @discardableResult
+    public func step(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
+        let metrics = try loss(images, labels)
+        step(at: nil)
+        return metrics
+    }
+
+    /// The forward and backward pass of ``step(_:labels:)`` without the update: leaves the gradients, and everything else
+    /// as it was, running statistics included.
+    @discardableResult
+    public func computeGradients(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
+        let metrics = try loss(images, labels)
+        forgetMiniBatch()
+        return metrics
+    }
+
+    /// The gradients of the latest mini-batch's mean loss, arranged as the model's parameters. Weight decay is not in them.
+    public var gradients: FloatBuffer { executor.gradients }
+
+    /// The gradient of one of the model's parameters in PyTorch's layout.
+    public func gradient(of entry: StateEntry) -> [Float] { model.values(of: entry, in: executor.gradients) }
+
+    private func loss(_ images: PlanarImages, _ labels: [Int32]) throws(Failure) -> Metrics {
+        let count = try images.count()
+        try require("images", count, in: 1...batchSize)
+        try require(labels.count == count, "labels", labels.count, expected: "\(count), one for each image")
+        let classes = model.configuration.classes
+        for label in labels { try require("label", Int(label), in: 0...classes - 1) }
+        images.write(0..<count, normalization: try model.normalization().table(), to: staging.pointer)
+        return try loss(staging.pointer, labels, count)
+    }
+
+    /// Gradients and metrics of a mini-batch. Throws where the loss is not finite, and leaves the model as it was.
+    private func loss(
+        _ images: UnsafePointer<Float>, _ labels: UnsafePointer<Int32>, _ count: Int
+    ) throws(Failure) -> Metrics {
+        statisticsBefore.copy(from: model.statistics)
+        let metrics = executor.loss(
+            images: images, labels: labels, count: count, seed: seed, iteration: UInt64(optimizer.iteration))
+        if !metrics.loss.isFinite { forgetMiniBatch() }
+        try requireFinite(metrics.loss, "loss")
+        return metrics
+    }
+
+    /// Takes back what the latest mini-batch did to the running statistics.
+    private func forgetMiniBatch() {
+        model.statistics.copy(from: statisticsBefore)
+        for index in model.batchesTracked.indices { model.batchesTracked[index] -= 1 }
+    }
+
+    @discardableResult
+    private func step(at position: RunPosition?) -> Optimizer.Outcome {
+        let outcome = optimizer.step(
+            parameters: model.parameters, gradients: executor.gradients, statistics: model.statistics, at: position)
+        if outcome.predicted, optimizer.predictor?.statistics == .predicted { model.clampVariances() }
+        return outcome
+    }
+
+    private func requireFinite(_ loss: Double, _ name: String) throws(Failure) {
+        guard loss.isFinite else {
+            throw Failure(
+                .notFinite,
+                "\(name): found \(loss) at iteration \(optimizer.iteration) (epoch \(history.completeEpochs)), expected a "
+                    + "finite number; a lower learning rate may help")
+        }
+    }
+
+    // MARK: - Measuring
+
+    /// Loss and errors of the model in training over a data set, as it is; with ``EMA``, of the average.
+    public func evaluate(_ dataset: Dataset) throws(Failure) -> Metrics { try currentEvaluator().evaluate(dataset) }
+
+    /// A copy of the best model so far; of the one in training (with ``EMA``, of the average) where no validation has
+    /// chosen one yet.
+    public func bestModel() throws(Failure) -> Model {
+        if let best { try best.copy() } else { try currentEvaluator().model.copy() }
+    }
+
+    /// Time that each of the network's layers took in training so far.
+    public var profile: [Executor.ProfileEntry] { executor.profile }
+
+    /// The evaluator of the model as it is now.
+    private func currentEvaluator() throws(Failure) -> Evaluator {
+        let averages = optimizer.predictor?.isEvaluated == true
+        let evaluator =
+            if let known = self.evaluator { known } else {
+                try Evaluator(averages ? model.copy() : model, sharing: threads)
+            }
+        self.evaluator = evaluator
+        if averages {
+            evaluator.model.take(
+                parameters: optimizer.evaluated(model.parameters),
+                statistics: optimizer.evaluatedStatistics(model.statistics), batchesTracked: model.batchesTracked)
+        }
+        return evaluator
+    }
+}
+
+/// Seconds of a clock that never goes back.
+private func now() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}
