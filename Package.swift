@@ -43,6 +43,9 @@ let package = Package(
         .target(
             name: "PLP", dependencies: ["Training", "CPLP"], exclude: ["exports.map"],
             linkerSettings: librarySettings),
+        .executableTarget(
+            name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/Kernels",
+            swiftSettings: kernelSettings),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "NetworksTests", dependencies: ["Networks"]),
         .testTarget(name: "OptimizationTests", dependencies: ["Optimization"]),

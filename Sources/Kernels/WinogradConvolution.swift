@@ -108,6 +108,8 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         sourceStride + Self.points * (pointStrideU + workers * (pointStrideV + pointStrideM))
     }
 
+    @specialized(where Tile == FourOutputs)
+    @specialized(where Tile == TwoPixelMap)
     func run(
         _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
         workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads

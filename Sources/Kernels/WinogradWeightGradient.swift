@@ -32,6 +32,8 @@ struct WinogradWeightGradient<Tile: WinogradTile>: WeightGradientPass {
         max(inputStride, outputStride) + Self.points * (pointStrideV + pointStrideM + pointStrideU)
     }
 
+    @specialized(where Tile == FourOutputs)
+    @specialized(where Tile == TwoPixelMap)
     func run(
         _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
         threads: Threads
