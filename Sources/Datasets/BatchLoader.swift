@@ -17,8 +17,8 @@ public struct Batch: @unchecked Sendable {
 ///     loader.start(epoch: 0)
 ///     while let batch = loader.next() { … }
 ///
-/// What an epoch holds follows from the seed and the epoch's number alone, so a run can go on from any iteration. A loader
-/// belongs to one thread at a time.
+/// What an epoch holds follows from the seed and the epoch's number alone, so a run can go on from any iteration. A
+/// loader belongs to one thread at a time.
 public final class BatchLoader: @unchecked Sendable {
     public let dataset: Dataset
     /// Images in a mini-batch, at most as many as there are.
@@ -42,7 +42,8 @@ public final class BatchLoader: @unchecked Sendable {
     private var upcoming: Int
 
     /// - Parameters:
-    ///   - indices: which images of the set, in the order they come in where they are not shuffled; all of them without.
+    ///   - indices: which images of the set, in the order they come in where they are not shuffled; all of them
+    ///     without.
     ///   - shuffle: whether each epoch has its own random order.
     /// - Throws: `Failure(.invalidArgument)` for a batch size below 1, no image, or one that the set does not have.
     public init(

@@ -1,5 +1,5 @@
-// CIFAR-100 and CIFAR-10 (Krizhevsky, 2009) from the files of https://www.cs.toronto.edu/~kriz/cifar.html. The files have
-// to be the published ones in size and form; what is different is refused, and the message says in what.
+// CIFAR-100 and CIFAR-10 (Krizhevsky, 2009) from the files of https://www.cs.toronto.edu/~kriz/cifar.html. The files
+// have to be the published ones in size and form; what is different is refused, and the message says in what.
 
 import Glibc
 import Kernels
@@ -13,8 +13,8 @@ extension Dataset {
     /// CIFAR-100, from its Python layout (files `train`, `test`, `meta`) or its binary one (`train.bin`, `test.bin`,
     /// `fine_label_names.txt`). Labels are the fine ones.
     ///
-    /// - Parameter folder: where the files are, or the folder that `cifar-100-python` or `cifar-100-binary` is in. Looked
-    ///   at in this order; the first that has the wanted split is taken.
+    /// - Parameter folder: where the files are, or the folder that `cifar-100-python` or `cifar-100-binary` is in.
+    ///   Looked at in this order; the first that has the wanted split is taken.
     /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.
     public static func cifar100(folder: String, split: Split) throws(Failure) -> Dataset {
         let places = ["", "/cifar-100-python", "/cifar-100-binary"].map { folder + $0 }
@@ -30,7 +30,8 @@ extension Dataset {
             """)
     }
 
-    /// CIFAR-10, from its binary layout (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`, `batches.meta.txt`).
+    /// CIFAR-10, from its binary layout (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`,
+    /// `batches.meta.txt`).
     ///
     /// - Parameter folder: where the files are, or the folder that `cifar-10-batches-bin` is in.
     /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.

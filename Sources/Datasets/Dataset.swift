@@ -1,5 +1,5 @@
-// A labelled set of 32×32 colour images, and its division into training and validation images. Where sets come from is in
-// CIFAR.swift and Synthetic.swift.
+// A labelled set of 32×32 colour images, and its division into training and validation images. Where sets come from is
+// in CIFAR.swift and Synthetic.swift.
 
 import Kernels
 
@@ -32,7 +32,8 @@ public final class Dataset: @unchecked Sendable {
         }
         if let image = labels.firstIndex(where: { !(0..<Int32(classes)).contains($0) }) {
             throw Failure(
-                .invalidArgument, "\(name): label \(labels[image]) found at image \(image), 0 to \(classes - 1) expected")
+                .invalidArgument,
+                "\(name): label \(labels[image]) found at image \(image), 0 to \(classes - 1) expected")
         }
         if let labelNames, labelNames.count != classes {
             throw Failure(.invalidArgument, "\(name): \(labelNames.count) label names found, \(classes) expected")
@@ -90,7 +91,10 @@ public final class Dataset: @unchecked Sendable {
         guard held < count, held > 0 || fraction == 0 else {
             throw Failure(
                 .invalidArgument,
-                "validation fraction: \(fraction) of \(name)'s \(count) images leaves \(held == 0 ? "validation" : "training") none")
+                """
+                validation fraction: \(fraction) of \(name)'s \(count) images leaves none for \
+                \(held == 0 ? "validation" : "training")
+                """)
         }
         var order = Array(0..<count)
         var random = RandomStream(seed: seed, .split)

@@ -54,7 +54,8 @@ enum Files {
             if got < 0 && errno == EINTR { continue }
             guard got >= 0 else { throw failure(path, errno) }
             guard got > 0 else {
-                throw Failure(.inputOutput, "\(path): ended after \(grouped(done)) of \(grouped(size)) bytes while it was read")
+                throw Failure(
+                    .inputOutput, "\(path): ended after \(grouped(done)) of \(grouped(size)) bytes while it was read")
             }
             done += got
         }
@@ -65,7 +66,8 @@ enum Files {
     static func lines(_ path: String, count: Int) throws(Failure) -> [String]? {
         guard exists(path) else { return nil }
         let bytes = try read(path, sizes: 0...65_536, expected: "a list of \(count) names, at most 65,536,")
-        let lines = bytes.raw.split(whereSeparator: { $0 == 10 || $0 == 13 }).map { String(decoding: $0, as: UTF8.self) }
+        let lines = bytes.raw.split(whereSeparator: { $0 == 10 || $0 == 13 })
+            .map { String(decoding: $0, as: UTF8.self) }
         guard lines.count == count else {
             throw Failure(.corrupt, "\(path): \(lines.count) names found, \(count) expected")
         }

@@ -1,14 +1,14 @@
 // A reader for Python pickles as CIFAR-100's Python layout has them, and no others.
 //
 // A pickle is a program for a stack machine that may call any function Python can import. This machine knows the 20
-// instructions which the published files consist of (protocol 2); of functions, it knows the three that stand for a NumPy
-// array, and recognises rather than calls them. It has no instruction that fetches a value from the memo, so values are
-// trees, and limits on their number and depth bound its memory whatever a file says.
+// instructions which the published files consist of (protocol 2); of functions, it knows the three that stand for a
+// NumPy array, and recognises rather than calls them. It has no instruction that fetches a value from the memo, so
+// values are trees, and limits on their number and depth bound its memory whatever a file says.
 
 import Kernels
 
 /// A value in a pickle. Strings and arrays stay where they are in the file: they are ranges of its bytes.
-enum PickleValue {
+package enum PickleValue {
     case none
     case boolean(Bool)
     case integer(Int)
@@ -27,7 +27,7 @@ enum PickleValue {
     case array(shape: [Int], Range<Int>)
 
     /// Grows in place, however many instructions it is filled by.
-    final class List { fileprivate(set) var items: [PickleValue] = [] }
+    package final class List { package fileprivate(set) var items: [PickleValue] = [] }
 
     /// Levels of tuples; nil for what does not go into tuples and lists.
     fileprivate var depth: Int? {
@@ -39,7 +39,7 @@ enum PickleValue {
     }
 }
 
-struct Pickle {
+package struct Pickle {
     /// Values in a file, in all. The largest published file has 150,165.
     private static let mostValues = 200_000
     /// Marks at a time: the dictionary's items, an array's state, its type's state.
@@ -60,7 +60,7 @@ struct Pickle {
     /// Reads the dictionary that a file consists of.
     ///
     /// - Throws: `Failure(.corrupt)`, which names `path` and where in it the reader stopped.
-    static func read(_ bytes: UnsafeRawBufferPointer, path: String) throws(Failure) -> [String: PickleValue] {
+    package static func read(_ bytes: UnsafeRawBufferPointer, path: String) throws(Failure) -> [String: PickleValue] {
         var machine = Pickle(path: path, bytes: bytes)
         return try machine.run()
     }
@@ -123,7 +123,9 @@ struct Pickle {
                     throw failure("items for something that is not a dictionary", at: start)
                 }
                 for item in stride(from: 0, to: items.count, by: 2) {
-                    guard case .string(let key) = items[item] else { throw failure("a key that is not a string", at: start) }
+                    guard case .string(let key) = items[item] else {
+                        throw failure("a key that is not a string", at: start)
+                    }
                     entries[text(key)] = items[item + 1]
                 }
             case UInt8(ascii: "R"):  // REDUCE
@@ -141,7 +143,9 @@ struct Pickle {
     // MARK: NumPy's arrays
 
     /// `_reconstruct(ndarray, (0,), 'b')` makes an array to be filled, `dtype('u1', 0, 1)` a type.
-    private func reduce(_ function: PickleValue, _ arguments: PickleValue, at start: Int) throws(Failure) -> PickleValue {
+    private func reduce(
+        _ function: PickleValue, _ arguments: PickleValue, at start: Int
+    ) throws(Failure) -> PickleValue {
         if case .global(let name) = function, case .tuple(let items) = arguments, items.count == 3 {
             if name == Self.globals[0], case .global(Self.globals[1]) = items[0],
                 case .tuple(let shape) = items[1], shape.count == 1, case .integer(0) = shape[0]
@@ -153,7 +157,8 @@ struct Pickle {
         throw failure("a call that does not make a NumPy array of bytes", at: start)
     }
 
-    /// A type's state, which says nothing more about bytes, or an array's: (version, shape, type, Fortran order, contents).
+    /// A type's state, which says nothing more about bytes, or an array's: (version, shape, type, Fortran order,
+    /// contents).
     private func build(_ object: PickleValue, _ state: PickleValue, at start: Int) throws(Failure) -> PickleValue {
         if case .byteType = object, case .tuple = state { return .byteType }
         if case .emptyArray = object, case .tuple(let items) = state, items.count == 5,
@@ -175,7 +180,9 @@ struct Pickle {
 
     private mutating func push(_ value: PickleValue) throws(Failure) {
         values += 1
-        guard values <= Self.mostValues else { throw failure("more than \(grouped(Self.mostValues)) values", at: position) }
+        guard values <= Self.mostValues else {
+            throw failure("more than \(grouped(Self.mostValues)) values", at: position)
+        }
         stack.append(value)
     }
 
@@ -224,7 +231,9 @@ struct Pickle {
     /// The rest of a line.
     private mutating func line() throws(Failure) -> String {
         let rest = bytes[position...].prefix(64)
-        guard let end = rest.firstIndex(of: UInt8(ascii: "\n")) else { throw failure("a name without an end", at: position) }
+        guard let end = rest.firstIndex(of: UInt8(ascii: "\n")) else {
+            throw failure("a name without an end", at: position)
+        }
         defer { position = end + 1 }
         return text(position..<end)
     }

@@ -3,8 +3,8 @@
 import Kernels
 
 extension Dataset {
-    /// Made images of 100 classes in 20 groups of five: a group is a texture (class / 5), its classes are shapes that bear
-    /// it. As many images of each class as the count allows.
+    /// Made images of 100 classes in 20 groups of five: a group is a texture (class / 5), its classes are shapes that
+    /// bear it. As many images of each class as the count allows.
     ///
     /// Place, size, tilt, the texture's phase, all colours, light and noise are drawn for each image, so that no single
     /// pixel says anything about the class.
@@ -110,8 +110,8 @@ private struct Picture {
     let noise: Float
 
     init(_ shape: Shape, _ texture: Texture, _ random: inout RandomStream) {
-        func colour() -> Colour {
-            Colour(random.uniform(0..<255), random.uniform(0..<255), random.uniform(0..<255))
+        func colour(_ range: Range<Float> = 0..<255) -> Colour {
+            Colour(random.uniform(range), random.uniform(range), random.uniform(range))
         }
         self.shape = shape
         self.texture = texture
@@ -125,8 +125,8 @@ private struct Picture {
         mirrored = random.next() >> 63 == 1
         background = colour()
         light = ((colour() - 127) * 0.012, (colour() - 127) * 0.012)
-        let base = colour()
-        // The two colours of the texture are half the range apart, in a direction of their own.
+        // The texture's two colours: to either side of a third that leaves room for both.
+        let base = colour(50..<205)
         let direction = colour() - 127
         let reach = random.uniform(45..<90) / max((direction * direction).sum().squareRoot(), 1)
         dark = base - direction * reach

@@ -1,6 +1,6 @@
-// From bytes to the network's input: 32×32 RGB images, as the data sets store them (planes of red, green and blue, row by
-// row), become normalised float32 values in NHWC order, moved about on the way. Decides nothing by itself: what is drawn
-// at random is drawn by Datasets.
+// From bytes to the network's input: 32×32 RGB images, as the data sets store them (planes of red, green and blue, row
+// by row), become normalised float32 values in NHWC order, moved about on the way. Decides nothing by itself: what is
+// drawn at random is drawn by Datasets.
 
 import Glibc
 
@@ -31,8 +31,8 @@ public struct Normalization: Sendable, Equatable {
     public static let cifar100 = Normalization(
         known: [0.507075159, 0.486548873, 0.440917843], [0.267334286, 0.256438463, 0.276150471])
 
-    /// The value of each byte in each channel, [3][256]: `(byte / 255 - mean) / deviation`, in the order of operations of
-    /// torchvision's `ToTensor` and `Normalize`, and so to the bit what they give.
+    /// The value of each byte in each channel, [3][256]: `(byte / 255 - mean) / deviation`, in the order of operations
+    /// of torchvision's `ToTensor` and `Normalize`, and so to the bit what they give.
     public func table() -> [Float] {
         (0..<Images.channels).flatMap { channel in
             (0..<256).map { (Float($0) / 255 - mean[channel]) / deviation[channel] }
@@ -40,7 +40,8 @@ public struct Normalization: Sendable, Equatable {
     }
 }
 
-/// How an image is moved: shifted first, then mirrored, then rotated about its centre. What comes in from outside is black.
+/// How an image is moved: shifted first, then mirrored, then rotated about its centre. What comes in from outside is
+/// black.
 public struct Placement: Sendable, Equatable {
     /// Pixel (x, y) shows what was at (x + dx, y + dy).
     public var dx: Int
@@ -84,7 +85,8 @@ public enum Images {
         }
     }
 
-    /// Without rotation, rows remain rows: a row is a run of pixels with a margin of black on either side, or all black.
+    /// Without rotation, rows remain rows: a row is a run of pixels with a margin of black on either side, or all
+    /// black.
     private static func writeShifted(
         _ pixels: UnsafePointer<UInt8>, _ placement: Placement, _ table: UnsafePointer<Float>,
         _ destination: UnsafeMutablePointer<Float>
@@ -118,8 +120,8 @@ public enum Images {
         }
     }
 
-    /// Takes the nearest pixel, as torchvision's `RandomRotation` does unless told otherwise, in Pillow's arithmetic (16
-    /// bits behind the point), so that the same angle gives the same image to the last bit.
+    /// Takes the nearest pixel, as torchvision's `RandomRotation` does unless told otherwise, in Pillow's arithmetic
+    /// (16 bits behind the point), so that the same angle gives the same image to the last bit.
     private static func writeRotated(
         _ pixels: UnsafePointer<UInt8>, _ placement: Placement, _ table: UnsafePointer<Float>,
         _ destination: UnsafeMutablePointer<Float>

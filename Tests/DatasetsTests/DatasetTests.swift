@@ -1,0 +1,121 @@
+import Datasets
+import Kernels
+import Testing
+
+@Suite struct DatasetTests {
+    private func dataset(
+        _ bytes: Int, _ labels: [Int32], classes: Int? = nil, names: [String]? = nil
+    ) throws -> Dataset {
+        try someBytes(bytes).withUnsafeBytes {
+            try Dataset(images: $0, labels: labels, classes: classes, labelNames: names, name: "mine")
+        }
+    }
+
+    @Test func copiesTheCallersImages() throws {
+        let mine = try dataset(2 * 3072, [1, 0])
+        #expect(mine.count == 2 && mine.classes == 2 && mine.labels == [1, 0] && mine.labelNames == nil)
+        #expect(Array(UnsafeBufferPointer(start: mine.image(1), count: 3072)) == Array(someBytes(2 * 3072)[3072...]))
+    }
+
+    @Test func refusesWhatDoesNotFitTogether() {
+        expectFailure(.invalidArgument, "mine", "6,143 bytes", "6,144") { try dataset(6143, [0, 0]) }
+        expectFailure(.invalidArgument, "no image") { try dataset(0, [], classes: 3) }
+        expectFailure(.invalidArgument, "label 3", "image 1", "0 to 2") {
+            try dataset(6144, [0, 3], classes: 3)
+        }
+        expectFailure(.invalidArgument, "label -1") { try dataset(6144, [0, -1]) }
+        for classes in [0, -5, Int.max] {
+            expectFailure(.invalidArgument, "classes") { try dataset(3072, [0], classes: classes) }
+        }
+        expectFailure(.invalidArgument, "1 label names", "2") {
+            try dataset(3072, [1], classes: 2, names: ["a"])
+        }
+    }
+
+    @Test(arguments: [0, 0.1, 0.2, 0.5, 0.99]) func splitIsAPartition(fraction: Double) throws {
+        let set = try Dataset.synthetic(split: .train, count: 500)
+        let (training, validation) = try set.split(validation: fraction, seed: 4)
+        #expect(validation.count == Int((500 * fraction).rounded()))
+        #expect((training + validation).sorted() == Array(0..<500))
+        #expect(training == training.sorted() && validation == validation.sorted())
+        #expect(try set.split(validation: fraction, seed: 4) == (training, validation))
+        if fraction > 0 { #expect(try set.split(validation: fraction, seed: 5).validation != validation) }
+    }
+
+    @Test func splitRefusesFractionsThatLeaveNothing() throws {
+        let set = try Dataset.synthetic(split: .train, count: 10)
+        for fraction in [-0.1, 1, 1.5, .nan, .infinity, 0.01, 0.99] {
+            expectFailure(.invalidArgument, "validation fraction") {
+                try set.split(validation: fraction, seed: 0)
+            }
+        }
+    }
+}
+
+@Suite struct SyntheticTests {
+    @Test func isTheSameEverywhere() throws {
+        let set = try Dataset.synthetic(split: .train, count: 300, seed: 7)
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325  // FNV-1a
+        for place in 0..<300 * 3072 { hash = (hash ^ UInt64(set.images[place])) &* 0x100_0000_01b3 }
+        #expect(hash == 490_534_946_666_738_666)
+    }
+
+    @Test func longerSetsBeginWithShorterOnes() throws {
+        let (short, long) = (
+            try Dataset.synthetic(split: .test, count: 120), try Dataset.synthetic(split: .test, count: 700)
+        )
+        let bytes = 120 * 3072
+        #expect(
+            UnsafeBufferPointer(start: short.images, count: bytes)
+                .elementsEqual(UnsafeBufferPointer(start: long.images, count: bytes)))
+        #expect(long.labels.starts(with: short.labels))
+    }
+
+    @Test func classesAreBalancedAndNamed() throws {
+        let set = try Dataset.synthetic(split: .train, count: 1000)
+        #expect(set.classes == 100)
+        #expect(Dictionary(grouping: set.labels, by: \.self).values.allSatisfy { $0.count == 10 })
+        #expect(Set(set.labelNames ?? []).count == 100)
+    }
+
+    @Test func splitsAndSeedsDiffer() throws {
+        let sets = [
+            try Dataset.synthetic(split: .train, count: 100), try Dataset.synthetic(split: .test, count: 100),
+            try Dataset.synthetic(split: .train, count: 100, seed: 1),
+        ]
+        let images = sets.flatMap { set in
+            (0..<100).map { Array(UnsafeBufferPointer(start: set.image($0), count: 3072)) }
+        }
+        #expect(Set(images).count == 300)
+    }
+
+    /// Mean colours of the classes are as close to each other as chance has them.
+    @Test func coloursSayNothingAboutTheClass() throws {
+        let set = try Dataset.synthetic(split: .train, count: 10_000)
+        var between = [Double](repeating: 0, count: 100)
+        var all: [Double] = []
+        for image in 0..<set.count {
+            let pixels = set.image(image)
+            var sum = 0
+            for place in 0..<3072 { sum += Int(pixels[place]) }
+            let mean = Double(sum) / 3072
+            between[image % 100] += mean / 100
+            all.append(mean)
+        }
+        func variance(_ values: [Double]) -> Double {
+            let mean = values.reduce(0, +) / Double(values.count)
+            let squares = values.map { ($0 - mean) * ($0 - mean) }
+            return squares.reduce(0, +) / Double(values.count - 1)
+        }
+        // By chance, the ratio is 1/100 ± 0.0014.
+        #expect(variance(between) / variance(all) < 0.016)
+    }
+
+    @Test func refusesAbsurdCounts() {
+        for count in [0, -1, 1_000_001, Int.max] {
+            expectFailure(.invalidArgument, "synthetic set", "\(count) images") {
+                try Dataset.synthetic(split: .train, count: count)
+            }
+        }
+    }
+}
