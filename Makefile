@@ -1,0 +1,80 @@
+# The commands of README.md; `make` alone lists them. Needs Debian 12 or what is like it, and a Swift toolchain.
+
+PREFIX = /usr/local
+DATA = $(PLP_DATA)
+
+SWIFT_VERSION = 6.3
+PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
+TEST_PACKAGES = g++ python3-torch valgrind
+BENCH_PACKAGES = libtcmalloc-minimal4
+
+library = .build/release/libplp.so
+installed = .venv/plp-installed
+peer = .venv-peer
+version = $(shell sed -n 's/.*PLP_VERSION "\(.*\)"/\1/p' include/plp.h)
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+
+build: $(installed) ## build the library and install the Python package in .venv
+
+run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-100's
+	.venv/bin/plp compare --quick --fresh $(if $(DATA),--data "$(DATA)")
+
+test: build test-packages ## run the tests of Swift, C and Python
+	swift test -c release
+	sh Tests/C/run.sh
+	.venv/bin/pip install --quiet pytest safetensors
+	.venv/bin/pytest
+
+bench: build bench-packages ## measure speed and memory, side by side with PyTorch
+	sh Benchmarks/make_peer.sh $(peer)
+	.venv/bin/python Benchmarks/suite.py
+	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
+
+install: $(library) ## install header, library and plp.pc under PREFIX (below DESTDIR)
+	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
+	install -m 644 include/plp.h "$(DESTDIR)$(PREFIX)/include"
+	install -m 755 $(library) "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
+	ln -sf libplp.so.0 "$(DESTDIR)$(PREFIX)/lib/libplp.so"
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' plp.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
+
+clean: ## remove all that was built, environments included
+	rm -rf .build .venv .venv-peer build python/plp.egg-info
+
+# Swift and pip look after what is out of date; these rules only spare the seconds they take to find that nothing is.
+$(library): Package.swift $(shell find Sources include -type f) | swift packages
+	swift build -c release --product plp
+	@touch $@
+
+# NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
+$(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi')
+	test -x .venv/bin/pip || /usr/bin/python3 -m venv --system-site-packages .venv
+	rm -rf build
+	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check . 'numpy<2'
+	@touch $@
+
+swift:
+	@version=$$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9.]*\).*/\1/p'); \
+	printf '%s\n' $(SWIFT_VERSION) "$$version" | sort --check=quiet --version-sort || { \
+	    echo "Swift $(SWIFT_VERSION) or later is needed, found: $${version:-none in PATH}." \
+	        "Install a toolchain from https://swift.org/install" >&2; exit 1; }
+
+# Installs those of Debian's packages that are missing.
+install_missing = @missing=$$(for package in $(1); do \
+        dpkg -s $$package 2>/dev/null | grep -q '^Status:.* installed$$' || echo $$package; done); \
+    [ -z "$$missing" ] || { \
+        command -v apt-get >/dev/null || { echo "needed, by Debian's names:" $$missing >&2; exit 1; }; \
+        root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+        $$root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$root apt-get install -qq --no-install-recommends $$missing; }
+
+packages:
+	$(call install_missing,$(PACKAGES))
+
+test-packages:
+	$(call install_missing,$(TEST_PACKAGES))
+
+bench-packages:
+	$(call install_missing,$(BENCH_PACKAGES))
+
+.PHONY: help build run test bench install clean swift packages test-packages bench-packages

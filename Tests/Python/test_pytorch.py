@@ -1,0 +1,206 @@
+"""The three networks against PyTorch: same weights and images in, same logits, gradients and training steps out.
+
+The truth is PyTorch in float64. Where errors grow with the number of steps, what PyTorch's own float32 run is off by
+tells how much is fair. Skipped without PyTorch; Debian's python3-torch will do.
+"""
+import copy
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from reference_networks import NETWORKS, network  # noqa: E402
+
+import plp  # noqa: E402
+
+# Full width once; reduced ones whose channels are and are not multiples of a vector's 16, with an odd mini-batch.
+CASES = [(name, width, count) for name in NETWORKS for width, count in [(1.0, 8), (0.25, 16), (0.3, 11)]]
+each_case = pytest.mark.parametrize("name, width, count", CASES)
+
+
+def pair(name, width=1.0, dropout=0.0, **options):
+    """A PyTorch module and a plp.Model with the same values, none of them at a special one such as 0 or 1."""
+    torch.manual_seed(1)
+    module = network(name, width=width, dropout=dropout, **options)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(layer.bias, -0.5, 0.5)
+            torch.nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 1.5)
+    model = plp.Model(name, width=width, dropout=dropout, seed=2, **options)
+    model.load_state_dict(arrays(module.state_dict()))
+    return module, model
+
+
+def arrays(tensors):
+    return {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()}
+
+
+def mini_batch(count, seed=3):
+    """Float32 images, as if normalised, and labels."""
+    random = np.random.default_rng(seed)
+    return random.standard_normal((count, 3, 32, 32), np.float32), random.integers(0, 100, count).astype(np.int32)
+
+
+def exact(module):
+    """The same module in float64."""
+    return copy.deepcopy(module).double()
+
+
+def loss_of(module, images, labels):
+    dtype = next(module.parameters()).dtype
+    logits = module(torch.from_numpy(images).to(dtype))
+    return torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels).long())
+
+
+def distance(values, truth):
+    """‖values − truth‖ / ‖truth‖"""
+    return np.linalg.norm(values - truth) / np.linalg.norm(truth)
+
+
+def biases_without_effect(state):
+    """Biases of convolutions in front of a batch norm, which takes any constant away: {name: the norm's own bias}."""
+    names = {}
+    for name in state:
+        layer, _, kind = name.rpartition(".")
+        if kind == "bias" and state[f"{layer}.weight"].ndim == 4:
+            block, _, index = layer.rpartition(".")
+            names[name] = f"{block}.{int(index) + 1}.bias"
+    return names
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_names_shapes_and_counts(name):
+    module, model = network(name), plp.Model(name)
+    state, ours = module.state_dict(), model.state_dict()
+    assert list(ours) == list(state)
+    assert [v.shape for v in ours.values()] == [tuple(v.shape) for v in state.values()]
+    assert model.parameter_count == NETWORKS[name] == sum(p.numel() for p in module.parameters())
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in ours.items()})
+
+
+@each_case
+def test_evaluation(name, width, count):
+    module, model = pair(name, width, dropout=None)
+    images, _ = mini_batch(count)
+    with torch.no_grad():
+        truth = exact(module).eval()(torch.from_numpy(images).double()).numpy()
+    assert abs(model.logits(images) - truth).max() <= 1e-4 * abs(truth).max()
+
+
+def test_bytes_are_normalised():
+    mean, deviation = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.25, 0.3])
+    model = plp.Model("resnet18", width=0.25, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
+    images = np.random.default_rng(4).integers(0, 256, (6, 3, 32, 32), np.uint8)
+    normalised = (images / np.float32(255) - mean.reshape(3, 1, 1)) / deviation.reshape(3, 1, 1)
+    np.testing.assert_allclose(model.logits(images), model.logits(normalised), rtol=1e-5, atol=1e-6)
+
+
+def test_the_public_googlenets_epsilons():
+    module, model = pair("googlenet", 0.25, channel_count_epsilons=True)
+    images, _ = mini_batch(4)
+    with torch.no_grad():
+        truth = exact(module).eval()(torch.from_numpy(images).double()).numpy()
+    assert abs(model.logits(images) - truth).max() <= 1e-4 * abs(truth).max()
+
+
+@each_case
+def test_gradients(name, width, count):
+    module, model = pair(name, width)
+    images, labels = mini_batch(count)
+    module = exact(module)
+    loss = loss_of(module, images, labels)
+    loss.backward()
+    truth = {key: p.grad.numpy() for key, p in module.named_parameters()}
+
+    trainer = plp.Trainer(model, batch_size=count)
+    ours = trainer.gradients(images, labels)
+    assert list(ours) == list(truth)
+    zero = biases_without_effect(truth)
+    for key, gradient in ours.items():
+        if key in zero:    # rounding is all there is: judged on the scale of the sum over the same pixels that is not 0
+            assert np.linalg.norm(gradient - truth[key]) <= 1e-3 * np.linalg.norm(truth[zero[key]]), key
+        else:
+            assert distance(gradient, truth[key]) <= 1e-3, key
+    assert trainer.step(images, labels) == pytest.approx(loss.item(), rel=1e-5)
+
+
+def pytorch_steps(module, count, steps, after_step=lambda step, module: None, **options):
+    """The module after so many steps of SGD, each on a mini-batch of its own."""
+    optimizer = torch.optim.SGD(module.parameters(), **options)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss_of(module, *mini_batch(count, seed=step)).backward()
+        optimizer.step()
+        after_step(step, module)
+    return arrays(module.state_dict())
+
+
+def our_steps(model, count, steps, **options):
+    trainer = plp.Trainer(model, batch_size=count, **options)
+    for step in range(steps):
+        trainer.step(*mini_batch(count, seed=step))
+    return model.state_dict()
+
+
+def assert_as_close_as_float32(ours, float32, truth):
+    """Each tensor at most ten times as far from float64 as PyTorch's float32 is; counters equal."""
+    for key, values in truth.items():
+        if values.dtype == np.int64:
+            assert ours[key] == values, key
+        else:
+            allowed = 10 * np.linalg.norm(float32[key] - values) + 1e-7 * np.linalg.norm(values)
+            assert np.linalg.norm(ours[key] - values) <= allowed, key
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@each_case
+def test_five_steps(name, width, count, nesterov):
+    if nesterov and width == 1.0:
+        pytest.skip("the rule is the same at any width")
+    module, model = pair(name, width)
+    options = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": nesterov}
+    truth = pytorch_steps(exact(module), count, 5, **options)
+    float32 = pytorch_steps(module, count, 5, **options)
+    assert_as_close_as_float32(our_steps(model, count, 5, optimizer=plp.SGD(**options)), float32, truth)
+
+
+class Prediction:
+    """The paper's prediction on PyTorch's parameters: after every third step θ = θ3 + ½ (θ2 − θ1)."""
+
+    def __init__(self):
+        self.iterates = []
+
+    @torch.no_grad()
+    def __call__(self, step, module):
+        self.iterates.append([p.clone() for p in module.parameters()])
+        if len(self.iterates) == 3:
+            for p, first, second, third in zip(module.parameters(), *self.iterates):
+                p.copy_(third + 0.5 * (second - first))
+            self.iterates.clear()
+
+
+@pytest.mark.parametrize("steps", [3, 30])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_prediction(name, steps):
+    module, model = pair(name, width=0.25)
+    options = {"lr": 0.002, "momentum": 0.9, "weight_decay": 1e-4}
+    truth = pytorch_steps(exact(module), 16, steps, Prediction(), **options)
+    float32 = pytorch_steps(module, 16, steps, Prediction(), **options)
+    ours = our_steps(model, 16, steps, optimizer=plp.SGD(**options), predictor=plp.PLP())
+    assert_as_close_as_float32(ours, float32, truth)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_safetensors(name, tmp_path):
+    """The library's file as the format's own package reads it, and back."""
+    load_file = pytest.importorskip("safetensors.numpy").load_file
+    module, model = pair(name, width=0.25)
+    model.save(tmp_path / "model.safetensors")
+    written, state = load_file(tmp_path / "model.safetensors"), arrays(module.state_dict())
+    assert written.keys() == state.keys()
+    again = plp.Model.load(tmp_path / "model.safetensors").state_dict()
+    for key, values in state.items():
+        np.testing.assert_array_equal(written[key], values, key)
+        np.testing.assert_array_equal(again[key], values, key)
