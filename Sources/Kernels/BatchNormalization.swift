@@ -30,8 +30,16 @@ public enum BatchNormalization {
 
     /// The moments of a block of pixels, into its record. Two passes, the second one over what is in cache.
     public static func moments(of y: Maps, pixels: Range<Int>, into record: UnsafeMutablePointer<Float>) {
-        Moments(y: y, pixels: pixels, record: record).run(channels: y.channels)
-        record[2 * y.channels] = Float(pixels.count)
+        let channels = y.channels
+        let (mean, squares) = (record, record + channels)
+        record.update(repeating: 0, count: 2 * channels)
+        // Sums of differences from some pixel: a mean far from zero costs no digits.
+        let pivot = y.base + pixels.lowerBound * y.stride
+        Sums(y: y, pivot: pivot, sums: mean).run(channels: channels, pixels: pixels)
+        let share = 1 / Float(pixels.count)
+        for channel in 0..<channels { mean[channel] = pivot[channel] + share * mean[channel] }
+        SquaredDeviations(y: y, mean: mean, squares: squares).run(channels: channels, pixels: pixels)
+        record[2 * channels] = Float(pixels.count)
     }
 
     /// The moments of all pixels, in records for `PixelBlocks(y)`.
@@ -47,27 +55,27 @@ public enum BatchNormalization {
         variance: UnsafeMutablePointer<Float>
     ) {
         let stride = momentsCount(channels: channels)
-        for channel in 0..<channels {
-            var pixels = 0.0
-            var sum = 0.0
+        func pixels(_ block: Int) -> Double { Double(records[block * stride + 2 * channels]) }
+        let total = (0..<blocks).reduce(0) { $0 + pixels($1) }
+        forEachVector(in: 0..<channels) { channel, count in
+            var sum = SIMD16<Double>()
             for block in 0..<blocks {
-                let count = Double(records[block * stride + 2 * channels])
-                pixels += count
-                sum += count * Double(records[block * stride + channel])
+                sum += pixels(block) * SIMD16<Double>(at: records + block * stride + channel, count: count)
             }
-            let center = sum / pixels
-            var squares = 0.0
+            let center = sum / total
+            var squares = SIMD16<Double>()
             for block in 0..<blocks {
-                let count = Double(records[block * stride + 2 * channels])
-                let deviation = Double(records[block * stride + channel]) - center
-                squares += Double(records[block * stride + channels + channel]) + count * deviation * deviation
+                let record = records + block * stride + channel
+                let deviation = SIMD16<Double>(at: record, count: count) - center
+                squares += SIMD16<Double>(at: record + channels, count: count)
+                squares += pixels(block) * deviation * deviation
             }
-            mean[channel] = Float(center)
-            variance[channel] = Float(squares / pixels)
+            center.store(to: mean + channel, count: count)
+            (squares / total).store(to: variance + channel, count: count)
         }
     }
 
-    /// scale = γ / √(variance + ε) and shift = β − mean · scale, so that z = scale · y + shift; and 1 / √(variance + ε).
+    /// scale = γ / √(variance + ε) and shift = β − mean · scale, so that z = scale · y + shift; 1 / √(variance + ε).
     public static func coefficients(
         mean: UnsafePointer<Float>, variance: UnsafePointer<Float>, gamma: UnsafePointer<Float>,
         beta: UnsafePointer<Float>, epsilon: Float, channels: Int, scale: UnsafeMutablePointer<Float>,
@@ -81,7 +89,7 @@ public enum BatchNormalization {
         }
     }
 
-    /// Moves running statistics by `momentum` towards those of a mini-batch of `count` pixels, with its unbiased variance.
+    /// Moves running statistics by `momentum` towards those of a mini-batch of `count` pixels, the variance unbiased.
     public static func updateRunning(
         mean: UnsafePointer<Float>, variance: UnsafePointer<Float>, count: Int, momentum: Float, channels: Int,
         runningMean: UnsafeMutablePointer<Float>, runningVariance: UnsafeMutablePointer<Float>
@@ -101,8 +109,8 @@ public enum BatchNormalization {
         pixels: Range<Int>, _ y: Maps, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>, residual: Maps? = nil,
         relu: Bool, to z: Maps
     ) {
-        Application(y: y, scale: scale, shift: shift, residual: residual, relu: relu, z: z, pixels: pixels)
-            .run(channels: y.channels)
+        Application(y: y, scale: scale, shift: shift, residual: residual, relu: relu, z: z)
+            .runInOrder(channels: y.channels, pixels: pixels)
     }
 
     /// The same over all pixels.
@@ -123,7 +131,9 @@ public enum BatchNormalization {
         pixels: Range<Int>, dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>,
         into record: UnsafeMutablePointer<Float>
     ) {
-        GradientSums(dz: dz, mask: mask, y: y, mean: mean, pixels: pixels, record: record).run(channels: y.channels)
+        record.update(repeating: 0, count: 2 * y.channels)
+        GradientSums(dz: dz, mask: mask, y: y, mean: mean, record: record)
+            .runInOrder(channels: y.channels, pixels: pixels)
     }
 
     /// The same of all pixels, in records for `PixelBlocks(y)`.
@@ -143,15 +153,17 @@ public enum BatchNormalization {
         _ records: UnsafePointer<Float>, blocks: Int, channels: Int, inverseDeviation: UnsafePointer<Float>,
         dgamma: UnsafeMutablePointer<Float>, dbeta: UnsafeMutablePointer<Float>
     ) {
-        for channel in 0..<channels {
-            var sum = 0.0
-            var products = 0.0
+        forEachVector(in: 0..<channels) { channel, count in
+            var sum = SIMD16<Double>()
+            var products = SIMD16<Double>()
             for block in 0..<blocks {
-                sum += Double(records[block * 2 * channels + channel])
-                products += Double(records[block * 2 * channels + channels + channel])
+                let record = records + block * 2 * channels + channel
+                sum += SIMD16<Double>(at: record, count: count)
+                products += SIMD16<Double>(at: record + channels, count: count)
             }
-            dbeta[channel] = Float(sum)
-            dgamma[channel] = Float(products * Double(inverseDeviation[channel]))
+            products *= SIMD16<Double>(at: inverseDeviation + channel, count: count)
+            sum.store(to: dbeta + channel, count: count)
+            products.store(to: dgamma + channel, count: count)
         }
     }
 
@@ -165,8 +177,8 @@ public enum BatchNormalization {
     ) {
         InputGradient(
             dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation, gamma: gamma, dgamma: dgamma,
-            dbeta: dbeta, dy: dy, residual: residualGradient, accumulates: accumulateResidual, pixels: pixels
-        ).run(channels: y.channels)
+            dbeta: dbeta, dy: dy, residual: residualGradient, accumulates: accumulateResidual
+        ).runInOrder(channels: y.channels, pixels: pixels)
     }
 
     /// The same over all pixels.
@@ -185,32 +197,52 @@ public enum BatchNormalization {
     }
 }
 
-// MARK: - Loops
-
-private struct Moments: ChannelLoop {
-    let y: Maps
-    let pixels: Range<Int>
-    let record: UnsafeMutablePointer<Float>
+/// Float64 in registers, float32 in memory. Converted by halves: the initializers for 16 become calls.
+extension SIMD16<Double> {
+    @inline(__always)
+    fileprivate init(at source: UnsafePointer<Float>, count: Int) {
+        let vector = Vector(at: source, count: count)
+        self.init(lowHalf: SIMD8(vector.lowHalf), highHalf: SIMD8(vector.highHalf))
+    }
 
     @inline(__always)
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
-        let first = y.base + pixels.lowerBound * y.stride + channel
-        var sum = V(repeating: 0)
-        for pixel in 0..<pixels.count {
-            sum = sum + V(at: first + pixel * y.stride, count: count)
+    fileprivate func store(to target: UnsafeMutablePointer<Float>, count: Int) {
+        Vector(lowHalf: SIMD8(lowHalf), highHalf: SIMD8(highHalf)).store(to: target, count: count)
+    }
+}
+
+// MARK: - Loops
+
+/// Σ (y − pivot)
+private struct Sums: ChannelLoop {
+    let y: Maps
+    let pivot: UnsafePointer<Float>
+    let sums: UnsafeMutablePointer<Float>
+
+    @inline(__always)
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>) {
+        let pivot = V(at: pivot + channel, count: count)
+        var sum = V(at: sums + channel, count: count)
+        for pixel in pixels { sum = sum + (V(at: y.base + channel + pixel * y.stride, count: count) - pivot) }
+        sum.store(to: sums + channel, count: count)
+    }
+}
+
+/// Σ (y − mean)²
+private struct SquaredDeviations: ChannelLoop {
+    let y: Maps
+    let mean: UnsafePointer<Float>
+    let squares: UnsafeMutablePointer<Float>
+
+    @inline(__always)
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>) {
+        let mean = V(at: mean + channel, count: count)
+        var square = V(at: squares + channel, count: count)
+        for pixel in pixels {
+            let deviation = V(at: y.base + channel + pixel * y.stride, count: count) - mean
+            square = square.addingProduct(deviation, deviation)
         }
-        let mean = sum * V(repeating: 1 / Float(pixels.count))
-        var squares = V(repeating: 0)
-        var error = V(repeating: 0)
-        for pixel in 0..<pixels.count {
-            let deviation = V(at: first + pixel * y.stride, count: count) - mean
-            squares = squares.addingProduct(deviation, deviation)
-            error = error + deviation
-        }
-        // What rounding left in Σ deviations corrects both (the corrected two-pass algorithm of the same authors, 1983).
-        let correction = error * V(repeating: 1 / Float(pixels.count))
-        (mean + correction).store(to: record + channel, count: count)
-        (squares - error * correction).store(to: record + y.channels + channel, count: count)
+        square.store(to: squares + channel, count: count)
     }
 }
 
@@ -221,10 +253,9 @@ private struct Application: ChannelLoop {
     let residual: Maps?
     let relu: Bool
     let z: Maps
-    let pixels: Range<Int>
 
     @inline(__always)
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>) {
         let scale = V(at: scale + channel, count: count)
         let shift = V(at: shift + channel, count: count)
         let source = y.base + channel
@@ -250,8 +281,8 @@ private struct Application: ChannelLoop {
 }
 
 extension ReLUMask {
-    /// Calls `loop` with the function that computes dz′ from dz, y and the pixel: once for each kind of mask, so that the
-    /// loop is compiled for it.
+    /// Calls `loop` with the function that computes dz′ from dz, y and the pixel. There is a call for each kind of mask,
+    /// so that the loop is compiled for it.
     @inline(__always)
     fileprivate func select<V: Lanes>(
         _: V.Type, channel: Int, count: Int, _ loop: (_ masked: (_ dz: V, _ y: V, _ pixel: Int) -> V) -> Void
@@ -274,15 +305,14 @@ private struct GradientSums: ChannelLoop {
     let mask: ReLUMask
     let y: Maps
     let mean: UnsafePointer<Float>
-    let pixels: Range<Int>
     let record: UnsafeMutablePointer<Float>
 
     @inline(__always)
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>) {
         let mean = V(at: mean + channel, count: count)
         mask.select(V.self, channel: channel, count: count) { masked in
-            var sum = V(repeating: 0)
-            var products = V(repeating: 0)
+            var sum = V(at: record + channel, count: count)
+            var products = V(at: record + self.y.channels + channel, count: count)
             for pixel in pixels {
                 let y = V(at: y.base + channel + pixel * y.stride, count: count)
                 let dz = masked(V(at: dz.base + channel + pixel * dz.stride, count: count), y, pixel)
@@ -307,12 +337,11 @@ private struct InputGradient: ChannelLoop {
     let dy: Maps
     let residual: Maps?
     let accumulates: Bool
-    let pixels: Range<Int>
 
     /// Per channel, dy = a dz′ + b y + c with
     ///     a = γ / √(variance + ε)    b = −a dγ / √(variance + ε) / n    c = −a dβ / n − b mean
     @inline(__always)
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>) {
         let share = V(repeating: -1 / Float(y.pixels))
         let inverse = V(at: inverseDeviation + channel, count: count)
         let a = V(at: gamma + channel, count: count) * inverse

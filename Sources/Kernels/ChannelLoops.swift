@@ -81,28 +81,54 @@ struct Vector4: Lanes {
     }
 }
 
-/// A loop over channels whose body is compiled for 64 channels, for 16, and for the rest.
+/// A loop over pixels and their channels, whose body is compiled for 64 channels, for 16, and for the rest.
 protocol ChannelLoop {
-    /// Computes the `count` channels from `channel` on; `count` is all lanes of `V`, or less for the last channels.
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int)
+    /// Computes the `count` channels from `channel` on, over some pixels; `count` is all lanes of `V`, or less for the
+    /// last channels. Called once or more for the same channels, each time with the next pixels.
+    func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>)
 }
 
 extension ChannelLoop {
+    /// Takes some channels through all pixels before the next ones: what belongs to a channel stays in registers. For
+    /// pixels that are in cache.
     @inline(__always)
-    func run(channels: Int) {
+    func run(channels: Int, pixels: Range<Int>) {
         var channel = 0
         while channel + 64 <= channels {
-            body(Vector4.self, channel: channel, count: 64)
+            body(Vector4.self, channel: channel, count: 64, pixels: pixels)
             channel += 64
         }
         while channel + 16 <= channels {
-            body(Vector.self, channel: channel, count: 16)
+            body(Vector.self, channel: channel, count: 16, pixels: pixels)
             channel += 16
         }
         if channel < channels {
-            body(Vector.self, channel: channel, count: channels - channel)
+            body(Vector.self, channel: channel, count: channels - channel, pixels: pixels)
         }
     }
+
+    /// Takes each pixel through all channels before the next one: memory is read in order, which is up to twice as fast
+    /// where several maps come from there, because the processor sees it coming.
+    @inline(__always)
+    func runInOrder(channels: Int, pixels: Range<Int>) {
+        let step = channels <= 64 ? pixels.count : 1
+        var pixel = pixels.lowerBound
+        while pixel < pixels.upperBound {
+            run(channels: channels, pixels: pixel..<pixel + step)
+            pixel += step
+        }
+    }
+}
+
+/// Calls `body` for each 16 values of a range, and for what is left over.
+@inline(__always)
+func forEachVector(in range: Range<Int>, _ body: (_ start: Int, _ count: Int) -> Void) {
+    var start = range.lowerBound
+    while start + 16 <= range.upperBound {
+        body(start, 16)
+        start += 16
+    }
+    if start < range.upperBound { body(start, range.upperBound - start) }
 }
 
 /// Pixels in blocks of equal size, the last one shorter; the size follows from the shape alone.

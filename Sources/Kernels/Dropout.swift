@@ -23,20 +23,19 @@ public enum Dropout {
         _ x: UnsafeMutablePointer<Float>, mask: UnsafeMutablePointer<UInt8>, count: Int, probability: Float,
         key: DropoutKey, threads: Threads
     ) {
-        let scale = 1 / (1 - probability)
         // A value falls if its 32 random bits lie below p · 2³².
-        let threshold = UInt64(Double(probability) * 0x1p32)
-        threads.forEach((count + blockSize - 1) / blockSize) { block in
-            // Blocks of one iteration and layer have streams of their own: no layer has 2³² of them.
-            var random = RandomStream(
-                seed: key.seed, .dropout, key.iteration, UInt64(key.layer), UInt64(block))
-            var bits: UInt64 = 0
-            for position in block * blockSize..<min((block + 1) * blockSize, count) {
-                bits = position % 2 == 0 ? random.next() : bits >> 32
-                let kept = bits & 0xFFFF_FFFF >= threshold
-                mask[position] = kept ? 1 : 0
-                x[position] = kept ? x[position] * scale : 0
+        let threshold = SIMD16<UInt32>(repeating: UInt32(Double(probability) * 0x1p32))
+        threads.forEach(divideUp(count, by: blockSize)) { block in
+            var random = RandomStream(seed: key.seed, .dropout, key.iteration, UInt64(key.layer), UInt64(block))
+            forEachVector(in: block * blockSize..<min((block + 1) * blockSize, count)) { position, lanes in
+                var bits = SIMD8<UInt64>()
+                for pair in 0..<8 { bits[pair] = random.next() }
+                let falls = unsafeBitCast(bits, to: SIMD16<UInt32>.self) .< threshold
+                var kept = SIMD16<Int32>(repeating: 1)
+                kept.replace(with: SIMD16<Int32>(), where: falls)
+                for lane in 0..<lanes { mask[position + lane] = UInt8(truncatingIfNeeded: kept[lane]) }
             }
+            apply(mask, to: x, block: block, count: count, probability: probability)
         }
     }
 
@@ -44,11 +43,17 @@ public enum Dropout {
     public static func backward(
         _ dx: UnsafeMutablePointer<Float>, mask: UnsafePointer<UInt8>, count: Int, probability: Float, threads: Threads
     ) {
+        threads.forEach(divideUp(count, by: blockSize)) {
+            apply(mask, to: dx, block: $0, count: count, probability: probability)
+        }
+    }
+
+    private static func apply(
+        _ mask: UnsafePointer<UInt8>, to x: UnsafeMutablePointer<Float>, block: Int, count: Int, probability: Float
+    ) {
         let scale = 1 / (1 - probability)
-        threads.forEach((count + blockSize - 1) / blockSize) { block in
-            for position in block * blockSize..<min((block + 1) * blockSize, count) {
-                dx[position] *= mask[position] == 0 ? 0 : scale
-            }
+        for position in block * blockSize..<min((block + 1) * blockSize, count) {
+            x[position] = mask[position] == 0 ? 0 : x[position] * scale
         }
     }
 }

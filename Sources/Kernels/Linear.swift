@@ -19,8 +19,7 @@ public enum Linear {
             guard bias != nil || relu else { return }
             for image in 0..<count {
                 let row = y + image * outputs
-                for column in stride(from: block.lowerBound, to: block.upperBound, by: 16) {
-                    let lanes = min(16, block.upperBound - column)
+                forEachVector(in: block) { column, lanes in
                     var value = Vector(at: row + column, count: lanes)
                     if let bias { value += Vector(at: bias + column, count: lanes) }
                     if relu { value = value.rectified }
@@ -35,8 +34,7 @@ public enum Linear {
         y: UnsafePointer<Float>, dy: UnsafeMutablePointer<Float>, count: Int, outputs: Int, threads: Threads
     ) {
         threads.forEach(count) { image in
-            for column in stride(from: image * outputs, to: (image + 1) * outputs, by: 16) {
-                let lanes = min(16, (image + 1) * outputs - column)
+            forEachVector(in: image * outputs..<(image + 1) * outputs) { column, lanes in
                 Vector(at: dy + column, count: lanes).kept(wherePositive: Vector(at: y + column, count: lanes))
                     .store(to: dy + column, count: lanes)
             }
@@ -66,8 +64,7 @@ public enum Linear {
                 to: dw + block.lowerBound * outputs, outputs, rows: block.count, columns: outputs, depth: count)
         }
         guard let db else { return }
-        for column in stride(from: 0, to: outputs, by: 16) {
-            let lanes = min(16, outputs - column)
+        forEachVector(in: 0..<outputs) { column, lanes in
             var sum = Vector()
             for image in 0..<count { sum += Vector(at: dy + image * outputs + column, count: lanes) }
             sum.store(to: db + column, count: lanes)
@@ -79,7 +76,7 @@ public enum Linear {
     private static func forEachBlock(of columns: Int, _ threads: Threads, _ body: (Range<Int>) -> Void) {
         let size = min(max(columns / 16 / 16 * 16, 32), 256)
         OpenBLAS.onOneThread {
-            threads.forEach((columns + size - 1) / size) { body($0 * size..<min(($0 + 1) * size, columns)) }
+            threads.forEach(divideUp(columns, by: size)) { body($0 * size..<min(($0 + 1) * size, columns)) }
         }
     }
 

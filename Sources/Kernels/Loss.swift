@@ -32,10 +32,10 @@ public struct BatchMetrics: Sendable, Equatable, Codable {
 }
 
 public enum SoftmaxCrossEntropy {
-    /// Evaluates `logits` [count][classes] against `labels`, which are below `classes`. `gradient` takes the gradient of
-    /// the mean loss, and may be the memory of the logits.
+    /// Evaluates `logits` [count][classes] against `labels`, which are below `classes`. `gradient` takes the gradient
+    /// of the mean loss, and may be the memory of the logits.
     ///
-    /// Of equal logits the one of the lower class ranks first. NaN ranks above all numbers and is never a correct guess.
+    /// Of equal logits the lower class's ranks first. NaN ranks above all numbers and is never a correct guess.
     public static func evaluate(
         logits: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, classes: Int,
         gradient: UnsafeMutablePointer<Float>? = nil

@@ -37,8 +37,8 @@ public struct PoolingShape: Hashable, Sendable {
 }
 
 public enum Pooling {
-    /// y = the maximum of each window of x. `argmax` takes the number of its tap, row by row within the window, for each
-    /// value of y, without gaps between pixels: [N][height][width][C].
+    /// y = the maximum of each window of x. `argmax` takes the number of its tap, row by row within the window, for
+    /// each value of y, without gaps between pixels: [N][height][width][C].
     public static func max(
         _ x: Maps, _ shape: PoolingShape, to y: Maps, argmax: UnsafeMutablePointer<UInt8>? = nil, threads: Threads
     ) {
@@ -51,13 +51,21 @@ public enum Pooling {
                 let columns = shape.taps(ofWindow: column, length: x.width)
                 let corner = top + (column * shape.stride - shape.padding) * x.stride
                 let output = line * y.width + column
-                for channel in stride(from: 0, to: y.channels, by: 16) {
-                    let count = min(16, y.channels - channel)
-                    let (value, tap) = maximum(
-                        at: corner + channel, count: count, rows: rows, columns: columns, kernel: shape.kernel,
-                        rowStride: x.width * x.stride, stride: x.stride)
-                    value.store(to: y.base + output * y.stride + channel, count: count)
-                    tap.store(to: argmax.map { $0 + output * y.channels + channel }, count: count)
+                @inline(__always)
+                func pixel(rows: Range<Int>, columns: Range<Int>, kernel: Int) {
+                    forEachVector(in: 0..<y.channels) { channel, count in
+                        let (value, tap) = maximum(
+                            at: corner + channel, count: count, rows: rows, columns: columns, kernel: kernel,
+                            rowStride: x.width * x.stride, stride: x.stride)
+                        value.store(to: y.base + output * y.stride + channel, count: count)
+                        if let argmax { tap.store(to: argmax + output * y.channels + channel, count: count) }
+                    }
+                }
+                // With the usual windows' taps as literals, the loops over them are unrolled.
+                switch (shape.kernel, rows.count, columns.count) {
+                case (3, 3, 3): pixel(rows: 0..<3, columns: 0..<3, kernel: 3)
+                case (2, 2, 2): pixel(rows: 0..<2, columns: 0..<2, kernel: 2)
+                default: pixel(rows: rows, columns: columns, kernel: shape.kernel)
                 }
             }
         }
@@ -68,16 +76,16 @@ public enum Pooling {
     private static func maximum(
         at corner: UnsafePointer<Float>, count: Int, rows: Range<Int>, columns: Range<Int>, kernel: Int,
         rowStride: Int, stride: Int
-    ) -> (value: Vector, tap: SIMD16<Int32>) {
+    ) -> (value: Vector, tap: Taps) {
         let first = rows.lowerBound * rowStride + columns.lowerBound * stride
         var best = Vector(at: corner + first, count: count)
-        var tap = SIMD16<Int32>(repeating: Int32(truncatingIfNeeded: rows.lowerBound * kernel + columns.lowerBound))
+        var tap = Taps(repeating: rows.lowerBound * kernel + columns.lowerBound)
         for row in rows {
             for column in columns {
                 let value = Vector(at: corner + row * rowStride + column * stride, count: count)
                 let wins = (value .> best) .| (value .!= value)
                 best.replace(with: value, where: wins)
-                tap.replace(with: Int32(truncatingIfNeeded: row * kernel + column), where: wins)
+                tap.replace(with: Taps(repeating: row * kernel + column), where: wins)
             }
         }
         return (best, tap)
@@ -90,26 +98,42 @@ public enum Pooling {
         threads: Threads
     ) {
         threads.forEach(dx.count * dx.height) { line in
-            let image = line / dx.height * dy.height * dy.width
-            let row = line % dx.height
-            let windowRows = shape.windows(covering: row, count: dy.height)
+            let (image, row) = line.quotientAndRemainder(dividingBy: dx.height)
+            let rows = shape.windows(covering: row, count: dy.height)
             for column in 0..<dx.width {
-                let windowColumns = shape.windows(covering: column, count: dy.width)
-                for channel in stride(from: 0, to: dx.channels, by: 16) {
-                    let count = min(16, dx.channels - channel)
-                    let target = dx.base + (line * dx.width + column) * dx.stride + channel
-                    var sum = accumulate ? Vector(at: target, count: count) : Vector()
-                    for windowRow in windowRows {
-                        let rowTap = (row + shape.padding - windowRow * shape.stride) * shape.kernel
-                        for windowColumn in windowColumns {
-                            let tap = rowTap + column + shape.padding - windowColumn * shape.stride
-                            let window = image + windowRow * dy.width + windowColumn
-                            let taps = SIMD16<Int32>(at: argmax + window * dy.channels + channel, count: count)
-                            let value = Vector(at: dy.base + window * dy.stride + channel, count: count)
-                            sum += Vector().replacing(with: value, where: taps .== Int32(truncatingIfNeeded: tap))
+                let columns = shape.windows(covering: column, count: dy.width)
+                let first = (image * dy.height + rows.lowerBound) * dy.width + columns.lowerBound
+                // The pixel's tap in the first of the windows; it is `stride` taps less in each of the next ones.
+                let tapRow = row + shape.padding - rows.lowerBound * shape.stride
+                let tapColumn = column + shape.padding - columns.lowerBound * shape.stride
+                @inline(__always)
+                func pixel(rows: Int, columns: Int) {
+                    forEachVector(in: 0..<dx.channels) { channel, count in
+                        let target = dx.base + (line * dx.width + column) * dx.stride + channel
+                        var sum = accumulate ? Vector(at: target, count: count) : Vector()
+                        for windowRow in 0..<rows {
+                            for windowColumn in 0..<columns {
+                                let window = first + windowRow * dy.width + windowColumn
+                                let tap = Taps(
+                                    repeating: (tapRow - windowRow * shape.stride) * shape.kernel + tapColumn
+                                        - windowColumn * shape.stride)
+                                sum += Vector().replacing(
+                                    with: Vector(at: dy.base + window * dy.stride + channel, count: count),
+                                    where: Taps(at: argmax + window * dy.channels + channel, count: count) .== tap)
+                            }
                         }
+                        sum.store(to: target, count: count)
                     }
-                    sum.store(to: target, count: count)
+                }
+                switch (rows.count, columns.count) {
+                case (1, 1): pixel(rows: 1, columns: 1)
+                case (1, 2): pixel(rows: 1, columns: 2)
+                case (2, 1): pixel(rows: 2, columns: 1)
+                case (2, 2): pixel(rows: 2, columns: 2)
+                case (2, 3): pixel(rows: 2, columns: 3)
+                case (3, 2): pixel(rows: 3, columns: 2)
+                case (3, 3): pixel(rows: 3, columns: 3)
+                default: pixel(rows: rows.count, columns: columns.count)
                 }
             }
         }
@@ -119,10 +143,12 @@ public enum Pooling {
     public static func average(_ x: Maps, to y: UnsafeMutablePointer<Float>, threads: Threads) {
         let pixels = x.height * x.width
         threads.forEach(x.count) { image in
-            Average(
-                source: x.base + image * pixels * x.stride, stride: x.stride, pixels: pixels,
-                target: y + image * x.channels
-            ).run(channels: x.channels)
+            forEachVector(in: 0..<x.channels) { channel, count in
+                let source = x.base + image * pixels * x.stride + channel
+                var sum = Vector()
+                for pixel in 0..<pixels { sum += Vector(at: source + pixel * x.stride, count: count) }
+                (sum / Float(pixels)).store(to: y + image * x.channels + channel, count: count)
+            }
         }
     }
 
@@ -130,62 +156,31 @@ public enum Pooling {
     public static func averageGradient(_ dy: UnsafePointer<Float>, to dx: Maps, threads: Threads) {
         let pixels = dx.height * dx.width
         threads.forEach(dx.count) { image in
-            AverageGradient(
-                source: dy + image * dx.channels, target: dx.base + image * pixels * dx.stride, stride: dx.stride,
-                pixels: pixels
-            ).run(channels: dx.channels)
+            forEachVector(in: 0..<dx.channels) { channel, count in
+                let target = dx.base + image * pixels * dx.stride + channel
+                let share = Vector(at: dy + image * dx.channels + channel, count: count) / Float(pixels)
+                for pixel in 0..<pixels { share.store(to: target + pixel * dx.stride, count: count) }
+            }
         }
     }
 }
 
-private struct Average: ChannelLoop {
-    let source: UnsafePointer<Float>
-    let stride: Int
-    let pixels: Int
-    let target: UnsafeMutablePointer<Float>
+/// Numbers of taps: bytes in memory, as wide as floats in registers. The conversions are loops, which become one
+/// instruction each, where the initializers of the standard library become calls.
+private typealias Taps = SIMD16<Int32>
+
+extension Taps {
+    @inline(__always)
+    fileprivate init(repeating tap: Int) { self.init(repeating: Int32(truncatingIfNeeded: tap)) }
 
     @inline(__always)
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
-        var sum = V(repeating: 0)
-        for pixel in 0..<pixels { sum = sum + V(at: source + pixel * stride + channel, count: count) }
-        (sum * V(repeating: 1 / Float(pixels))).store(to: target + channel, count: count)
-    }
-}
-
-private struct AverageGradient: ChannelLoop {
-    let source: UnsafePointer<Float>
-    let target: UnsafeMutablePointer<Float>
-    let stride: Int
-    let pixels: Int
-
-    @inline(__always)
-    func body<V: Lanes>(_: V.Type, channel: Int, count: Int) {
-        let value = V(at: source + channel, count: count) * V(repeating: 1 / Float(pixels))
-        for pixel in 0..<pixels { value.store(to: target + pixel * stride + channel, count: count) }
-    }
-}
-
-/// Tap numbers: bytes in memory, as wide as floats in registers.
-extension SIMD16<Int32> {
-    @inline(__always)
-    fileprivate init(at pointer: UnsafePointer<UInt8>, count: Int) {
-        var bytes = SIMD16<UInt8>()
-        if count == 16 {
-            bytes = UnsafeRawPointer(pointer).loadUnaligned(as: SIMD16<UInt8>.self)
-        } else {
-            for lane in 0..<count { bytes[lane] = pointer[lane] }
-        }
-        self.init(truncatingIfNeeded: bytes)
+    fileprivate init(at source: UnsafePointer<UInt8>, count: Int) {
+        self.init()
+        for lane in 0..<count { self[lane] = Int32(source[lane]) }
     }
 
     @inline(__always)
-    fileprivate func store(to pointer: UnsafeMutablePointer<UInt8>?, count: Int) {
-        guard let pointer else { return }
-        let bytes = SIMD16<UInt8>(truncatingIfNeeded: self)
-        if count == 16 {
-            UnsafeMutableRawPointer(pointer).storeBytes(of: bytes, as: SIMD16<UInt8>.self)
-        } else {
-            for lane in 0..<count { pointer[lane] = bytes[lane] }
-        }
+    fileprivate func store(to target: UnsafeMutablePointer<UInt8>, count: Int) {
+        for lane in 0..<count { target[lane] = UInt8(truncatingIfNeeded: self[lane]) }
     }
 }

@@ -1,7 +1,7 @@
 // Updates of flat vectors: the optimizer's step, and with it, in one pass over memory, what a predictor does after it.
 //
 // The step is PyTorch's torch.optim.SGD, operation by operation, in float32:
-//     g = g + weightDecay θ      v = first ? g : momentum v + g      θ = θ − learningRate (nesterov ? g + momentum v : v)
+//     g = g + weightDecay θ    v = first ? g : momentum v + g    θ = θ − learningRate (nesterov ? g + momentum v : v)
 // where sums with a product are rounded once, as there, but for v, whose product PyTorch rounds before it adds.
 
 /// Constants of one step.
@@ -52,7 +52,7 @@ public enum Updates {
         let descent = Vector(repeating: -rates.learningRate)
         let velocity = rates.momentum == 0 ? nil : momentum
         let action = prediction.map(Action.init)
-        forEachVector(count, threads) { position, lanes in
+        forAll(count, threads) { position, lanes in
             var parameter = Vector(at: parameters + position, count: lanes)
             var step = Vector(at: gradients + position, count: lanes).addingProduct(decay, parameter)
             if let velocity {
@@ -75,7 +75,7 @@ public enum Updates {
         count: Int, threads: Threads
     ) {
         let action = Action(action)
-        forEachVector(count, threads) { position, lanes in
+        forAll(count, threads) { position, lanes in
             action(Vector(at: parameters + position, count: lanes), memory + position, lanes)
                 .store(to: parameters + position, count: lanes)
         }
@@ -85,9 +85,7 @@ public enum Updates {
     public static func isFinite(_ values: UnsafePointer<Float>, count: Int) -> Bool {
         // Infinity times zero is NaN, and NaN stays.
         var sum = Vector()
-        for position in stride(from: 0, to: count, by: 16) {
-            sum.addProduct(Vector(at: values + position, count: min(16, count - position)), Vector())
-        }
+        forEachVector(in: 0..<count) { sum.addProduct(Vector(at: values + $0, count: $1), Vector()) }
         return sum.sum() == 0
     }
 
@@ -119,18 +117,12 @@ public enum Updates {
         }
     }
 
-    /// Calls `body` for each 16 values, and for the rest, in blocks of 64 KB.
+    /// Calls `body` for each 16 values and the rest, in blocks of 64 KB.
     @inline(__always)
-    private static func forEachVector(_ count: Int, _ threads: Threads, _ body: (_ position: Int, _ lanes: Int) -> Void) {
+    private static func forAll(_ count: Int, _ threads: Threads, _ body: (_ position: Int, _ lanes: Int) -> Void) {
         let blockSize = 16384
-        threads.forEach((count + blockSize - 1) / blockSize) { block in
-            let end = min((block + 1) * blockSize, count)
-            var position = block * blockSize
-            while position + 16 <= end {
-                body(position, 16)
-                position += 16
-            }
-            if position < end { body(position, end - position) }
+        threads.forEach(divideUp(count, by: blockSize)) { block in
+            forEachVector(in: block * blockSize..<min((block + 1) * blockSize, count), body)
         }
     }
 }

@@ -31,7 +31,9 @@ private struct Reference {
         }
     }
 
-    func gradients(_ y: [Double], dz: [Double], residual: [Double]?) -> (dy: [Double], dgamma: [Double], dbeta: [Double], masked: [Double]) {
+    func gradients(
+        _ y: [Double], dz: [Double], residual: [Double]?
+    ) -> (dy: [Double], dgamma: [Double], dbeta: [Double], masked: [Double]) {
         let (mean, variance) = statistics(y)
         let z = output(y, residual: residual)
         let masked = zip(dz, z).map { relu && $1 <= 0 ? 0 : $0 }
@@ -219,7 +221,9 @@ struct BatchNormalizationTests {
         let y = layer.y.values.map(Double.init)
         let residual = normals(y.count, seed: 7).map(Double.init)
         let dz = normals(y.count, seed: 8).map(Double.init)
-        func loss(_ y: [Double]) -> Double { zip(reference.output(y, residual: residual), dz).reduce(0) { $0 + $1.0 * $1.1 } }
+        func loss(_ y: [Double]) -> Double {
+            zip(reference.output(y, residual: residual), dz).reduce(0) { $0 + $1.0 * $1.1 }
+        }
         let gradients = reference.gradients(y, dz: dz, residual: residual)
         for index in y.indices {
             var (above, below) = (y, y)

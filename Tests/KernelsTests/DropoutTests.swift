@@ -2,7 +2,9 @@ import Kernels
 import Testing
 
 struct DropoutTests {
-    private func drop(_ count: Int, _ probability: Float, _ key: DropoutKey, _ threads: Threads = Threads(2)) -> (x: [Float], mask: [UInt8]) {
+    private func drop(
+        _ count: Int, _ probability: Float, _ key: DropoutKey, _ threads: Threads = Threads(2)
+    ) -> (x: [Float], mask: [UInt8]) {
         var x = [Float](repeating: 1, count: count)
         var mask = [UInt8](repeating: 255, count: count)
         Dropout.forward(&x, mask: &mask, count: count, probability: probability, key: key, threads: threads)

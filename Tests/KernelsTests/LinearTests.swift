@@ -4,7 +4,9 @@ import Testing
 
 struct LinearTests {
     /// Σ_k a[i][k] b[k][j], each operand as a function of its indices.
-    private func product(_ rows: Int, _ columns: Int, _ depth: Int, _ a: (Int, Int) -> Float, _ b: (Int, Int) -> Float) -> [Double] {
+    private func product(
+        _ rows: Int, _ columns: Int, _ depth: Int, _ a: (Int, Int) -> Float, _ b: (Int, Int) -> Float
+    ) -> [Double] {
         (0..<rows * columns).map { index in
             (0..<depth).reduce(0) { $0 + Double(a(index / columns, $1)) * Double(b($1, index % columns)) }
         }
@@ -20,11 +22,13 @@ struct LinearTests {
 
         var y = [Float](repeating: .nan, count: count * outputs)
         var expected = product(count, outputs, inputs, { x[$0 * inputs + $1] }, { w[$0 * outputs + $1] })
-        Linear.forward(x, weights: w, bias: nil, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
+        Linear.forward(
+            x, weights: w, bias: nil, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
         #expect(agree(y, expected, tolerance: 2e-6))
         expected = expected.enumerated().map { max($1 + Double(b[$0 % outputs]), 0) }
         Linear.forward(
-            x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, relu: true, threads: threads)
+            x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, relu: true,
+            threads: threads)
         #expect(agree(y, expected, tolerance: 2e-6))
 
         var masked = dy

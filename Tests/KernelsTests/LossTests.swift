@@ -47,7 +47,9 @@ struct LossTests {
 
     @Test func tiesGoToTheLowerClass() {
         let zeros = [Float](repeating: 0, count: 8)
-        let ranks = (0..<8).map { SoftmaxCrossEntropy.evaluate(logits: zeros, labels: [Int32($0)], count: 1, classes: 8) }
+        let ranks = (0..<8).map {
+            SoftmaxCrossEntropy.evaluate(logits: zeros, labels: [Int32($0)], count: 1, classes: 8)
+        }
         #expect(ranks.map(\.correct) == [1, 0, 0, 0, 0, 0, 0, 0])
         #expect(ranks.map(\.correctTop5) == [1, 1, 1, 1, 1, 0, 0, 0])
     }

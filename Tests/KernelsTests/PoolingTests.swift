@@ -2,12 +2,15 @@ import Kernels
 import Testing
 
 /// Max pooling of one plane as PyTorch does it: value and tap of each window.
-private func maximum(_ x: Sample, _ shape: PoolingShape, _ image: Int, _ row: Int, _ column: Int, _ channel: Int) -> (Float, Int) {
+private func maximum(
+    _ x: Sample, _ shape: PoolingShape, _ image: Int, _ row: Int, _ column: Int, _ channel: Int
+) -> (value: Float, tap: Int) {
     let maps = x.maps
     var best: (value: Float, tap: Int)?
     for tapRow in 0..<shape.kernel {
         for tapColumn in 0..<shape.kernel {
-            let (y, x) = (row * shape.stride - shape.padding + tapRow, column * shape.stride - shape.padding + tapColumn)
+            let y = row * shape.stride - shape.padding + tapRow
+            let x = column * shape.stride - shape.padding + tapColumn
             guard (0..<maps.height).contains(y), (0..<maps.width).contains(x) else { continue }
             let value = maps.base[((image * maps.height + y) * maps.width + x) * maps.stride + channel]
             if best == nil || value > best!.value || value.isNaN {
