@@ -164,15 +164,21 @@ struct GatheredPass: MapPass {
         _ weights: UnsafePointer<Float>, _ phase: Phase, to packed: UnsafeMutablePointer<Float>, _ threads: Threads
     ) {
         let rows = phase.taps.count * sourceChannels
-        let chunk = 32
-        threads.forEach(divideUp(rows, by: chunk)) { index in
-            PackedMatrix.pack(
-                index * chunk..<min((index + 1) * chunk, rows), of: rows, columns: targetChannels,
-                columnStride: direction == .forward ? 1 : shape.outputChannels, to: packed
-            ) { row in
-                let (tap, channel) = row.quotientAndRemainder(dividingBy: sourceChannels)
-                let matrix = weights + phase.taps[tap].weight * shape.inputChannels * shape.outputChannels
-                return direction == .forward ? matrix + channel * shape.outputChannels : matrix + channel
+        let chunks = divideUp(sourceChannels, by: Vector.lanes)
+        threads.forEach(phase.taps.count * chunks) { index in
+            let (tap, chunk) = index.quotientAndRemainder(dividingBy: chunks)
+            let matrix = weights + phase.taps[tap].weight * shape.inputChannels * shape.outputChannels
+            let first = chunk * Vector.lanes
+            let count = min(Vector.lanes, sourceChannels - first)
+            let range = tap * sourceChannels + first..<tap * sourceChannels + first + count
+            switch direction {
+            case .forward:
+                PackedMatrix.pack(range, of: rows, columns: targetChannels, to: packed) { row in
+                    matrix + (row - tap * sourceChannels) * targetChannels
+                }
+            case .inputGradient:
+                PackedMatrix.packTransposed(
+                    range, of: rows, columns: targetChannels, from: matrix + first, stride: sourceChannels, to: packed)
             }
         }
     }

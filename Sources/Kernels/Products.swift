@@ -28,19 +28,38 @@ enum PackedMatrix {
         }
     }
 
-    /// Packs rows `range` of a matrix of `rows` rows that `row` finds in memory, their values `columnStride` apart.
+    /// Packs rows `range` of a matrix of `rows` rows, which `row` finds in memory.
     @inline(__always)
     static func pack(
-        _ range: Range<Int>, of rows: Int, columns: Int, columnStride: Int = 1,
-        to packed: UnsafeMutablePointer<Float>, row: (_ index: Int) -> UnsafePointer<Float>
+        _ range: Range<Int>, of rows: Int, columns: Int, to packed: UnsafeMutablePointer<Float>,
+        row: (_ index: Int) -> UnsafePointer<Float>
     ) {
         forEachPanel(rows: rows, columns: columns) { column, width, offset in
             for index in range {
-                let source = row(index) + column * columnStride
+                let source = row(index) + column
                 let target = packed + offset + index * width
                 for lane in stride(from: 0, to: width, by: Vector.lanes) {
-                    Vector(at: source + lane * columnStride, stride: columnStride, count: columns - column - lane)
-                        .store(to: target + lane)
+                    Vector(at: source + lane, count: columns - column - lane).store(to: target + lane)
+                }
+            }
+        }
+    }
+
+    /// Packs rows `range`, 16 at most, of a matrix of `rows` rows that lie in memory as columns, the next of the values
+    /// of a row `stride` after the one before.
+    static func packTransposed(
+        _ range: Range<Int>, of rows: Int, columns: Int, from source: UnsafePointer<Float>, stride: Int,
+        to packed: UnsafeMutablePointer<Float>
+    ) {
+        withUnsafeTemporaryAllocation(of: Vector.self, capacity: 2 * Vector.lanes) { block in
+            forEachPanel(rows: rows, columns: columns) { column, width, offset in
+                for lane in Swift.stride(from: 0, to: width, by: Vector.lanes) {
+                    loadTransposed(
+                        source + (column + lane) * stride, rowStride: stride, rows: columns - column - lane,
+                        columns: range.count, to: block.baseAddress!)
+                    for (number, index) in range.enumerated() {
+                        block[number].store(to: packed + offset + index * width + lane)
+                    }
                 }
             }
         }

@@ -24,13 +24,6 @@ extension SIMD16<Float> {
         }
     }
 
-    /// The first `count` of values that lie `stride` apart, zeros behind them.
-    @inline(never)
-    init(at source: UnsafePointer<Float>, stride: Int, count: Int) {
-        self = .zero
-        for lane in 0..<Swift.min(count, Self.lanes) { self[lane] = source[lane * stride] }
-    }
-
     @inline(__always)
     func store(to target: UnsafeMutablePointer<Float>) {
         UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
@@ -53,6 +46,29 @@ extension SIMD16<Float> {
     /// self + a·b, rounded once.
     @inline(__always)
     func adding(_ a: Float, _ b: Self) -> Self { addingProduct(Self(repeating: a), b) }
+}
+
+/// Loads up to 16 rows of up to 16 columns of a matrix, and leaves its columns in the first 16 of 32 vectors at `block`.
+///
+/// Four perfect shuffles of the 16 rows, each between the halves of all pairs, exchange the two indices.
+@inline(never)
+func loadTransposed(
+    _ matrix: UnsafePointer<Float>, rowStride: Int, rows: Int, columns: Int, to block: UnsafeMutablePointer<Vector>
+) {
+    for row in 0..<Vector.lanes {
+        block[row] = row < rows ? Vector(at: matrix + row * rowStride, count: columns) : .zero
+    }
+    var (from, to) = (block, block + Vector.lanes)
+    for _ in 0..<4 {
+        for row in 0..<Vector.lanes / 2 {
+            let (first, second) = (from[row], from[row + Vector.lanes / 2])
+            to[2 * row].evenHalf = first.lowHalf
+            to[2 * row].oddHalf = second.lowHalf
+            to[2 * row + 1].evenHalf = first.highHalf
+            to[2 * row + 1].oddHalf = second.highHalf
+        }
+        swap(&from, &to)
+    }
 }
 
 @inline(__always)

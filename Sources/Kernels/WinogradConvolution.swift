@@ -169,30 +169,37 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         }
     }
 
-    /// U = G w Gᵀ for all pairs of channels, packed.
+    /// U = G w Gᵀ for all pairs of channels, packed. The kernel is turned around and transposed for the input gradient.
     private func transformWeights(_ weights: UnsafePointer<Float>, to u: UnsafeMutablePointer<Float>, _ threads: Threads) {
-        // From a tap to the next, from a source channel to the next, from a target channel to the next.
         let tapStride = sourceChannels * targetChannels
-        let (sourceStep, targetStep) = direction == .forward ? (targetChannels, 1) : (1, sourceChannels)
-        let chunk = 16
-        threads.forEach(divideUp(sourceChannels, by: chunk)) { index in
-            let rows = index * chunk..<min((index + 1) * chunk, sourceChannels)
-            withUnsafeTemporaryAllocation(of: Vector.self, capacity: Tile.Weights.inputs * Tile.Weights.outputs) { scratch in
-                PackedMatrix.forEachPanel(rows: sourceChannels, columns: targetChannels) { first, width, offset in
+        threads.forEach(divideUp(sourceChannels, by: Vector.lanes)) { index in
+            let firstRow = index * Vector.lanes
+            let rows = min(Vector.lanes, sourceChannels - firstRow)
+            // The nine taps of 16 × 16 channels, transposed, and room for a transposition; then G w.
+            withUnsafeTemporaryAllocation(of: Vector.self, capacity: (9 + 1) * Vector.lanes + 18) { scratch in
+                let (taps, product) = (scratch.baseAddress!, scratch.baseAddress! + (9 + 1) * Vector.lanes)
+                PackedMatrix.forEachPanel(rows: sourceChannels, columns: targetChannels) { panel, width, offset in
                     for lane in stride(from: 0, to: width, by: Vector.lanes) {
-                        let count = targetChannels - first - lane
-                        for row in rows {
-                            let taps = weights + row * sourceStep + (first + lane) * targetStep
-                            let values = u + offset + row * width + lane
+                        let column = panel + lane
+                        let columns = targetChannels - column
+                        if direction == .inputGradient {
+                            for tap in 0..<9 {
+                                loadTransposed(
+                                    weights + (8 - tap) * tapStride + column * sourceChannels + firstRow,
+                                    rowStride: sourceChannels, rows: columns, columns: rows,
+                                    to: taps + tap * Vector.lanes)
+                            }
+                        }
+                        for row in 0..<rows {
+                            let values = u + offset + (firstRow + row) * width + lane
+                            let kernel = weights + (firstRow + row) * targetChannels + column
                             Tile.Weights.applyTwice(
-                                scratch.baseAddress!,
-                                { row, column in
-                                    switch direction {
-                                    case .forward: Vector(at: taps + (3 * row + column) * tapStride, count: count)
-                                    case .inputGradient:
-                                        Vector(
-                                            at: taps + (8 - 3 * row - column) * tapStride, stride: targetStep, count: count)
-                                    }
+                                product,
+                                {
+                                    let tap = 3 * $0 + $1
+                                    return direction == .forward
+                                        ? Vector(at: kernel + tap * tapStride, count: columns)
+                                        : taps[tap * Vector.lanes + row]
                                 },
                                 { $2.store(to: values + ($0 * Tile.Weights.outputs + $1) * pointStrideU) })
                         }
