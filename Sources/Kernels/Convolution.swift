@@ -56,25 +56,34 @@ public final class Convolution {
     public init(_ shape: ConvolutionShape, threads: Threads) {
         self.shape = shape
         self.threads = threads
-        (forwardPass, inputGradientPass, weightGradientPass) =
-            if shape.kernel == 3, shape.stride == 1, shape.padding == 1, shape.height == 2, shape.width == 2 {
-                Self.winograd(TwoPixelMap.self, shape)
-            } else if shape.kernel == 3, shape.stride == 1, shape.padding <= 2, shape.inputChannels >= 8 {
-                Self.winograd(FourOutputs.self, shape)
-            } else {
-                (
-                    GatheredPass(shape, .forward), GatheredPass(shape, .inputGradient), GatheredWeightGradient(shape)
-                )
-            }
+        (forwardPass, inputGradientPass, weightGradientPass) = Self.passes(shape)
     }
 
-    private static func winograd<Tile: WinogradTile>(
-        _: Tile.Type, _ shape: ConvolutionShape
-    ) -> (any MapPass, any MapPass, any WeightGradientPass) {
-        (
-            WinogradPass<Tile>(shape, .forward), WinogradPass<Tile>(shape, .inputGradient),
-            WinogradWeightGradient<Tile>(shape)
-        )
+    private static func passes(_ shape: ConvolutionShape) -> (any MapPass, any MapPass, any WeightGradientPass) {
+        // With a few channels only, the transforms would cost more than they save.
+        guard shape.kernel == 3, min(shape.inputChannels, shape.outputChannels) >= 8 else { return gathered(shape) }
+        return switch (shape.stride, shape.padding) {
+        case (1, 1) where shape.height == 2 && shape.width == 2:
+            (
+                WinogradPass<TwoPixelMap>(shape, .forward), WinogradPass<TwoPixelMap>(shape, .inputGradient),
+                WinogradWeightGradient<TwoPixelMap>(shape)
+            )
+        case (1, 0...2):
+            (
+                WinogradPass<FourOutputs>(shape, .forward), WinogradPass<FourOutputs>(shape, .inputGradient),
+                WinogradWeightGradient<FourOutputs>(shape)
+            )
+        case (2, 1):
+            (
+                WinogradPass<StrideTwo>(shape, .forward), WinogradPass<StrideTwoGradient>(shape, .inputGradient),
+                WinogradWeightGradient<StrideTwo>(shape)
+            )
+        default: gathered(shape)
+        }
+    }
+
+    private static func gathered(_ shape: ConvolutionShape) -> (any MapPass, any MapPass, any WeightGradientPass) {
+        (GatheredPass(shape, .forward), GatheredPass(shape, .inputGradient), GatheredWeightGradient(shape))
     }
 
     /// Floats of scratch memory that a call needs. Nothing in it outlives the call, so all layers may share one buffer.

@@ -20,66 +20,81 @@ private struct Phase {
     var taps: [Tap]
 }
 
-/// The pixels of `Blocks` with bands of one lattice row, and the values they read.
+/// Copies the values that a row of result pixels reads into the rows of a matrix [pixel][tap][channel].
 private struct Gathering {
-    var step: Int
-    var columns: Int
-    var taps: ArraySlice<Tap>
+    /// Taps side by side in a row of the kernel: where maps have no gaps, their values are one run of memory.
+    private struct Run {
+        var y: Int
+        var x: Int
+        var count: Int
+    }
+
+    private let step: Int
+    private let columns: Int
+    private var runs: [Run] = []
+
+    init(step: Int, columns: Int, taps: ArraySlice<Tap>) {
+        self.step = step
+        self.columns = columns
+        for tap in taps {
+            if let last = runs.last, last.y == tap.y, last.x + last.count == tap.x {
+                runs[runs.count - 1].count += 1
+            } else {
+                runs.append(Run(y: tap.y, x: tap.x, count: 1))
+            }
+        }
+    }
 
     /// The matrix is the source itself.
     func isIdentity(_ source: Maps) -> Bool {
-        step == 1 && taps.count == 1 && taps.first!.y == 0 && taps.first!.x == 0 && columns == source.width
+        step == 1 && columns == source.width && runs.count == 1 && runs[0].count == 1 && runs[0].y == 0 && runs[0].x == 0
     }
 
-    /// Writes lattice row `row` of image `image` as `columns` rows of a matrix [pixel][tap][channel].
-    func gather(_ source: Maps, image: Int, row: Int, to matrix: UnsafeMutablePointer<Float>) {
-        let depth = taps.count * source.channels
-        var first = taps.startIndex
-        while first < taps.endIndex {
-            // Taps side by side read one run of memory where pixels follow each other without gaps.
-            let tap = taps[first]
-            var count = 1
-            while source.stride == source.channels, first + count < taps.endIndex,
-                taps[first + count].y == tap.y, taps[first + count].x == tap.x + count
-            {
-                count += 1
-            }
-            let y = row * step + tap.y
-            let start = matrix + (first - taps.startIndex) * source.channels
-            for column in 0..<columns {
-                let x = column * step + tap.x
-                // Of the taps at x ..< x + count, those inside the map.
-                let inside = y < 0 || y >= source.height ? 0..<0 : max(-x, 0)..<max(min(count, source.width - x), 0)
-                let target = start + column * depth
-                if inside.isEmpty {
-                    fill(target, count: count * source.channels)
+    /// From a row of the matrix to the next. Not a power of two, so that the values of a column do not compete for the
+    /// same lines of the cache.
+    static func rowStride(depth: Int) -> Int { roundUp(depth, to: Vector.lanes) + Vector.lanes }
+
+    /// Writes row `row` of the result, of image `image`. Up to 15 floats behind the last row are overwritten.
+    func gather(
+        _ source: Maps, image: Int, row: Int, to matrix: UnsafeMutablePointer<Float>, rowStride: Int
+    ) {
+        let channels = source.channels
+        let end = UnsafePointer(source.base + (source.pixels - 1) * source.stride + channels)
+        for column in 0..<columns {
+            var target = matrix + column * rowStride
+            for run in runs {
+                let (y, x) = (row * step + run.y, column * step + run.x)
+                // Of the pixels at x ..< x + count, those inside the map.
+                let first = max(-x, 0)
+                let inside = y < 0 || y >= source.height ? 0..<0 : first..<max(min(run.count, source.width - x), first)
+                fill(&target, count: min(inside.lowerBound, run.count) * channels)
+                let pixel = source.base + ((image * source.height + y) * source.width + x) * source.stride
+                if source.stride == channels {
+                    copy(pixel + inside.lowerBound * channels, before: end, to: &target, count: inside.count * channels)
                 } else {
-                    fill(target, count: inside.lowerBound * source.channels)
-                    let pixel = (image * source.height + y) * source.width + x + inside.lowerBound
-                    copy(
-                        source.base + pixel * source.stride, to: target + inside.lowerBound * source.channels,
-                        count: inside.count * source.channels)
-                    fill(
-                        target + inside.upperBound * source.channels,
-                        count: (count - inside.upperBound) * source.channels)
+                    for index in inside { copy(pixel + index * source.stride, before: end, to: &target, count: channels) }
                 }
+                fill(&target, count: (run.count - inside.upperBound) * channels)
             }
-            first += count
         }
     }
-}
 
-@inline(__always)
-private func copy(_ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, count: Int) {
-    for lane in stride(from: 0, to: count, by: Vector.lanes) {
-        Vector(at: source + lane, count: count - lane).store(to: target + lane, count: count - lane)
+    /// Copies whole vectors, more than `count` values if need be: what they overwrite is written later.
+    @inline(__always)
+    private func copy(
+        _ source: UnsafePointer<Float>, before end: UnsafePointer<Float>, to target: inout UnsafeMutablePointer<Float>,
+        count: Int
+    ) {
+        for lane in stride(from: 0, to: count, by: Vector.lanes) {
+            Vector(at: source + lane, count: end - source - lane).store(to: target + lane)
+        }
+        target += count
     }
-}
 
-@inline(__always)
-private func fill(_ target: UnsafeMutablePointer<Float>, count: Int) {
-    for lane in stride(from: 0, to: count, by: Vector.lanes) {
-        Vector.zero.store(to: target + lane, count: count - lane)
+    @inline(__always)
+    private func fill(_ target: inout UnsafeMutablePointer<Float>, count: Int) {
+        for lane in stride(from: 0, to: count, by: Vector.lanes) { Vector.zero.store(to: target + lane) }
+        target += max(count, 0)
     }
 }
 
@@ -123,7 +138,7 @@ struct GatheredPass: MapPass {
     private var columns: Int { divideUp(targetWidth, by: spacing) }
     private var largestDepth: Int { phases.map { $0.taps.count * sourceChannels }.max()! }
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * columns }
-    private var gatheredCount: Int { roundUp(pixelsPerBlock * largestDepth, to: Vector.lanes) }
+    private var gatheredCount: Int { pixelsPerBlock * Gathering.rowStride(depth: largestDepth) + Vector.lanes }
     private var scratchCount: Int { gatheredCount + roundUp(pixelsPerBlock * targetChannels, to: Vector.lanes) }
     private func packedCount(_ phase: Phase) -> Int {
         PackedMatrix.count(rows: phase.taps.count * sourceChannels, columns: targetChannels)
@@ -198,10 +213,12 @@ struct GatheredPass: MapPass {
             let first = source.base + blocks.firstPixel(of: bands.lowerBound) * source.stride
             left = LeftMatrix(base: first, rowStride: source.stride, depthStride: 1)
         } else {
+            let rowStride = Gathering.rowStride(depth: depth)
             for (index, (image, row)) in rows.enumerated() {
-                gathering.gather(source, image: image, row: row, to: gathered + index * columns * depth)
+                gathering.gather(
+                    source, image: image, row: row, to: gathered + index * columns * rowStride, rowStride: rowStride)
             }
-            left = LeftMatrix(base: gathered, rowStride: depth, depthStride: 1)
+            left = LeftMatrix(base: gathered, rowStride: rowStride, depthStride: 1)
         }
         if spacing == 1 {
             Kernels.multiply(
@@ -297,7 +314,7 @@ struct GatheredWeightGradient: WeightGradientPass {
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
     private var gatheredCount: Int {
         let depth = rowBlocks.map { $0.taps.count * $0.channels.count }.max()!
-        return roundUp(pixelsPerBlock * depth, to: Vector.lanes)
+        return pixelsPerBlock * Gathering.rowStride(depth: depth) + Vector.lanes
     }
     private var scratchCount: Int {
         gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: shape.outputChannels)
@@ -339,30 +356,26 @@ struct GatheredWeightGradient: WeightGradientPass {
     ) {
         let depth = rows.taps.count * rows.channels.count
         let target = sum + (rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound) * shape.outputChannels
-        if range.isEmpty { return fill(target, count: depth * shape.outputChannels) }
+        if range.isEmpty { return target.update(repeating: 0, count: depth * shape.outputChannels) }
+        let rowStride = Gathering.rowStride(depth: depth)
         let source = x.slice(rows.channels)
         let gathering = Gathering(step: shape.stride, columns: shape.outputWidth, taps: taps[rows.taps])
         let right = scratch + gatheredCount
         for block in range {
             let bands = blocks.bands(of: block, images: x.count)
             let pixels = blocks.pixels(of: bands)
-            let left: LeftMatrix
-            if gathering.isIdentity(source) {
-                let first = source.base + pixels.lowerBound * source.stride
-                left = LeftMatrix(base: first, rowStride: 1, depthStride: source.stride)
-            } else {
-                for (index, band) in bands.enumerated() {
-                    let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
-                    gathering.gather(
-                        source, image: image, row: row, to: scratch + index * shape.outputWidth * depth)
-                }
-                left = LeftMatrix(base: scratch, rowStride: 1, depthStride: depth)
+            for (index, band) in bands.enumerated() {
+                let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
+                gathering.gather(
+                    source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
+                    rowStride: rowStride)
             }
             PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: shape.outputChannels, to: right) { pixel in
                 UnsafePointer(dy.base + (pixels.lowerBound + pixel) * dy.stride)
             }
             multiply(
-                left, right, to: target, stride: shape.outputChannels, rows: depth, columns: shape.outputChannels,
+                LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride), right, to: target,
+                stride: shape.outputChannels, rows: depth, columns: shape.outputChannels,
                 depth: pixels.count, accumulate: block != range.lowerBound)
         }
     }

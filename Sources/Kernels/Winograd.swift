@@ -37,23 +37,46 @@ extension LinearMap {
 protocol WinogradTile {
     /// Bᵀ, from a tile of inputs to its points.
     associatedtype Input: LinearMap
+    /// G, from three taps to the points of the weights.
+    associatedtype Weights: LinearMap
     /// Aᵀ, from points to a tile of outputs.
     associatedtype Output: LinearMap
-    /// A, from a tile of the outputs' gradient to points.
-    associatedtype OutputGradient: LinearMap
-    /// G, from three taps to points.
-    associatedtype Weights: LinearMap
-    /// Gᵀ, from points to the gradient of three taps.
-    associatedtype WeightGradient: LinearMap
+    /// Inputs from the start of a tile to the start of the next.
+    static var sourceSpacing: Int { get }
     /// Where the first tile's inputs start, relative to the map, for a convolution with this padding.
     static func origin(padding: Int) -> Int
+    /// Which point of the weights belongs to a point of the input: there may be fewer.
+    static func weights(of point: Int) -> Int
+}
+
+/// A tile that serves the weight gradient too.
+protocol WinogradGradientTile: WinogradTile {
+    /// A, from a tile of the outputs' gradient to points.
+    associatedtype OutputGradient: LinearMap
+    /// Gᵀ, from points to the gradient of three taps.
+    associatedtype WeightGradient: LinearMap
+}
+
+extension WinogradTile {
+    static var sourceSpacing: Int { Output.outputs }
+    @inline(__always) static func weights(of point: Int) -> Int { point }
+
+    // In two dimensions.
+    static var points: Int { Input.outputs * Input.outputs }
+    static var weightPoints: Int { Weights.outputs * Weights.outputs }
+
+    @inline(__always)
+    static func weights(ofSquare point: Int) -> Int {
+        let (row, column) = point.quotientAndRemainder(dividingBy: Input.outputs)
+        return weights(of: row) * Weights.outputs + weights(of: column)
+    }
 }
 
 /// F(4, 3): four outputs from six inputs with 6 instead of 12 multiplications; a square takes 36 instead of 144.
 ///
 /// The points are 0, ±¾, ±1½ and ∞. With the usual 0, ±1, ±2, ∞ the largest errors are 3.5 times as large and the mean
 /// square ones twice: what counts is how far the powers of the points are from 1.
-enum FourOutputs: WinogradTile {
+enum FourOutputs: WinogradGradientTile {
     static func origin(padding: Int) -> Int { -padding }
 
     // The points a and b, the squares, and the constants of the polynomial t (t² − a²)(t² − b²).
@@ -157,7 +180,7 @@ enum FourOutputs: WinogradTile {
 ///     y₁ = w₀x₀ + w₁x₁ = w₁(x₀ + x₁) + (w₀ − w₁)x₀
 ///
 /// takes 3 multiplications, where F(4, 3) takes 6 and F(2, 3) takes 4; a square takes 9.
-enum TwoPixelMap: WinogradTile {
+enum TwoPixelMap: WinogradGradientTile {
     static func origin(padding: Int) -> Int { 0 }
 
     enum Input: LinearMap {

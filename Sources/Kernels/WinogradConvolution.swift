@@ -1,4 +1,4 @@
-// 3×3 convolution with stride 1 over the tiles of Winograd.swift. A block of tiles goes through input transform, one
+// 3×3 convolution over the tiles of Winograd.swift. A block of tiles goes through input transform, one
 // matrix product for each point, and output transform, without leaving the L2 cache of the thread that computes it:
 //
 //     V[point][tile][source channel] · U[point][source channel][target channel] = M[point][tile][target channel]
@@ -85,10 +85,9 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
 
     /// V and M of a block should fill an L2 cache, but the fewer tiles the more often all of U is read.
     private static func tilesPerBlock(_ channels: Int) -> Int {
-        min(48, max(24, 224 * 1024 / (points * channels)))
+        min(48, max(24, 224 * 1024 / (Tile.points * channels)))
     }
 
-    private static var points: Int { Tile.Input.outputs * Tile.Input.outputs }
     private var tilesPerRow: Int { divideUp(blocks.width, by: Tile.Output.outputs) }
     private var tilesPerBlock: Int { blocks.bandsPerBlock * tilesPerRow }
 
@@ -105,11 +104,13 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     func blocks(images: Int) -> Int { blocks.count(images: images) }
 
     func workspaceCount(workers: Int) -> Int {
-        sourceStride + Self.points * (pointStrideU + workers * (pointStrideV + pointStrideM))
+        sourceStride + Tile.weightPoints * pointStrideU + workers * Tile.points * (pointStrideV + pointStrideM)
     }
 
     @specialized(where Tile == FourOutputs)
     @specialized(where Tile == TwoPixelMap)
+    @specialized(where Tile == StrideTwo)
+    @specialized(where Tile == StrideTwoGradient)
     func run(
         _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
         workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
@@ -117,11 +118,11 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         let zeros = workspace
         zeros.update(repeating: 0, count: sourceStride)
         let u = zeros + sourceStride
-        let scratch = u + Self.points * pointStrideU
+        let scratch = u + Tile.weightPoints * pointStrideU
         transformWeights(weights, to: u, threads)
 
         let sources = TileGrid(
-            maps: source, side: Tile.Input.inputs, spacing: Tile.Output.outputs, origin: Tile.origin(padding: padding),
+            maps: source, side: Tile.Input.inputs, spacing: Tile.sourceSpacing, origin: Tile.origin(padding: padding),
             tilesPerRow: tilesPerRow, rowsPerImage: blocks.bandsPerImage)
         let targets = TileGrid(
             maps: target, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
@@ -129,15 +130,15 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         threads.forEach(blocks.count(images: target.count)) { block, worker in
             let bands = blocks.bands(of: block, images: target.count)
             let tiles = bands.lowerBound * tilesPerRow..<bands.upperBound * tilesPerRow
-            let v = scratch + worker * Self.points * (pointStrideV + pointStrideM)
-            let m = v + Self.points * pointStrideV
+            let v = scratch + worker * Tile.points * (pointStrideV + pointStrideM)
+            let m = v + Tile.points * pointStrideV
             sources.transform(Tile.Input.self, tiles, zeros: zeros, to: v, pointStride: pointStrideV) {
                 $0 * sourceStride + $1
             }
-            for point in 0..<Self.points {
+            for point in 0..<Tile.points {
                 multiply(
                     LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
-                    u + point * pointStrideU, to: m + point * pointStrideM, stride: targetStride, rows: tiles.count,
+                    u + Tile.weights(ofSquare: point) * pointStrideU, to: m + point * pointStrideM, stride: targetStride, rows: tiles.count,
                     columns: targetStride, depth: sourceChannels)
             }
             transformOutput(m, to: targets, tiles, accumulate: accumulate)

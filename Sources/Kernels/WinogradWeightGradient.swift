@@ -1,4 +1,4 @@
-// The weight gradient of a 3×3 convolution with stride 1 over the tiles of Winograd.swift:
+// The weight gradient of a 3×3 convolution over the tiles of Winograd.swift:
 //
 //     dU[point] = Σ over tiles of V[point]ᵀ · M′[point],  dw = Gᵀ dU G,
 //
@@ -6,7 +6,7 @@
 // both are computed in parallel over the tiles, M′ packed as a right factor; then dU is summed up in parallel over its
 // points and panels of columns. So dU exists once, whatever the number of threads, and its sums have one order.
 
-struct WinogradWeightGradient<Tile: WinogradTile>: WeightGradientPass {
+struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     private let shape: ConvolutionShape
     private let bands: Blocks
     private let tilesPerRow: Int
@@ -14,13 +14,12 @@ struct WinogradWeightGradient<Tile: WinogradTile>: WeightGradientPass {
     init(_ shape: ConvolutionShape) {
         self.shape = shape
         tilesPerRow = divideUp(shape.outputWidth, by: Tile.Output.outputs)
-        let tiles = max(128, 2 * 1024 * 1024 / (Self.points * (shape.inputChannels + shape.outputChannels)))
+        let tiles = max(128, 2 * 1024 * 1024 / (Tile.points * (shape.inputChannels + shape.outputChannels)))
         bands = Blocks(
             height: shape.outputHeight, width: shape.outputWidth, bandHeight: Tile.Output.outputs,
             bandsPerBlock: max(1, tiles / tilesPerRow))
     }
 
-    private static var points: Int { Tile.Input.outputs * Tile.Input.outputs }
     private var tilesPerChunk: Int { min(bands.bandsPerBlock, shape.images * bands.bandsPerImage) * tilesPerRow }
     private var inputStride: Int { roundUp(shape.inputChannels, to: Vector.lanes) }
     private var outputStride: Int { PackedMatrix.paddedColumns(shape.outputChannels) }
@@ -29,11 +28,12 @@ struct WinogradWeightGradient<Tile: WinogradTile>: WeightGradientPass {
     private var pointStrideU: Int { shape.inputChannels * outputStride + Vector.lanes }
 
     func workspaceCount(workers: Int) -> Int {
-        max(inputStride, outputStride) + Self.points * (pointStrideV + pointStrideM + pointStrideU)
+        max(inputStride, outputStride) + Tile.points * (pointStrideV + pointStrideM) + Tile.weightPoints * pointStrideU
     }
 
     @specialized(where Tile == FourOutputs)
     @specialized(where Tile == TwoPixelMap)
+    @specialized(where Tile == StrideTwo)
     func run(
         _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
         threads: Threads
@@ -41,11 +41,11 @@ struct WinogradWeightGradient<Tile: WinogradTile>: WeightGradientPass {
         let zeros = workspace
         zeros.update(repeating: 0, count: max(inputStride, outputStride))
         let v = zeros + max(inputStride, outputStride)
-        let m = v + Self.points * pointStrideV
-        let u = m + Self.points * pointStrideM
+        let m = v + Tile.points * pointStrideV
+        let u = m + Tile.points * pointStrideM
 
         let inputs = TileGrid(
-            maps: x, side: Tile.Input.inputs, spacing: Tile.Output.outputs,
+            maps: x, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
             origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, rowsPerImage: bands.bandsPerImage)
         let outputs = TileGrid(
             maps: dy, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
@@ -67,15 +67,20 @@ struct WinogradWeightGradient<Tile: WinogradTile>: WeightGradientPass {
                 }
             }
             let panels = divideUp(outputStride, by: PackedMatrix.panelWidth)
-            threads.forEach(Self.points * panels) { job in
-                let (point, panel) = job.quotientAndRemainder(dividingBy: panels)
+            threads.forEach(Tile.weightPoints * panels) { job in
+                // The last have the most points: they come first.
+                let (weights, panel) = (Tile.weightPoints * panels - 1 - job).quotientAndRemainder(dividingBy: panels)
                 let column = panel * PackedMatrix.panelWidth
                 let width = min(PackedMatrix.panelWidth, outputStride - column)
-                multiplyPanel(
-                    LeftMatrix(base: v + point * pointStrideV, rowStride: 1, depthStride: inputStride),
-                    m + point * pointStrideM + tiles.count * column, width: width,
-                    to: u + point * pointStrideU + column, stride: outputStride, rows: shape.inputChannels,
-                    columns: width, depth: tiles.count, accumulate: chunk > 0)
+                var accumulate = chunk > 0
+                for point in 0..<Tile.points where Tile.weights(ofSquare: point) == weights {
+                    multiplyPanel(
+                        LeftMatrix(base: v + point * pointStrideV, rowStride: 1, depthStride: inputStride),
+                        m + point * pointStrideM + tiles.count * column, width: width,
+                        to: u + weights * pointStrideU + column, stride: outputStride, rows: shape.inputChannels,
+                        columns: width, depth: tiles.count, accumulate: accumulate)
+                    accumulate = true
+                }
             }
         }
         transformWeightGradient(u, to: dw, threads)
