@@ -1,7 +1,14 @@
 """The three networks against PyTorch: same weights and images in, same logits, gradients and training steps out.
 
-The truth is PyTorch in float64. Where errors grow with the number of steps, what PyTorch's own float32 run is off by
-tells how much is fair. Skipped without PyTorch; Debian's python3-torch will do.
+The truth is PyTorch in float64. Logits are continuous and simply compared. Gradients are not: where a ReLU's input is
+within rounding of 0, or two values of a pooling window within rounding of each other, float32 may decide otherwise, and
+at the sizes of a test one such decision moves whole tensors by a hundredth; PyTorch's own float32 gradients do. Hence
+
+- gradients are compared on a mini-batch where little hangs on the images' sixth digit: the calmest of some in small
+  networks; in large ones there is none, and what hangs on it is the measure,
+- training over several steps is measured by what PyTorch's float32 is off by when the images' last digits change.
+
+Skipped without PyTorch; Debian's python3-torch will do.
 """
 import copy
 
@@ -13,9 +20,9 @@ from reference_networks import NETWORKS, network  # noqa: E402
 
 import plp  # noqa: E402
 
-# Full width once; reduced ones whose channels are and are not multiples of a vector's 16, with an odd mini-batch.
-CASES = [(name, width, count) for name in NETWORKS for width, count in [(1.0, 8), (0.25, 16), (0.3, 11)]]
-each_case = pytest.mark.parametrize("name, width, count", CASES)
+# Full width; and a reduced one with channel counts that are no multiple of a vector's 16, and an odd mini-batch.
+each_network = pytest.mark.parametrize("name", NETWORKS)
+each_size = pytest.mark.parametrize("width, count", [(1.0, 8), (0.3, 11)])
 
 
 def pair(name, width=1.0, dropout=0.0, **options):
@@ -37,10 +44,15 @@ def arrays(tensors):
     return {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()}
 
 
-def mini_batch(count, seed=3):
-    """Float32 images, as if normalised, and labels."""
+def mini_batch(count, seed=3, change=0.0):
+    """Float32 images, as if normalised, and labels. `change`: relative, at random, of the images."""
     random = np.random.default_rng(seed)
-    return random.standard_normal((count, 3, 32, 32), np.float32), random.integers(0, 100, count).astype(np.int32)
+    images = random.standard_normal((count, 3, 32, 32), np.float32)
+    labels = random.integers(0, 100, count).astype(np.int32)
+    return images * (1 + change * random.standard_normal(images.shape, np.float32)), labels
+
+
+LAST_DIGITS = (0.0, 1e-6, -1e-6)    # changes that float32 hardly tells from rounding
 
 
 def exact(module):
@@ -52,6 +64,12 @@ def loss_of(module, images, labels):
     dtype = next(module.parameters()).dtype
     logits = module(torch.from_numpy(images).to(dtype))
     return torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels).long())
+
+
+def gradients_of(module, images, labels):
+    parameters = dict(module.named_parameters())
+    gradients = torch.autograd.grad(loss_of(module, images, labels), parameters.values())
+    return arrays(dict(zip(parameters, gradients)))
 
 
 def distance(values, truth):
@@ -70,7 +88,7 @@ def biases_without_effect(state):
     return names
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@each_network
 def test_names_shapes_and_counts(name):
     module, model = network(name), plp.Model(name)
     state, ours = module.state_dict(), model.state_dict()
@@ -80,7 +98,8 @@ def test_names_shapes_and_counts(name):
     module.load_state_dict({key: torch.from_numpy(value) for key, value in ours.items()})
 
 
-@each_case
+@each_size
+@each_network
 def test_evaluation(name, width, count):
     module, model = pair(name, width, dropout=None)
     images, _ = mini_batch(count)
@@ -105,64 +124,78 @@ def test_the_public_googlenets_epsilons():
     assert abs(model.logits(images) - truth).max() <= 1e-4 * abs(truth).max()
 
 
-@each_case
-def test_gradients(name, width, count):
-    module, model = pair(name, width)
-    images, labels = mini_batch(count)
-    module = exact(module)
-    loss = loss_of(module, images, labels)
-    loss.backward()
-    truth = {key: p.grad.numpy() for key, p in module.named_parameters()}
-
-    trainer = plp.Trainer(model, batch_size=count)
-    ours = trainer.gradients(images, labels)
+def assert_gradients(ours, truth, tolerance):
+    """Each tensor within `tolerance` of its norm."""
     assert list(ours) == list(truth)
     zero = biases_without_effect(truth)
     for key, gradient in ours.items():
-        if key in zero:    # rounding is all there is: judged on the scale of the sum over the same pixels that is not 0
-            assert np.linalg.norm(gradient - truth[key]) <= 1e-3 * np.linalg.norm(truth[zero[key]]), key
-        else:
-            assert distance(gradient, truth[key]) <= 1e-3, key
-    assert trainer.step(images, labels) == pytest.approx(loss.item(), rel=1e-5)
+        # The sum over the same pixels that is not 0 in exact arithmetic is the measure of one that is.
+        scale = np.linalg.norm(truth[zero.get(key, key)])
+        assert np.linalg.norm(gradient - truth[key]) <= tolerance * scale, key
 
 
-def pytorch_steps(module, count, steps, after_step=lambda step, module: None, **options):
-    """The module after so many steps of SGD, each on a mini-batch of its own."""
+def unrest(module, count, seed):
+    """How far the sixth digit of the images moves any tensor of the gradient."""
+    truth = gradients_of(module, *mini_batch(count, seed))
+    zero = biases_without_effect(truth)
+    changed = [gradients_of(module, *mini_batch(count, seed, change)) for change in (5e-6, -5e-6)]
+    return max(distance(other[key], truth[key]) for other in changed for key in truth if key not in zero)
+
+
+@pytest.mark.parametrize("width, count, candidates", [(1 / 16, 2, 20), (0.1, 3, 20), (0.3, 11, 1), (1.0, 8, 1)])
+@each_network
+def test_gradients(name, width, count, candidates):
+    module, model = pair(name, width)
+    module = exact(module)
+    fair, seed = min((unrest(module, count, seed), seed) for seed in range(candidates))
+    images, labels = mini_batch(count, seed)
+    trainer = plp.Trainer(model, batch_size=count)
+    assert_gradients(trainer.gradients(images, labels), gradients_of(module, images, labels), max(1e-3, 3 * fair))
+    assert trainer.step(images, labels) == pytest.approx(loss_of(module, images, labels).item(), rel=1e-5)
+
+
+def pytorch_steps(module, count, steps, change=0.0, predict=None, **options):
+    """The state after so many steps of SGD, each on a mini-batch of its own. The module stays as it is."""
+    module = copy.deepcopy(module)
     optimizer = torch.optim.SGD(module.parameters(), **options)
     for step in range(steps):
         optimizer.zero_grad()
-        loss_of(module, *mini_batch(count, seed=step)).backward()
+        loss_of(module, *mini_batch(count, step, change)).backward()
         optimizer.step()
-        after_step(step, module)
+        if predict:
+            predict(step, module)
     return arrays(module.state_dict())
 
 
 def our_steps(model, count, steps, **options):
     trainer = plp.Trainer(model, batch_size=count, **options)
     for step in range(steps):
-        trainer.step(*mini_batch(count, seed=step))
+        trainer.step(*mini_batch(count, step))
     return model.state_dict()
 
 
 def assert_as_close_as_float32(ours, float32, truth):
-    """Each tensor at most ten times as far from float64 as PyTorch's float32 is; counters equal."""
-    for key, values in truth.items():
-        if values.dtype == np.int64:
-            assert ours[key] == values, key
-        else:
-            allowed = 10 * np.linalg.norm(float32[key] - values) + 1e-7 * np.linalg.norm(values)
-            assert np.linalg.norm(ours[key] - values) <= allowed, key
+    """Weights, biases, running means and variances each at most ten times as far off as PyTorch's float32 runs."""
+    groups = {}
+    for key in truth:
+        groups.setdefault(key.rpartition(".")[2], []).append(key)
+    assert all(ours[key] == truth[key] for key in groups.pop("num_batches_tracked"))
+    for kind, keys in groups.items():
+        def off(state):
+            return np.sqrt(sum(np.linalg.norm(state[key] - truth[key]) ** 2 for key in keys))
+        assert off(ours) <= 10 * max(map(off, float32)), kind
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-@each_case
+@each_size
+@each_network
 def test_five_steps(name, width, count, nesterov):
     if nesterov and width == 1.0:
         pytest.skip("the rule is the same at any width")
     module, model = pair(name, width)
-    options = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": nesterov}
+    options = {"lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": nesterov}
     truth = pytorch_steps(exact(module), count, 5, **options)
-    float32 = pytorch_steps(module, count, 5, **options)
+    float32 = [pytorch_steps(module, count, 5, change, **options) for change in LAST_DIGITS]
     assert_as_close_as_float32(our_steps(model, count, 5, optimizer=plp.SGD(**options)), float32, truth)
 
 
@@ -182,17 +215,17 @@ class Prediction:
 
 
 @pytest.mark.parametrize("steps", [3, 30])
-@pytest.mark.parametrize("name", NETWORKS)
+@each_network
 def test_prediction(name, steps):
-    module, model = pair(name, width=0.25)
-    options = {"lr": 0.002, "momentum": 0.9, "weight_decay": 1e-4}
-    truth = pytorch_steps(exact(module), 16, steps, Prediction(), **options)
-    float32 = pytorch_steps(module, 16, steps, Prediction(), **options)
-    ours = our_steps(model, 16, steps, optimizer=plp.SGD(**options), predictor=plp.PLP())
+    module, model = pair(name, width=0.1)
+    options = {"lr": 0.001, "momentum": 0.9, "weight_decay": 1e-4}
+    truth = pytorch_steps(exact(module), 8, steps, predict=Prediction(), **options)
+    float32 = [pytorch_steps(module, 8, steps, change, Prediction(), **options) for change in LAST_DIGITS]
+    ours = our_steps(model, 8, steps, optimizer=plp.SGD(**options), predictor=plp.PLP())
     assert_as_close_as_float32(ours, float32, truth)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@each_network
 def test_safetensors(name, tmp_path):
     """The library's file as the format's own package reads it, and back."""
     load_file = pytest.importorskip("safetensors.numpy").load_file
