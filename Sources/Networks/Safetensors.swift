@@ -197,11 +197,16 @@ public struct Safetensors {
 
     /// Reads a file.
     public init(path: String) throws(Failure) {
+        // Looked at first: a named pipe would be waited for.
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            let kind: Failure.Kind = errno == ENOENT || errno == ENOTDIR ? .notFound : .inputOutput
+            throw Failure(kind, "\(path): \(String(cString: strerror(errno)))")
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.inputOutput, "\(path): not a regular file") }
+        guard status.st_size > 0 else { throw Failure(.corrupt, "\(path): the file is empty") }
         let data: Data
         do { data = try Data(contentsOf: URL(filePath: path)) } catch {
-            guard FileManager.default.fileExists(atPath: path) else {
-                throw Failure(.notFound, "\(path): no such file")
-            }
             throw Failure(.inputOutput, "\(path): cannot be read (\(error))")
         }
         try self.init(decoding: data, name: path)
@@ -213,9 +218,10 @@ public struct Safetensors {
         let data = try encoded()
         let partial = "\(path).\(getpid()).partial"
         func fail(_ what: String) -> Failure {
-            let reason = String(cString: strerror(errno))
+            let code = errno
             unlink(partial)
-            return Failure(.inputOutput, "\(path): \(what) failed: \(reason)")
+            let kind: Failure.Kind = code == ENOENT || code == ENOTDIR ? .notFound : .inputOutput
+            return Failure(kind, "\(path): \(what) failed: \(String(cString: strerror(code)))")
         }
         let file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard file >= 0 else { throw fail("creating \(partial)") }
