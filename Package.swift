@@ -16,14 +16,14 @@ let kernelSettings: [SwiftSetting] =
     [.unsafeFlags(["-Ounchecked", "-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])]
     + (hasAVX512 ? [.define("AVX512")] : [])
 
-// libplp.so carries Swift's runtime within itself, needs no symbol that it does not name, and shows those of plp.h only.
+// libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only.
 let librarySettings: [LinkerSetting] =
     [.unsafeFlags(["-static-stdlib"])]
     + [
         "-soname=libplp.so.0", "--version-script=\(Context.packageDirectory)/Sources/PLP/exports.map", "--no-undefined",
         "--gc-sections", "-s",
     ].map { .unsafeFlags(["-Xlinker", $0]) }
-    // What FoundationEssentials is made of; the linker is told of it by itself only where Foundation is a shared library.
+    // What FoundationEssentials is made of; the linker hears of that by itself only where it is a shared library.
     + ["_FoundationCollections", "_FoundationCShims"].map { .linkedLibrary($0) }
 
 let package = Package(

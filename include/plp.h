@@ -20,8 +20,8 @@
  *           and released by their _free function, which takes NULL too. A trainer keeps its model alive, whatever the
  *           order in which they are freed.
  * Threads.  A handle belongs to one thread at a time, and a trainer's model to the trainer's thread; a call on one that
- *           is busy, from another thread or from a callback, is refused. Datasets never change: any number of threads
- *           may share one. Different handles are independent.
+ *           another thread is using is refused. Datasets never change: any number of threads may share one. Different
+ *           handles are independent.
  * Structs.  The ones that start with struct_size may grow at their end in later versions. A struct of options is filled
  *           with its defaults by its _init function; one that receives a result needs only its struct_size set before
  *           the call, to sizeof the struct:    plp_epoch epoch = {.struct_size = sizeof epoch};
@@ -278,21 +278,46 @@ plp_status plp_trainer_create(plp_model *model, const plp_trainer_options *optio
 
 void plp_trainer_free(plp_trainer *trainer);
 
-/* What a callback hears, after each iteration. */
-typedef struct plp_progress {
+typedef struct plp_epoch {
     size_t struct_size;
     int64_t epoch;
-    int64_t epochs;     /* in all */
-    int64_t iteration;  /* within the epoch */
-    int64_t iterations; /* per epoch */
-    double learning_rate;
-    plp_metrics batch;   /* this iteration's mini-batch */
-    plp_metrics running; /* this epoch so far */
-    double seconds;      /* since this epoch began */
+    int is_complete;      /* 0: under way, or stopped in its middle */
+    int64_t iterations;   /* mini-batches trained on */
+    int64_t predictions;  /* how many of them ended with parameters that a predictor replaced */
+    double learning_rate; /* of its last iteration */
+    double seconds;       /* of training; validation and callbacks do not count */
+    double images_per_second;
+    plp_metrics training;   /* over its mini-batches as they came: augmented, with dropout, parameters changing */
+    plp_metrics validation; /* of the model at its end; count 0 without */
+} plp_epoch;
+
+typedef enum plp_phase {
+    PLP_PHASE_TRAINING = 0,   /* a mini-batch was trained on */
+    PLP_PHASE_VALIDATION = 1, /* a mini-batch of the validation images was measured */
+    PLP_PHASE_EPOCH_END = 2,  /* an epoch is complete: see `finished` */
+    PLP_PHASE_TEST = 3        /* a mini-batch of the test images was measured */
+} plp_phase;
+
+/* Where a run stands after an iteration. */
+typedef struct plp_progress {
+    size_t struct_size;
+    plp_phase phase;
+    int64_t epoch;
+    int64_t epochs;       /* of the whole run */
+    int64_t iteration;    /* of this phase */
+    int64_t iterations;   /* of this phase, in all */
+    double learning_rate; /* of the latest training iteration */
+    int predicted;        /* 1: a predictor replaced the parameters in this iteration */
+    plp_metrics batch;    /* this iteration's mini-batch */
+    plp_metrics running;  /* this phase so far; at an epoch's end, its training */
+    double seconds;       /* spent in this epoch's training so far */
+    double images_per_second;
+    const plp_epoch *finished; /* in PLP_PHASE_EPOCH_END: the epoch that is complete now; else NULL */
 } plp_progress;
 
 /* Called on the thread that called fit. Return 0 to go on and anything else to stop after this iteration. `progress` is
-   valid during the call. The trainer and its model are busy meanwhile: calls on them are refused. */
+   valid during the call. Of the trainer, the functions that take a const plp_trainer may be called from within, and all
+   of the model's: to save a checkpoint, to watch parameters, even to set them. The others are refused. */
 typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
 
 typedef struct plp_fit_options {
@@ -308,10 +333,12 @@ typedef struct plp_fit_options {
 /* Fills `options` with the defaults above. struct_size: sizeof(plp_fit_options), as the caller was compiled. */
 plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
 
-/* Trains. Datasets must have no more classes than the model. The best model (lowest validation error; without
-   validation, the latest) is kept beside the one in training: see plp_trainer_best_model.
-   Stopped by its callback it returns PLP_OK, and model and history are as of the last iteration; fit again to go on.
-   NOT_FINITE: the loss of the iteration named in the message; history and best model are usable. */
+/* Trains until the run has `epochs` epochs, then measures the best model on the test set, once. The best model (highest
+   validation accuracy at an epoch's end, the first of equals; without validation, the latest) is kept beside the one in
+   training: see plp_trainer_best_model. Datasets must have no more classes than the model.
+   Stopped by its callback it returns PLP_OK, and model and history are as of the last iteration. Called again, on the
+   same data, it goes on from there, or with more epochs than before.
+   NOT_FINITE: the loss, at the iteration named in the message; history and best model are usable. */
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
 
 /* One iteration on a mini-batch as it is, without augmentation. images: [count][3][32][32], PLP_UINT8 or PLP_FLOAT32;
@@ -337,22 +364,12 @@ plp_status plp_trainer_best_model(const plp_trainer *trainer, plp_model **model)
 
 typedef struct plp_history {
     size_t struct_size;
-    int64_t epoch_count; /* epochs recorded, one that was stopped in its middle included */
-    int64_t best_epoch;  /* of the best model; -1 before any epoch has ended */
-    int stopped;         /* 1: the latest fit was ended by its callback */
+    const char *data;    /* what is trained on and what chooses the best model; valid until this function's next call */
+    int64_t epoch_count; /* epochs recorded; the last may be incomplete */
+    int64_t best_epoch;  /* of the best model; -1 before an epoch has ended */
+    int is_stopped;      /* 1: the latest fit ended before its end, by its callback or an error */
     plp_metrics test;    /* of the best model; count 0 where no test set was given or fit did not reach its end */
 } plp_history;
-
-typedef struct plp_epoch {
-    size_t struct_size;
-    int64_t epoch;
-    int64_t iterations;   /* done in it */
-    double learning_rate; /* of its last iteration */
-    double seconds;       /* of training, validation not included */
-    double images_per_second;
-    plp_metrics training;   /* over its mini-batches as they came, augmented, parameters changing */
-    plp_metrics validation; /* after it; count 0 without */
-} plp_epoch;
 
 plp_status plp_trainer_history(const plp_trainer *trainer, plp_history *history);
 plp_status plp_trainer_epoch(const plp_trainer *trainer, int64_t index, plp_epoch *epoch);

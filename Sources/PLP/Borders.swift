@@ -2,7 +2,7 @@
 
 import CPLP
 import Glibc
-import Kernels
+import Training
 
 /// A pointer that must not be NULL.
 func present<Pointer>(_ pointer: Pointer?, _ name: String) throws(Failure) -> Pointer {
@@ -15,6 +15,7 @@ func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws(Failure) -> S
     guard let text = String(validatingCString: try present(pointer, name)) else {
         throw .argument(name, found: "bytes that are not UTF-8", expected: "UTF-8")
     }
+    guard !text.isEmpty else { throw .argument(name, found: "an empty string", expected: "a text") }
     return text
 }
 
@@ -25,6 +26,10 @@ func number(_ value: Int64, _ name: String, in range: ClosedRange<Int>) throws(F
     }
     return Int(value)
 }
+
+/// Values of an image, and images that one call may speak of: their bytes can still be counted.
+let imageValues = ModelConfiguration.imageChannels * ModelConfiguration.imageSize * ModelConfiguration.imageSize
+let imageCounts = 1...Int(Int32.max)
 
 /// A C string in memory of its own, for as long as this object lives.
 final class OwnedString {
@@ -50,7 +55,8 @@ extension Sized {
 
     fileprivate static func check(_ size: Int) throws(Failure) {
         guard size == Self.size else {
-            throw .argument("\(Self.self).struct_size", found: size, expected: "\(Self.size), its sizeof in plp.h \(PLP_VERSION)")
+            throw .argument(
+                "\(Self.self).struct_size", found: size, expected: "\(Self.size), its sizeof in plp.h \(PLP_VERSION)")
         }
     }
 }
@@ -65,7 +71,7 @@ func destination<Result: Sized>(_ pointer: UnsafeMutablePointer<Result>?, _ name
 }
 
 /// The caller's options, or the defaults for NULL.
-func options<Value: Options>(_ pointer: UnsafePointer<Value>?) throws(Failure) -> Value {
+func chosen<Value: Options>(_ pointer: UnsafePointer<Value>?) throws(Failure) -> Value {
     guard let pointer else { return .defaults }
     try Value.check(UnsafeRawPointer(pointer).load(as: Int.self))
     return pointer.pointee

@@ -1,12 +1,10 @@
 // plp_dataset.
 
 import CPLP
-import Datasets
-import Kernels
+import Training
 
 final class DatasetHandle: Handle {
     override class var noun: String { "dataset" }
-    override class var isExclusive: Bool { false }
 
     let dataset: Dataset
     private let name: OwnedString
@@ -25,6 +23,9 @@ final class DatasetHandle: Handle {
             labels: dataset.labels.withUnsafeBufferPointer(\.baseAddress))
     }
 
+    /// It never changes: any number of threads may share it.
+    override func exclusively(fromCallback: Bool, _ body: () throws(Failure) -> Void) throws(Failure) { try body() }
+
     func labelName(_ label: Int64) throws(Failure) -> UnsafePointer<CChar>? {
         let label = try number(label, "label", in: 0...dataset.classes - 1)
         return labelNames?[label].pointer
@@ -42,9 +43,6 @@ extension Dataset.Split {
         }
     }
 }
-
-/// Images that one call may speak of: their bytes can still be counted.
-let imageCounts = 1...Int(Int32.max)
 
 /// The body of every function that makes a dataset.
 private func open(
@@ -91,13 +89,16 @@ public func plp_dataset_from_arrays(
     open(dataset) { () throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
         return try Dataset(
-            images: UnsafeRawBufferPointer(start: try present(images, "images"), count: count * Images.values),
-            labels: Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count)), classes: Int(classes))
+            images: UnsafeRawBufferPointer(start: try present(images, "images"), count: count * imageValues),
+            labels: Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count)),
+            classes: Int(classes))
     }
 }
 
 @c @implementation
-public func plp_dataset_describe(_ dataset: OpaquePointer?, _ info: UnsafeMutablePointer<plp_dataset_info>?) -> plp_status {
+public func plp_dataset_describe(_ dataset: OpaquePointer?, _ info: UnsafeMutablePointer<plp_dataset_info>?)
+    -> plp_status
+{
     attempt(dataset) { (handle: DatasetHandle) throws(Failure) in
         try destination(info, "info").pointee = handle.description
     }

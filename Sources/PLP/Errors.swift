@@ -3,7 +3,7 @@
 
 import CPLP
 import Glibc
-import Kernels
+import Training
 
 /// Runs the body of an exported function; the status of its failure, or OK.
 func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
@@ -16,11 +16,11 @@ func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
     }
 }
 
-/// The same for a function of one handle, which no other call may use meanwhile.
+/// The same for a function of one handle. Those that may not be called from a callback say so.
 func attempt<Object: Handle>(
-    _ handle: OpaquePointer?, _ body: (Object) throws(Failure) -> Void
+    _ handle: OpaquePointer?, fromCallback: Bool = true, _ body: (Object) throws(Failure) -> Void
 ) -> plp_status {
-    attempt { () throws(Failure) in try using(handle, body) }
+    attempt { () throws(Failure) in try using(handle, fromCallback: fromCallback, body) }
 }
 
 extension Failure.Kind {
@@ -60,5 +60,6 @@ private let noError = strdup("")
 
 @c @implementation
 public func plp_last_error_message() -> UnsafePointer<CChar>? {
-    pthread_getspecific(LastError.key).map { UnsafePointer($0.assumingMemoryBound(to: CChar.self)) } ?? UnsafePointer(noError)
+    pthread_getspecific(LastError.key).map { UnsafePointer($0.assumingMemoryBound(to: CChar.self)) }
+        ?? UnsafePointer(noError)
 }

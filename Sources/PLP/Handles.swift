@@ -2,26 +2,37 @@
 // twice, so NULL, freed, foreign and mistaken handles are told from live ones with certainty, at a look-up per call.
 
 import CPLP
-import Kernels
+import Glibc
 import Synchronization
+import Training
 
-/// What stands behind a handle.
+/// What stands behind a handle. It belongs to one call at a time.
 class Handle {
     /// What messages call it.
     class var noun: String { "handle" }
-    /// False for those that never change, which any number of threads may share.
-    class var isExclusive: Bool { true }
 
-    private let busy = Atomic<Bool>(false)
+    /// The thread whose call is using it; 0 for none.
+    private let user = Atomic<UInt>(0)
+    /// Whether that call is running its caller's callback. Only the using thread looks at it.
+    private var isCallingBack = false
 
-    /// Runs `body` unless another call on this handle is running, on another thread or further up on this one.
-    fileprivate func exclusively(_ body: () throws(Failure) -> Void) throws(Failure) {
-        guard Self.isExclusive else { return try body() }
-        guard !busy.exchange(true, ordering: .acquiring) else {
-            throw .argument(Self.noun, found: "a handle that another call is using", expected: "one that is free")
+    /// Runs `body` unless another call is using this; one that is calling back lets its thread in, if `fromCallback`.
+    func exclusively(fromCallback: Bool, _ body: () throws(Failure) -> Void) throws(Failure) {
+        let thread = UInt(pthread_self())
+        let (isFree, current) = user.compareExchange(expected: 0, desired: thread, ordering: .acquiringAndReleasing)
+        guard isFree || current == thread && isCallingBack && fromCallback else {
+            let found = current == thread ? "one whose callback this is" : "one that another thread is using"
+            throw .argument(Self.noun, found: found, expected: "one that no call is using")
         }
-        defer { busy.store(false, ordering: .releasing) }
+        defer { if isFree { user.store(0, ordering: .releasing) } }
         try body()
+    }
+
+    /// Runs a callback of the caller's, from which calls may come in.
+    func callingBack<Answer>(_ body: () -> Answer) -> Answer {
+        isCallingBack = true
+        defer { isCallingBack = false }
+        return body()
     }
 }
 
@@ -38,17 +49,21 @@ func publish(_ object: Handle, to destination: UnsafeMutablePointer<OpaquePointe
 
 /// Forgets a handle. A call that is using it ends in peace: the object lives until then.
 func release(_ handle: OpaquePointer?) {
-    // The object is destroyed after the lock is open again: it may be large.
+    // The object is destroyed when the lock is open again.
     _ = live.withLock { $0.objects.removeValue(forKey: UInt(bitPattern: handle)) }
 }
 
 /// Runs `body` with what stands behind a handle, for which no other call may run meanwhile.
-func using<Object: Handle>(_ handle: OpaquePointer?, _ body: (Object) throws(Failure) -> Void) throws(Failure) {
+func using<Object: Handle>(
+    _ handle: OpaquePointer?, fromCallback: Bool = true, _ body: (Object) throws(Failure) -> Void
+) throws(Failure) {
     let found = live.withLock { $0.objects[UInt(bitPattern: handle)] }
     guard let object = found as? Object else {
         let description =
-            if let found { "a \(type(of: found).noun)" } else if handle == nil { "NULL" } else { "a freed or foreign handle" }
+            if let found { "a \(type(of: found).noun)" } else if handle == nil { "NULL" } else {
+                "a freed or foreign handle"
+            }
         throw .argument(Object.noun, found: description, expected: "a live \(Object.noun)")
     }
-    try object.exclusively { () throws(Failure) in try body(object) }
+    try object.exclusively(fromCallback: fromCallback) { () throws(Failure) in try body(object) }
 }

@@ -1,0 +1,110 @@
+// What a trainer tells of its run: progress, history, checkpoints, profile.
+
+import CPLP
+import Training
+
+extension plp_history: Sized {}
+extension plp_epoch: Sized {}
+extension plp_progress: Sized {}
+extension plp_profile_entry: Sized {}
+
+extension plp_metrics {
+    init(_ metrics: Metrics?) {
+        self.init()
+        guard let metrics, metrics.count > 0 else { return }
+        self.init(
+            count: Int64(metrics.count), loss: metrics.loss, top1_error: metrics.top1Error,
+            top5_error: metrics.top5Error)
+    }
+}
+
+extension plp_epoch {
+    init(_ epoch: History.Epoch) {
+        self.init(
+            struct_size: Self.size, epoch: Int64(epoch.number), is_complete: epoch.isComplete ? 1 : 0,
+            iterations: Int64(epoch.iterations), predictions: Int64(epoch.predictions),
+            learning_rate: epoch.learningRate,
+            seconds: epoch.seconds, images_per_second: epoch.imagesPerSecond, training: plp_metrics(epoch.training),
+            validation: plp_metrics(epoch.validation))
+    }
+}
+
+extension Progress {
+    /// Calls `body` with this as C sees it, valid during the call.
+    func withC(_ body: (UnsafePointer<plp_progress>) -> Int32) -> Int32 {
+        func call(_ finished: UnsafePointer<plp_epoch>?) -> Int32 {
+            let progress = plp_progress(
+                struct_size: plp_progress.size, phase: phase.code, epoch: Int64(epoch), epochs: Int64(epochs),
+                iteration: Int64(iteration), iterations: Int64(iterations), learning_rate: learningRate,
+                predicted: predicted ? 1 : 0, batch: plp_metrics(batch), running: plp_metrics(running),
+                seconds: seconds,
+                images_per_second: imagesPerSecond, finished: finished)
+            return withUnsafePointer(to: progress, body)
+        }
+        guard let finished else { return call(nil) }
+        return withUnsafePointer(to: plp_epoch(finished), call)
+    }
+}
+
+extension Progress.Phase {
+    fileprivate var code: plp_phase {
+        switch self {
+        case .training: PLP_PHASE_TRAINING
+        case .validation: PLP_PHASE_VALIDATION
+        case .epochEnd: PLP_PHASE_EPOCH_END
+        case .test: PLP_PHASE_TEST
+        }
+    }
+}
+
+@c @implementation
+public func plp_trainer_history(_ trainer: OpaquePointer?, _ history: UnsafeMutablePointer<plp_history>?) -> plp_status
+{
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        try destination(history, "history").pointee = handle.history()
+    }
+}
+
+@c @implementation
+public func plp_trainer_epoch(
+    _ trainer: OpaquePointer?, _ index: Int64, _ epoch: UnsafeMutablePointer<plp_epoch>?
+) -> plp_status {
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        let destination = try destination(epoch, "epoch")
+        let epochs = handle.trainer.history.epochs
+        guard epochs.indices.contains(Int(index)) else {
+            throw .argument("index", found: index, expected: "below \(epochs.count), the number of epochs recorded")
+        }
+        destination.pointee = plp_epoch(epochs[Int(index)])
+    }
+}
+
+@c @implementation
+public func plp_trainer_save(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> plp_status {
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        try handle.trainer.save(to: try text(path, "path"))
+    }
+}
+
+@c @implementation
+public func plp_trainer_restore(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> plp_status {
+    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+        try handle.trainer.restore(from: try text(path, "path"))
+    }
+}
+
+@c @implementation
+public func plp_trainer_profile_count(_ trainer: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?) -> plp_status {
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        try present(count, "count").pointee = Int64(handle.trainer.profile.count)
+    }
+}
+
+@c @implementation
+public func plp_trainer_profile_entry(
+    _ trainer: OpaquePointer?, _ index: Int64, _ entry: UnsafeMutablePointer<plp_profile_entry>?
+) -> plp_status {
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        try destination(entry, "entry").pointee = try handle.profile(index)
+    }
+}

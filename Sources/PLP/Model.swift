@@ -1,0 +1,249 @@
+// plp_model.
+
+import CPLP
+import Training
+
+final class ModelHandle: Handle {
+    override class var noun: String { "model" }
+
+    let model: Model
+    private let architecture: OwnedString
+    private let entryNames: [OwnedString]
+    private let indices: [String: Int]
+    /// Made at the first call for logits, and kept for the next ones.
+    private var evaluator: (evaluator: Evaluator, batchSize: Int, threads: Int)?
+
+    init(_ model: Model) {
+        self.model = model
+        architecture = OwnedString(model.configuration.architecture.rawValue)
+        entryNames = model.entries.map { OwnedString($0.name) }
+        indices = Dictionary(uniqueKeysWithValues: model.entries.enumerated().map { ($1.name, $0) })
+    }
+
+    var description: plp_model_info {
+        let configuration = model.configuration
+        return plp_model_info(
+            struct_size: plp_model_info.size, architecture: architecture.pointer,
+            classes: Int64(configuration.classes), width: configuration.width, dropout: Double(configuration.dropout),
+            channel_count_epsilons: configuration.channelCountEpsilons ? 1 : 0, seed: configuration.seed,
+            mean: triple(configuration.mean), deviation: triple(configuration.deviation),
+            parameter_count: Int64(model.parameterCount), entry_count: Int64(model.entries.count))
+    }
+
+    func entry(_ index: Int64) throws(Failure) -> StateEntry {
+        model.entries[try number(index, "index", in: 0...model.entries.count - 1)]
+    }
+
+    func index(named name: String) throws(Failure) -> Int64 {
+        guard let index = indices[name] else {
+            throw .argument(
+                "name", found: "\"\(name)\"",
+                expected: "an entry of \(model.configuration.architecture)'s state dictionary")
+        }
+        return Int64(index)
+    }
+
+    func describe(_ index: Int64) throws(Failure) -> plp_entry {
+        let entry = try entry(index)
+        var shape: (Int64, Int64, Int64, Int64) = (1, 1, 1, 1)
+        withUnsafeMutableBytes(of: &shape) { shape in
+            for (axis, size) in entry.shape.enumerated() {
+                shape.storeBytes(of: Int64(size), toByteOffset: axis * 8, as: Int64.self)
+            }
+        }
+        return plp_entry(
+            struct_size: plp_entry.size, name: entryNames[Int(index)].pointer, kind: entry.kind.code,
+            dtype: entry.kind == .counter ? PLP_INT64 : PLP_FLOAT32, rank: Int64(entry.shape.count), shape: shape,
+            bytes: entry.bytes)
+    }
+
+    func logits(_ images: PlanarImages, count: Int, threads: Int) throws(Failure) -> [Float] {
+        let batchSize = min(count, 128)
+        if let evaluator, evaluator.threads == threads, evaluator.batchSize >= batchSize {
+            return try evaluator.evaluator.logits(images)
+        }
+        evaluator = nil  // its memory is free for the next one
+        let made = try Evaluator(model, batchSize: batchSize, threads: threads)
+        evaluator = (made, batchSize, threads)
+        return try made.logits(images)
+    }
+}
+
+extension StateEntry {
+    /// Of its values, as C sees them.
+    var bytes: Int { count * (kind == .counter ? MemoryLayout<Int64>.stride : MemoryLayout<Float>.stride) }
+
+    /// Throws where a caller's array is not as large as the values.
+    func check(bytes: Int) throws(Failure) {
+        guard bytes == self.bytes else {
+            throw .argument("bytes", found: bytes, expected: "\(self.bytes) for \(name) of shape \(shape)")
+        }
+    }
+}
+
+extension StateEntry.Kind {
+    var code: plp_entry_kind {
+        switch self {
+        case .parameter: PLP_ENTRY_PARAMETER
+        case .statistic: PLP_ENTRY_STATISTIC
+        case .counter: PLP_ENTRY_COUNTER
+        }
+    }
+}
+
+extension PlanarImages {
+    /// An array [count][3][32][32] of the caller's.
+    init(_ images: UnsafeRawPointer?, _ dtype: plp_dtype, count: Int) throws(Failure) {
+        let images = try present(images, "images")
+        let values = count * imageValues
+        switch dtype {
+        case PLP_UINT8:
+            self = .bytes(UnsafeBufferPointer(start: images.assumingMemoryBound(to: UInt8.self), count: values))
+        case PLP_FLOAT32:
+            self = .values(UnsafeBufferPointer(start: images.assumingMemoryBound(to: Float.self), count: values))
+        default: throw .argument("dtype", found: dtype.rawValue, expected: "PLP_UINT8 or PLP_FLOAT32")
+        }
+    }
+}
+
+private func triple(_ values: [Float]) -> (Float, Float, Float) { (values[0], values[1], values[2]) }
+
+extension plp_model_info: Sized {}
+extension plp_entry: Sized {}
+
+extension plp_model_options: Options {
+    private static let defaultArchitecture = OwnedString(Architecture.resnet18.rawValue)
+
+    static var defaults: plp_model_options {
+        let configuration = ModelConfiguration(.resnet18)
+        return plp_model_options(
+            struct_size: size, architecture: defaultArchitecture.pointer, classes: Int64(configuration.classes),
+            width: configuration.width, dropout: nil, channel_count_epsilons: 0, seed: configuration.seed,
+            mean: triple(configuration.mean), deviation: triple(configuration.deviation))
+    }
+
+    func configuration() throws(Failure) -> ModelConfiguration {
+        let name = try text(architecture, "architecture")
+        guard let architecture = Architecture(rawValue: name) else {
+            let names = Architecture.allCases.map(\.rawValue).joined(separator: ", ")
+            throw .argument("architecture", found: "\"\(name)\"", expected: "one of \(names)")
+        }
+        return ModelConfiguration(
+            architecture, classes: Int(classes), width: width, dropout: dropout.map { Float($0.pointee) },
+            channelCountEpsilons: channel_count_epsilons != 0, seed: seed, mean: [mean.0, mean.1, mean.2],
+            deviation: [deviation.0, deviation.1, deviation.2])
+    }
+}
+
+@c @implementation
+public func plp_model_options_init(_ options: UnsafeMutablePointer<plp_model_options>?, _ struct_size: Int)
+    -> plp_status
+{
+    initialize(options, size: struct_size)
+}
+
+@c @implementation
+public func plp_model_create(
+    _ options: UnsafePointer<plp_model_options>?, _ model: UnsafeMutablePointer<OpaquePointer?>?
+) -> plp_status {
+    attempt { () throws(Failure) in
+        let model = try present(model, "model")
+        publish(ModelHandle(try Model(try chosen(options).configuration())), to: model)
+    }
+}
+
+@c @implementation
+public func plp_model_load(
+    _ path: UnsafePointer<CChar>?, _ model: UnsafeMutablePointer<OpaquePointer?>?
+) -> plp_status {
+    attempt { () throws(Failure) in
+        let model = try present(model, "model")
+        publish(ModelHandle(try Model(path: try text(path, "path"))), to: model)
+    }
+}
+
+@c @implementation
+public func plp_model_save(_ model: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        try handle.model.save(to: try text(path, "path"))
+    }
+}
+
+@c @implementation
+public func plp_model_describe(_ model: OpaquePointer?, _ info: UnsafeMutablePointer<plp_model_info>?) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        try destination(info, "info").pointee = handle.description
+    }
+}
+
+@c @implementation
+public func plp_model_entry(
+    _ model: OpaquePointer?, _ index: Int64, _ entry: UnsafeMutablePointer<plp_entry>?
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        try destination(entry, "entry").pointee = try handle.describe(index)
+    }
+}
+
+@c @implementation
+public func plp_model_find_entry(
+    _ model: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ index: UnsafeMutablePointer<Int64>?
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        try present(index, "index").pointee = try handle.index(named: try text(name, "name"))
+    }
+}
+
+@c @implementation
+public func plp_model_get_values(
+    _ model: OpaquePointer?, _ index: Int64, _ values: UnsafeMutableRawPointer?, _ bytes: Int
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        let entry = try handle.entry(index)
+        try entry.check(bytes: bytes)
+        let values = UnsafeMutableRawBufferPointer(start: try present(values, "values"), count: bytes)
+        switch handle.model.values(of: entry) {
+        case .float32(let floats): floats.withUnsafeBytes(values.copyMemory)
+        case .int64(let integers): integers.withUnsafeBytes(values.copyMemory)
+        }
+    }
+}
+
+@c @implementation
+public func plp_model_set_values(
+    _ model: OpaquePointer?, _ index: Int64, _ values: UnsafeRawPointer?, _ bytes: Int
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        let entry = try handle.entry(index)
+        try entry.check(bytes: bytes)
+        let values = UnsafeRawBufferPointer(start: try present(values, "values"), count: bytes)
+        if entry.kind == .counter {
+            handle.model.batchesTracked[entry.offset] = values.loadUnaligned(as: Int64.self)
+        } else {
+            let floats = [Float](unsafeUninitializedCapacity: entry.count) { floats, count in
+                UnsafeMutableRawBufferPointer(floats).copyMemory(from: values)
+                count = entry.count
+            }
+            handle.model.setValues(of: entry, to: floats)
+        }
+    }
+}
+
+@c @implementation
+public func plp_model_logits(
+    _ model: OpaquePointer?, _ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ count: Int64, _ threads: Int64,
+    _ logits: UnsafeMutablePointer<Float>?
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        let count = try number(count, "count", in: imageCounts)
+        let threads = try number(threads, "threads", in: 0...1024)
+        let images = try PlanarImages(images, dtype, count: count)
+        let logits = try present(logits, "logits")
+        logits.update(
+            from: try handle.logits(images, count: count, threads: threads),
+            count: count * handle.model.configuration.classes)
+    }
+}
+
+@c @implementation
+public func plp_model_free(_ model: OpaquePointer?) { release(model) }

@@ -1,0 +1,292 @@
+// plp_trainer: making one, training, single steps, measuring.
+
+import CPLP
+import Training
+
+final class TrainerHandle: Handle {
+    override class var noun: String { "trainer" }
+
+    let trainer: Trainer
+    let model: ModelHandle
+    /// What plp_history.data points to.
+    private var data = OwnedString("")
+    /// The names in the profile, in its order.
+    private lazy var layers = trainer.profile.map { (OwnedString($0.layer), OwnedString($0.operation.rawValue)) }
+
+    init(_ trainer: Trainer, _ model: ModelHandle) {
+        self.trainer = trainer
+        self.model = model
+    }
+
+    /// A call on a trainer is one on its model too.
+    override func exclusively(fromCallback: Bool, _ body: () throws(Failure) -> Void) throws(Failure) {
+        try super.exclusively(fromCallback: fromCallback) { () throws(Failure) in
+            try model.exclusively(fromCallback: fromCallback, body)
+        }
+    }
+
+    override func callingBack<Answer>(_ body: () -> Answer) -> Answer {
+        super.callingBack { model.callingBack(body) }
+    }
+
+    func history() -> plp_history {
+        let history = trainer.history
+        data = OwnedString(history.data)
+        return plp_history(
+            struct_size: plp_history.size, data: data.pointer, epoch_count: Int64(history.epochs.count),
+            best_epoch: Int64(history.bestEpoch ?? -1), is_stopped: history.isStopped ? 1 : 0,
+            test: plp_metrics(history.test))
+    }
+
+    func profile(_ index: Int64) throws(Failure) -> plp_profile_entry {
+        let entries = trainer.profile
+        let index = try number(index, "index", in: 0...entries.count - 1)
+        return plp_profile_entry(
+            struct_size: plp_profile_entry.size, layer: layers[index].0.pointer, operation: layers[index].1.pointer,
+            seconds: entries[index].seconds, calls: Int64(entries[index].calls))
+    }
+}
+
+// MARK: - Options
+
+extension plp_trainer_options: Options {
+    static var defaults: plp_trainer_options {
+        plp_trainer_options(
+            struct_size: size, optimizer: PLP_OPTIMIZER_SGD, learning_rate: 0.001, momentum: 0.9, weight_decay: 1e-4,
+            nesterov: 0, schedule: PLP_SCHEDULE_CYCLIC, warmup_epochs: 0, cyclic_peak: 2, cyclic_up: 2000,
+            cyclic_down: 2000, milestones: nil, milestone_count: 0, step_factor: 0.2, cosine_floor: 0,
+            predictor: PLP_PREDICTOR_NONE, coefficients: nil, coefficient_count: 0, prediction_step: 1,
+            predictor_period: 0, predictor_start: 0, predictor_end: Int64.max, lookahead_rate: 0.5, ema_decay: 0.999,
+            momentum_at_prediction: PLP_MOMENTUM_KEPT, statistics_at_prediction: PLP_STATISTICS_KEPT, batch_size: 128,
+            crop: 4, flip: 1, rotation: 0, seed: 0, threads: 0)
+    }
+
+    func makeTrainer(for model: Model) throws(Failure) -> Trainer {
+        try Trainer(
+            model, optimizer: try sgd(), schedule: try makeSchedule(), predictor: try makePredictor(),
+            batchSize: Int(batch_size),
+            augmentation: try Augmentation(crop: Int(crop), flip: flip != 0, rotation: Float(rotation)), seed: seed,
+            threads: Int(threads))
+    }
+
+    private func sgd() throws(Failure) -> SGD {
+        let decay: SGD.MomentumDecay =
+            switch optimizer {
+            case PLP_OPTIMIZER_SGD: .none
+            case PLP_OPTIMIZER_DEMON: .demon
+            default: throw .argument("optimizer", found: optimizer.rawValue, expected: "a plp_optimizer")
+            }
+        return SGD(
+            learningRate: learning_rate, momentum: momentum, momentumDecay: decay, nesterov: nesterov != 0,
+            weightDecay: weight_decay)
+    }
+
+    private func makeSchedule() throws(Failure) -> Schedule {
+        let schedule: Schedule =
+            switch schedule {
+            case PLP_SCHEDULE_CONSTANT: .constant
+            case PLP_SCHEDULE_CYCLIC: .cyclic(peak: cyclic_peak, up: Int(cyclic_up), down: Int(cyclic_down))
+            case PLP_SCHEDULE_MULTI_STEP:
+                .multiStep(
+                    milestones: try array(milestones, milestone_count, "milestones").map { Int($0) },
+                    factor: step_factor)
+            case PLP_SCHEDULE_COSINE: .cosine(floor: cosine_floor)
+            default: throw .argument("schedule", found: schedule.rawValue, expected: "a plp_schedule")
+            }
+        return warmup_epochs == 0 ? schedule : .warmUp(epochs: warmup_epochs, then: schedule)
+    }
+
+    private func makePredictor() throws(Failure) -> (any Predictor)? {
+        let momentum = try momentumTreatment()
+        let statistics = try statisticsTreatment()
+        let period = predictor_period == 0 ? nil : Int(predictor_period)
+        switch predictor {
+        case PLP_PREDICTOR_NONE:
+            return nil
+        case PLP_PREDICTOR_PLP:
+            return PLP(
+                coefficients: coefficients == nil && coefficient_count == 0
+                    ? PLP.coefficients(step: prediction_step)
+                    : try array(coefficients, coefficient_count, "coefficients"),
+                period: period, start: Int(predictor_start), end: predictor_end == .max ? nil : Int(predictor_end),
+                momentum: momentum, statistics: statistics)
+        case PLP_PREDICTOR_LOOKAHEAD:
+            return Lookahead(period: period ?? 5, rate: lookahead_rate, momentum: momentum, statistics: statistics)
+        case PLP_PREDICTOR_EMA:
+            return EMA(decay: ema_decay, statistics: statistics)
+        default:
+            throw .argument("predictor", found: predictor.rawValue, expected: "a plp_predictor")
+        }
+    }
+
+    private func momentumTreatment() throws(Failure) -> MomentumTreatment {
+        switch momentum_at_prediction {
+        case PLP_MOMENTUM_KEPT: .kept
+        case PLP_MOMENTUM_RESET: .reset
+        default:
+            throw .argument(
+                "momentum_at_prediction", found: momentum_at_prediction.rawValue, expected: "a plp_momentum_rule")
+        }
+    }
+
+    private func statisticsTreatment() throws(Failure) -> StatisticsTreatment {
+        switch statistics_at_prediction {
+        case PLP_STATISTICS_KEPT: .kept
+        case PLP_STATISTICS_PREDICTED: .predicted
+        default:
+            throw .argument(
+                "statistics_at_prediction", found: statistics_at_prediction.rawValue, expected: "a plp_statistics_rule")
+        }
+    }
+}
+
+extension plp_fit_options: Options {
+    static var defaults: plp_fit_options {
+        plp_fit_options(
+            struct_size: size, epochs: 1, validation_fraction: 0, validation: nil, test: nil, callback: nil,
+            user_data: nil)
+    }
+}
+
+/// A copy of an array of the options; no more values than any of them can use.
+private func array<Element>(_ start: UnsafePointer<Element>?, _ count: Int64, _ name: String) throws(Failure)
+    -> [Element]
+{
+    let count = try number(count, "number of \(name)", in: 0...100_000)
+    return count == 0 ? [] : Array(UnsafeBufferPointer(start: try present(start, name), count: count))
+}
+
+@c @implementation
+public func plp_trainer_options_init(
+    _ options: UnsafeMutablePointer<plp_trainer_options>?, _ struct_size: Int
+) -> plp_status {
+    initialize(options, size: struct_size)
+}
+
+@c @implementation
+public func plp_fit_options_init(_ options: UnsafeMutablePointer<plp_fit_options>?, _ struct_size: Int) -> plp_status {
+    initialize(options, size: struct_size)
+}
+
+// MARK: - Life
+
+@c @implementation
+public func plp_trainer_create(
+    _ model: OpaquePointer?, _ options: UnsafePointer<plp_trainer_options>?,
+    _ trainer: UnsafeMutablePointer<OpaquePointer?>?
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        let destination = try present(trainer, "trainer")
+        let made = try chosen(options).makeTrainer(for: handle.model)
+        publish(TrainerHandle(made, handle), to: destination)
+    }
+}
+
+@c @implementation
+public func plp_trainer_free(_ trainer: OpaquePointer?) { release(trainer) }
+
+// MARK: - Training
+
+@c @implementation
+public func plp_trainer_fit(
+    _ trainer: OpaquePointer?, _ train: OpaquePointer?, _ options: UnsafePointer<plp_fit_options>?
+) -> plp_status {
+    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+        let options = try chosen(options)
+        let training = try dataset(train)
+        let test = options.test == nil ? nil : try dataset(options.test)
+        try handle.trainer.fit(
+            training, validation: try options.chosenValidation(), test: test, epochs: Int(options.epochs)
+        ) { progress in
+            guard let callback = options.callback else { return .proceed }
+            let answer = handle.callingBack { progress.withC { callback($0, options.user_data) } }
+            return answer == 0 ? .proceed : .stop
+        }
+    }
+}
+
+extension plp_fit_options {
+    func chosenValidation() throws(Failure) -> Trainer.Validation {
+        guard validation != nil else { return validation_fraction == 0 ? .none : .fraction(validation_fraction) }
+        guard validation_fraction == 0 else {
+            throw .argument("validation_fraction", found: validation_fraction, expected: "0 beside a validation set")
+        }
+        return .dataset(try dataset(validation))
+    }
+}
+
+private func dataset(_ handle: OpaquePointer?) throws(Failure) -> Dataset {
+    var dataset: Dataset?
+    try using(handle) { (handle: DatasetHandle) in dataset = handle.dataset }
+    return dataset!
+}
+
+/// The body of both functions that take a mini-batch.
+private func miniBatch(
+    _ trainer: OpaquePointer?, _ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ labels: UnsafePointer<Int32>?,
+    _ count: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?,
+    _ compute: (Trainer, PlanarImages, [Int32]) throws(Failure) -> Metrics
+) -> plp_status {
+    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+        let count = try number(count, "count", in: 1...handle.trainer.batchSize)
+        let labels = Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count))
+        let result = try compute(handle.trainer, try PlanarImages(images, dtype, count: count), labels)
+        metrics?.pointee = plp_metrics(result)
+    }
+}
+
+@c @implementation
+public func plp_trainer_step(
+    _ trainer: OpaquePointer?, _ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ labels: UnsafePointer<Int32>?,
+    _ count: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?
+) -> plp_status {
+    miniBatch(trainer, images, dtype, labels, count, metrics) { (trainer, images, labels) throws(Failure) in
+        try trainer.step(images, labels: labels)
+    }
+}
+
+@c @implementation
+public func plp_trainer_gradients(
+    _ trainer: OpaquePointer?, _ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ labels: UnsafePointer<Int32>?,
+    _ count: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?
+) -> plp_status {
+    miniBatch(trainer, images, dtype, labels, count, metrics) { (trainer, images, labels) throws(Failure) in
+        try trainer.computeGradients(images, labels: labels)
+    }
+}
+
+@c @implementation
+public func plp_trainer_get_gradient(
+    _ trainer: OpaquePointer?, _ index: Int64, _ values: UnsafeMutablePointer<Float>?, _ bytes: Int
+) -> plp_status {
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        let entry = try handle.model.entry(index)
+        guard entry.kind == .parameter else {
+            throw .argument("index", found: "\(index), \(entry.name), a \(entry.kind)", expected: "a parameter's")
+        }
+        try entry.check(bytes: bytes)
+        try present(values, "values").update(from: handle.trainer.gradient(of: entry), count: entry.count)
+    }
+}
+
+@c @implementation
+public func plp_trainer_evaluate(
+    _ trainer: OpaquePointer?, _ dataset: OpaquePointer?, _ metrics: UnsafeMutablePointer<plp_metrics>?
+) -> plp_status {
+    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+        let metrics = try present(metrics, "metrics")
+        try using(dataset) { (dataset: DatasetHandle) throws(Failure) in
+            metrics.pointee = plp_metrics(try handle.trainer.evaluate(dataset.dataset))
+        }
+    }
+}
+
+@c @implementation
+public func plp_trainer_best_model(
+    _ trainer: OpaquePointer?, _ model: UnsafeMutablePointer<OpaquePointer?>?
+) -> plp_status {
+    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+        let model = try present(model, "model")
+        publish(ModelHandle(try handle.trainer.bestModel()), to: model)
+    }
+}

@@ -1,0 +1,45 @@
+#!/bin/sh
+# The C ABI as a C developer meets it: installs the library under a temporary prefix, looks at the header and the
+# library, then builds and runs the test program, with sanitizers and without, and the example, by way of pkg-config.
+set -eu
+cd "$(dirname "$0")/../.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+CC=${CC:-gcc}
+CXX=${CXX:-g++}
+
+fail() {
+    echo "C ABI: $*" >&2
+    exit 1
+}
+
+make --no-print-directory install PREFIX="$work/prefix" >"$work/install.log" 2>&1 || fail "$(cat "$work/install.log")"
+library=$work/prefix/lib/libplp.so.0
+export PKG_CONFIG_PATH="$work/prefix/lib/pkgconfig" LD_LIBRARY_PATH="$work/prefix/lib"
+flags="$(pkg-config --cflags --libs plp)"
+version=$(pkg-config --modversion plp)
+grep -q "PLP_VERSION \"$version\"" "$work/prefix/include/plp.h" || fail "plp.pc and plp.h are of different versions"
+
+# The header is C99 and C++.
+echo '#include <plp.h>' >"$work/header.c"
+$CC -std=c99 -Wall -Wextra -Werror -pedantic -fsyntax-only $flags "$work/header.c"
+$CXX -std=c++11 -Wall -Wextra -Werror -pedantic -fsyntax-only -x c++ $flags "$work/header.c"
+
+# The library shows what the header declares and nothing else, has its soname, and needs no Swift runtime.
+nm -D --defined-only "$library" | awk '$2 ~ /[A-Z]/ { print $3 }' | sort >"$work/exported"
+grep -o '\bplp_[a-z_0-9]*(' "$work/prefix/include/plp.h" | tr -d '(' | sort -u >"$work/declared"
+diff "$work/declared" "$work/exported" >&2 || fail "declared (<) and exported (>) functions differ"
+readelf -d "$library" | grep -q 'SONAME.*\[libplp.so.0\]' || fail "soname is not libplp.so.0"
+readelf -d "$library" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' >"$work/needed"
+allowed='^(libc|libm|libgcc_s|libstdc\+\+|libopenblas|ld-linux-x86-64)\.so'
+! grep -vE "$allowed" "$work/needed" >&2 || fail "needs other libraries than it should"
+
+for sanitizers in "" "-fsanitize=address,undefined -fno-sanitize-recover=undefined"; do
+    mkdir "$work/files"
+    $CC -std=c11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror $sanitizers Tests/C/test.c $flags -lm -o "$work/test"
+    "$work/test" "$work/files"
+    rm -rf "$work/files"
+done
+
+$CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c $flags -o "$work/train"
+(cd "$work" && ./train 300 && test -s best.safetensors)

@@ -1,0 +1,1078 @@
+/*
+ * The C ABI from a C program: what each call does, and every way in which a caller can be wrong. Run under address and
+ * undefined-behaviour sanitizers and without them. Usage: test FOLDER, an empty one for files.
+ */
+#include "test.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { IMAGE = 3 * 32 * 32 };
+
+/* A handle that no call has given out; out-parameters start as this and must stay so on failure. */
+#define FOREIGN(type) ((type *)(uintptr_t)0x7eadbeef)
+
+static const char *folder;
+
+/* The path of a file in the test's folder. One at a time. */
+static const char *file(const char *name)
+{
+    static char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *path, const void *bytes, size_t count)
+{
+    FILE *stream = fopen(path, "wb");
+    CHECK(stream && fwrite(bytes, 1, count, stream) == count && !fclose(stream));
+}
+
+static long file_size(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) ? -1 : (long)status.st_size;
+}
+
+/* ---- Versions, messages, the process ----------------------------------------------------------------------------- */
+
+static void *message_of_a_new_thread(void *message)
+{
+    CHECK(!strcmp(plp_last_error_message(), ""));
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 0, 0, (plp_dataset **)message), "count");
+    return NULL;
+}
+
+static void test_process(void)
+{
+    CHECK(!strcmp(plp_last_error_message(), ""));
+    CHECK(!strcmp(plp_version(), PLP_VERSION));
+    CHECK(strstr(plp_build_info(), "version: " PLP_VERSION));
+
+    /* Each thread has its own message. */
+    plp_dataset *dataset = NULL;
+    INVALID(plp_model_load(NULL, (plp_model **)&dataset), "path");
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, message_of_a_new_thread, &dataset) && !pthread_join(thread, NULL));
+    CHECK(strstr(plp_last_error_message(), "path"));
+}
+
+/* The library installs no signal handler. Sanitizers do, so only a build without them can tell. */
+static void test_signals(void)
+{
+#ifndef __SANITIZE_ADDRESS__
+    for (int number = 1; number < 32; number++) {
+        struct sigaction action;
+        if (!sigaction(number, NULL, &action))
+            CHECK(action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
+    }
+#endif
+}
+
+/* ---- Datasets ---------------------------------------------------------------------------------------------------- */
+
+static plp_dataset *synthetic(plp_split split, int64_t count)
+{
+    plp_dataset *dataset = NULL;
+    OK(plp_dataset_synthetic(split, count, 7, &dataset));
+    return dataset;
+}
+
+static void test_synthetic(void)
+{
+    plp_dataset *one = synthetic(PLP_SPLIT_TRAIN, 50), *same = synthetic(PLP_SPLIT_TRAIN, 50);
+    plp_dataset *test = synthetic(PLP_SPLIT_TEST, 50);
+    plp_dataset_info first = {.struct_size = sizeof first}, second = first, third = first;
+    OK(plp_dataset_describe(one, &first));
+    OK(plp_dataset_describe(same, &second));
+    OK(plp_dataset_describe(test, &third));
+    CHECK(first.count == 50 && first.classes == 100 && *first.name);
+    CHECK(!memcmp(first.images, second.images, 50 * IMAGE));
+    CHECK(!memcmp(first.labels, second.labels, 50 * sizeof *first.labels));
+    CHECK(memcmp(first.images, third.images, 50 * IMAGE));
+
+    plp_dataset *none = FOREIGN(plp_dataset);
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 0, 0, &none), "count: 0 found");
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, -1, 0, &none), "count: -1 found");
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, INT64_MAX, 0, &none), "count");
+    INVALID(plp_dataset_synthetic((plp_split)7, 1, 0, &none), "split: 7 found");
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 1, 0, NULL), "dataset: NULL found");
+    CHECK(none == FOREIGN(plp_dataset));
+    plp_dataset_free(test);
+    plp_dataset_free(same);
+    plp_dataset_free(one);
+}
+
+static void test_arrays(void)
+{
+    enum { COUNT = 3 };
+    uint8_t images[COUNT * IMAGE];
+    int32_t labels[COUNT] = {0, 4, 2};
+    for (size_t i = 0; i < sizeof images; i++)
+        images[i] = (uint8_t)(i * 7);
+    plp_dataset *dataset = NULL;
+    OK(plp_dataset_from_arrays(images, labels, COUNT, 5, &dataset));
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(dataset, &info));
+    CHECK(info.count == COUNT && info.classes == 5);
+    CHECK(info.images != images && !memcmp(info.images, images, sizeof images));
+    CHECK(info.labels != labels && !memcmp(info.labels, labels, sizeof labels));
+    const char *name = "untouched";
+    OK(plp_dataset_label_name(dataset, 4, &name));
+    CHECK(!name);
+
+    plp_dataset *none = FOREIGN(plp_dataset);
+    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 5, &none), "images: NULL found");
+    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 5, &none), "labels: NULL found");
+    INVALID(plp_dataset_from_arrays(images, labels, 0, 5, &none), "count");
+    INVALID(plp_dataset_from_arrays(images, labels, -3, 5, &none), "count: -3 found");
+    INVALID(plp_dataset_from_arrays(images, labels, INT64_MAX / 2, 5, &none), "count");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 4, &none), "label 4");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 0, &none), "0 classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, -1, &none), "-1 classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MAX, &none), "classes");
+    labels[1] = -1;
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, &none), "label -1");
+    CHECK(none == FOREIGN(plp_dataset));
+
+    name = "untouched";
+    INVALID(plp_dataset_label_name(dataset, 5, &name), "label: 5 found");
+    INVALID(plp_dataset_label_name(dataset, -1, &name), "label: -1 found");
+    INVALID(plp_dataset_label_name(dataset, 0, NULL), "name: NULL found");
+    CHECK(!strcmp(name, "untouched"));
+    plp_dataset_free(dataset);
+}
+
+/* CIFAR-10's binary layout is 10,000 records of a label and an image; a made-up one, whole and damaged. */
+static void test_files(void)
+{
+    enum { RECORD = 1 + IMAGE, COUNT = 10000 };
+    uint8_t *records = calloc(COUNT, RECORD);
+    for (int record = 0; record < COUNT; record++)
+        records[(size_t)record * RECORD] = (uint8_t)(record % 10);
+    write_file(file("test_batch.bin"), records, (size_t)COUNT * RECORD);
+    plp_dataset *dataset = NULL;
+    OK(plp_dataset_cifar10(folder, PLP_SPLIT_TEST, &dataset));
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(dataset, &info));
+    CHECK(info.count == COUNT && info.classes == 10 && info.labels[COUNT - 1] == 9);
+
+    plp_dataset *none = FOREIGN(plp_dataset);
+    records[(size_t)17 * RECORD] = 10;
+    write_file(file("test_batch.bin"), records, (size_t)COUNT * RECORD);
+    FAILS(plp_dataset_cifar10(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_CORRUPT, "test_batch.bin");
+    write_file(file("test_batch.bin"), records, (size_t)COUNT * RECORD - 1);
+    FAILS(plp_dataset_cifar10(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_CORRUPT, "test_batch.bin");
+    FAILS(plp_dataset_cifar10(folder, PLP_SPLIT_TRAIN, &none), PLP_ERROR_NOT_FOUND, folder);
+    FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, folder);
+    FAILS(plp_dataset_cifar100("/no such folder", PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, "/no such folder");
+    INVALID(plp_dataset_cifar100(NULL, PLP_SPLIT_TEST, &none), "folder: NULL found");
+    INVALID(plp_dataset_cifar100("\xff\xfe", PLP_SPLIT_TEST, &none), "UTF-8");
+    INVALID(plp_dataset_cifar100(folder, (plp_split)-1, &none), "split");
+    INVALID(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, NULL), "dataset: NULL found");
+    CHECK(none == FOREIGN(plp_dataset));
+    unlink(file("test_batch.bin"));
+    free(records);
+    plp_dataset_free(dataset);
+}
+
+/* The real data, where the environment says where it is. */
+static void test_cifar100(void)
+{
+    const char *data = getenv("PLP_DATA");
+    if (!data) {
+        printf("skipped: CIFAR-100 itself (PLP_DATA is not set)\n");
+        return;
+    }
+    plp_dataset *dataset = NULL;
+    OK(plp_dataset_cifar100(data, PLP_SPLIT_TEST, &dataset));
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(dataset, &info));
+    CHECK(info.count == 10000 && info.classes == 100);
+    const char *name = NULL;
+    OK(plp_dataset_label_name(dataset, 0, &name));
+    CHECK(name && !strcmp(name, "apple"));
+    plp_dataset_free(dataset);
+}
+
+/* ---- Handles and structs ----------------------------------------------------------------------------------------- */
+
+/* Every function that takes a handle tells NULL, freed, foreign and mistaken ones, and says which kind it wants. */
+static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *trainer)
+{
+    plp_dataset_info dataset_info = {.struct_size = sizeof dataset_info};
+    plp_model_info model_info = {.struct_size = sizeof model_info};
+    plp_history history = {.struct_size = sizeof history};
+    plp_entry entry = {.struct_size = sizeof entry};
+    plp_epoch epoch = {.struct_size = sizeof epoch};
+    plp_profile_entry profile = {.struct_size = sizeof profile};
+    plp_metrics metrics = {.count = -7};
+    plp_model *no_model = FOREIGN(plp_model);
+    plp_trainer *no_trainer = FOREIGN(plp_trainer);
+    const char *name = NULL;
+    int64_t index = -7;
+    uint8_t image[IMAGE] = {0};
+    int32_t label = 0;
+    float values[100];
+    values[0] = -7;
+
+    plp_dataset *freed_dataset = synthetic(PLP_SPLIT_TRAIN, 1);
+    plp_dataset_free(freed_dataset);
+    plp_dataset_free(freed_dataset);
+    plp_model *freed_model = NULL;
+    plp_trainer *freed_trainer = NULL;
+    plp_model_options small;
+    OK(plp_model_options_init(&small, sizeof small));
+    small.width = 0.02;
+    OK(plp_model_create(&small, &freed_model));
+    OK(plp_trainer_create(freed_model, NULL, &freed_trainer));
+    plp_model_free(freed_model);
+    plp_model_free(freed_model);
+    OK(plp_trainer_history(freed_trainer, &history)); /* the trainer keeps its model alive */
+    plp_trainer_free(freed_trainer);
+    plp_trainer_free(freed_trainer);
+    plp_dataset_free(NULL);
+    plp_model_free(NULL);
+    plp_trainer_free(NULL);
+
+    plp_dataset *datasets[] = {NULL, freed_dataset, FOREIGN(plp_dataset), (plp_dataset *)model, (plp_dataset *)trainer};
+    plp_model *models[] = {NULL, freed_model, FOREIGN(plp_model), (plp_model *)dataset, (plp_model *)trainer};
+    plp_trainer *trainers[] = {NULL, freed_trainer, FOREIGN(plp_trainer), (plp_trainer *)dataset, (plp_trainer *)model};
+    const char *found[] = {"NULL", "freed or foreign", "freed or foreign", "", ""};
+    for (int i = 0; i < 5; i++) {
+        INVALID(plp_dataset_describe(datasets[i], &dataset_info), "dataset: ");
+        CHECK(strstr(plp_last_error_message(), found[i]));
+        INVALID(plp_dataset_label_name(datasets[i], 0, &name), "dataset: ");
+        INVALID(plp_trainer_fit(trainer, datasets[i], NULL), "dataset: ");
+        INVALID(plp_trainer_evaluate(trainer, datasets[i], &metrics), "dataset: ");
+
+        INVALID(plp_model_describe(models[i], &model_info), "model: ");
+        CHECK(strstr(plp_last_error_message(), found[i]));
+        INVALID(plp_model_save(models[i], file("never")), "model: ");
+        INVALID(plp_model_entry(models[i], 0, &entry), "model: ");
+        INVALID(plp_model_find_entry(models[i], "conv1.0.weight", &index), "model: ");
+        INVALID(plp_model_get_values(models[i], 0, values, sizeof values), "model: ");
+        INVALID(plp_model_set_values(models[i], 0, values, sizeof values), "model: ");
+        INVALID(plp_model_logits(models[i], image, PLP_UINT8, 1, 1, values), "model: ");
+        INVALID(plp_trainer_create(models[i], NULL, &no_trainer), "model: ");
+
+        INVALID(plp_trainer_fit(trainers[i], dataset, NULL), "trainer: ");
+        CHECK(strstr(plp_last_error_message(), found[i]));
+        INVALID(plp_trainer_step(trainers[i], image, PLP_UINT8, &label, 1, &metrics), "trainer: ");
+        INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, &metrics), "trainer: ");
+        INVALID(plp_trainer_get_gradient(trainers[i], 0, values, sizeof values), "trainer: ");
+        INVALID(plp_trainer_evaluate(trainers[i], dataset, &metrics), "trainer: ");
+        INVALID(plp_trainer_best_model(trainers[i], &no_model), "trainer: ");
+        INVALID(plp_trainer_history(trainers[i], &history), "trainer: ");
+        INVALID(plp_trainer_epoch(trainers[i], 0, &epoch), "trainer: ");
+        INVALID(plp_trainer_save(trainers[i], file("never")), "trainer: ");
+        INVALID(plp_trainer_restore(trainers[i], file("never")), "trainer: ");
+        INVALID(plp_trainer_profile_count(trainers[i], &index), "trainer: ");
+        INVALID(plp_trainer_profile_entry(trainers[i], 0, &profile), "trainer: ");
+    }
+    CHECK(no_model == FOREIGN(plp_model) && no_trainer == FOREIGN(plp_trainer));
+    CHECK(!name && index == -7 && metrics.count == -7 && values[0] == -7);
+    CHECK(!dataset_info.images && !model_info.classes);
+    CHECK(file_size(file("never")) == -1);
+}
+
+/* NULL pointers, and structs of a size that no version has had. */
+static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *trainer)
+{
+#define SIZED(type, call)                                                                     \
+    do {                                                                                      \
+        type value = {.struct_size = sizeof value - 1}, *pointer = &value;                    \
+        INVALID(call, #type ".struct_size: ");                                                \
+        value.struct_size = 0;                                                                \
+        INVALID(call, #type ".struct_size: 0 found");                                         \
+        value.struct_size = SIZE_MAX;                                                         \
+        INVALID(call, #type ".struct_size: ");                                                \
+        pointer = NULL;                                                                       \
+        INVALID(call, ": NULL found");                                                        \
+    } while (0)
+    SIZED(plp_dataset_info, plp_dataset_describe(dataset, pointer));
+    SIZED(plp_model_info, plp_model_describe(model, pointer));
+    SIZED(plp_entry, plp_model_entry(model, 0, pointer));
+    SIZED(plp_history, plp_trainer_history(trainer, pointer));
+    SIZED(plp_epoch, plp_trainer_epoch(trainer, 0, pointer));
+    SIZED(plp_profile_entry, plp_trainer_profile_entry(trainer, 0, pointer));
+#define OPTIONS(type, call)                                                                   \
+    do {                                                                                      \
+        type value;                                                                           \
+        memset(&value, 0x5a, sizeof value);                                                   \
+        type before = value;                                                                  \
+        INVALID(type##_init(&value, sizeof value - 8), #type ".struct_size");                 \
+        INVALID(type##_init(&value, 0), "found");                                             \
+        CHECK(!memcmp(&value, &before, sizeof value));                                        \
+        INVALID(type##_init(NULL, sizeof value), "options: NULL found");                      \
+        OK(type##_init(&value, sizeof value));                                                \
+        CHECK(value.struct_size == sizeof value);                                             \
+        value.struct_size += 8;                                                               \
+        INVALID(call, #type ".struct_size");                                                  \
+    } while (0)
+    plp_model *no_model = FOREIGN(plp_model);
+    plp_trainer *no_trainer = FOREIGN(plp_trainer);
+    OPTIONS(plp_model_options, plp_model_create(&value, &no_model));
+    OPTIONS(plp_trainer_options, plp_trainer_create(model, &value, &no_trainer));
+    OPTIONS(plp_fit_options, plp_trainer_fit(trainer, dataset, &value));
+    CHECK(no_model == FOREIGN(plp_model) && no_trainer == FOREIGN(plp_trainer));
+
+    INVALID(plp_model_create(NULL, NULL), "model: NULL found");
+    INVALID(plp_model_load(file("never"), NULL), "model: NULL found");
+    INVALID(plp_model_save(model, NULL), "path: NULL found");
+    INVALID(plp_trainer_create(model, NULL, NULL), "trainer: NULL found");
+    INVALID(plp_trainer_best_model(trainer, NULL), "model: NULL found");
+    INVALID(plp_trainer_save(trainer, NULL), "path: NULL found");
+    INVALID(plp_trainer_restore(trainer, NULL), "path: NULL found");
+    INVALID(plp_trainer_evaluate(trainer, dataset, NULL), "metrics: NULL found");
+    INVALID(plp_trainer_profile_count(trainer, NULL), "count: NULL found");
+}
+
+/* ---- Models ------------------------------------------------------------------------------------------------------ */
+
+static plp_model_options small_network(void)
+{
+    plp_model_options options;
+    OK(plp_model_options_init(&options, sizeof options));
+    options.width = 0.05;
+    options.seed = 3;
+    return options;
+}
+
+static plp_model *small_model(void)
+{
+    plp_model_options options = small_network();
+    plp_model *model = NULL;
+    OK(plp_model_create(&options, &model));
+    return model;
+}
+
+static void test_model_options(void)
+{
+    plp_model_options defaults;
+    OK(plp_model_options_init(&defaults, sizeof defaults));
+    CHECK(!strcmp(defaults.architecture, "resnet18") && defaults.classes == 100 && defaults.width == 1);
+    CHECK(!defaults.dropout && !defaults.channel_count_epsilons && defaults.seed == 0);
+    plp_model *none = FOREIGN(plp_model);
+    double dropout;
+#define BAD(field, value, text)                         \
+    do {                                                \
+        plp_model_options options = defaults;           \
+        options.field = value;                          \
+        INVALID(plp_model_create(&options, &none), text); \
+    } while (0)
+    BAD(architecture, NULL, "architecture: NULL found");
+    BAD(architecture, "resnet19", "\"resnet19\"");
+    BAD(architecture, "\xc3", "UTF-8");
+    BAD(classes, 0, "classes");
+    BAD(classes, -1, "classes");
+    BAD(classes, 1000000000, "classes");
+    BAD(classes, INT64_MAX, "classes");
+    BAD(width, 0, "width");
+    BAD(width, -1, "width");
+    BAD(width, NAN, "width");
+    BAD(width, INFINITY, "width");
+    BAD(width, 1e300, "width");
+    BAD(dropout, (dropout = 1, &dropout), "dropout");
+    BAD(dropout, (dropout = -0.1, &dropout), "dropout");
+    BAD(dropout, (dropout = NAN, &dropout), "dropout");
+    BAD(dropout, (dropout = 1e300, &dropout), "dropout");
+    BAD(channel_count_epsilons, 1, "resnet18");
+    BAD(mean[1], NAN, "mean");
+    BAD(deviation[2], 0, "deviation");
+    BAD(deviation[0], -INFINITY, "deviation");
+#undef BAD
+    CHECK(none == FOREIGN(plp_model));
+}
+
+/* Each architecture's size and names, and its configuration given back. */
+static void test_architectures(void)
+{
+    const struct { const char *name; int64_t parameters; const char *entry; } known[] = {
+        {"vgg16", 34015396, "classifier.6.bias"},
+        {"resnet18", 11220132, "conv2_x.0.residual_function.0.weight"},
+        {"googlenet", 6402564, "a3.b1.0.weight"},
+    };
+    for (int i = 0; i < 3; i++) {
+        plp_model_options options;
+        OK(plp_model_options_init(&options, sizeof options));
+        const double dropout = 0.25;
+        options.architecture = known[i].name;
+        options.dropout = &dropout;
+        options.seed = UINT64_MAX;
+        plp_model *model = NULL;
+        OK(plp_model_create(&options, &model));
+        plp_model_info info = {.struct_size = sizeof info};
+        OK(plp_model_describe(model, &info));
+        CHECK(!strcmp(info.architecture, known[i].name) && info.parameter_count == known[i].parameters);
+        CHECK(info.classes == 100 && info.width == 1 && info.dropout == 0.25 && info.seed == UINT64_MAX);
+        CHECK(info.mean[2] == options.mean[2] && info.deviation[0] == options.deviation[0]);
+        int64_t index = -1;
+        OK(plp_model_find_entry(model, known[i].entry, &index));
+        plp_model_free(model);
+    }
+}
+
+static void test_entries(plp_model *model)
+{
+    plp_model_info info = {.struct_size = sizeof info};
+    OK(plp_model_describe(model, &info));
+    int64_t parameters = 0;
+    for (int64_t i = 0; i < info.entry_count; i++) {
+        plp_entry entry = {.struct_size = sizeof entry};
+        OK(plp_model_entry(model, i, &entry));
+        int64_t count = 1, index = -1;
+        for (int64_t axis = 0; axis < entry.rank; axis++)
+            count *= entry.shape[axis];
+        CHECK(entry.bytes == (size_t)count * (entry.dtype == PLP_INT64 ? 8 : 4));
+        CHECK((entry.dtype == PLP_INT64) == (entry.kind == PLP_ENTRY_COUNTER));
+        parameters += entry.kind == PLP_ENTRY_PARAMETER ? count : 0;
+        OK(plp_model_find_entry(model, entry.name, &index));
+        CHECK(index == i);
+    }
+    CHECK(parameters == info.parameter_count);
+
+    plp_entry entry = {.struct_size = sizeof entry};
+    OK(plp_model_entry(model, 0, &entry));
+    CHECK(!strcmp(entry.name, "conv1.0.weight") && entry.rank == 4 && entry.shape[1] == 3 && entry.shape[3] == 3);
+    float values[1000], back[1000];
+    const size_t bytes = entry.bytes;
+    CHECK(bytes <= sizeof values);
+    for (int i = 0; i < 1000; i++)
+        values[i] = (float)i, back[i] = -7;
+    OK(plp_model_set_values(model, 0, values, bytes));
+    OK(plp_model_get_values(model, 0, back, bytes));
+    CHECK(!memcmp(values, back, bytes) && back[bytes / 4] == -7);
+
+    int64_t counter = -7, set = 1234567890123;
+    OK(plp_model_find_entry(model, "conv1.1.num_batches_tracked", &counter));
+    OK(plp_model_set_values(model, counter, &set, sizeof set));
+    set = 0;
+    OK(plp_model_get_values(model, counter, &set, sizeof set));
+    CHECK(set == 1234567890123);
+
+    /* Nothing below changes a thing. */
+    plp_entry untouched = entry;
+    INVALID(plp_model_entry(model, info.entry_count, &entry), "index");
+    INVALID(plp_model_entry(model, -1, &entry), "index: -1 found");
+    INVALID(plp_model_entry(model, INT64_MIN, &entry), "index");
+    CHECK(!memcmp(&entry, &untouched, sizeof entry));
+    INVALID(plp_model_find_entry(model, "conv9.weight", &counter), "\"conv9.weight\"");
+    INVALID(plp_model_find_entry(model, NULL, &counter), "name: NULL found");
+    INVALID(plp_model_find_entry(model, "conv1.0.weight", NULL), "index: NULL found");
+    const size_t wrong[] = {0, bytes - 1, bytes + 4, SIZE_MAX};
+    for (int i = 0; i < 4; i++) {
+        INVALID(plp_model_get_values(model, 0, back, wrong[i]), "bytes");
+        CHECK(strstr(plp_last_error_message(), "conv1.0.weight"));
+        INVALID(plp_model_set_values(model, 0, back, wrong[i]), "bytes");
+    }
+    INVALID(plp_model_get_values(model, 0, NULL, bytes), "values: NULL found");
+    INVALID(plp_model_set_values(model, 0, NULL, bytes), "values: NULL found");
+    INVALID(plp_model_get_values(model, -1, back, bytes), "index");
+    INVALID(plp_model_set_values(model, info.entry_count, back, bytes), "index");
+}
+
+static void test_logits(void)
+{
+    enum { COUNT = 130 }; /* more than one batch of evaluation */
+    plp_model *model = small_model();
+    plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, COUNT);
+    plp_dataset_info info = {.struct_size = sizeof info};
+    plp_model_info network = {.struct_size = sizeof network};
+    OK(plp_dataset_describe(dataset, &info));
+    OK(plp_model_describe(model, &network));
+    float *normalised = malloc(sizeof(float) * COUNT * IMAGE);
+    for (int i = 0; i < COUNT * IMAGE; i++) {
+        const int channel = i / 1024 % 3;
+        normalised[i] = ((float)info.images[i] / 255 - network.mean[channel]) / network.deviation[channel];
+    }
+    static float bytes[COUNT][100], floats[COUNT][100], one[100];
+    OK(plp_model_logits(model, info.images, PLP_UINT8, COUNT, 0, bytes[0]));
+    OK(plp_model_logits(model, normalised, PLP_FLOAT32, COUNT, 1, floats[0]));
+    OK(plp_model_logits(model, info.images + 129 * IMAGE, PLP_UINT8, 1, 2, one));
+    CHECK(!memcmp(bytes, floats, sizeof bytes));
+    CHECK(!memcmp(bytes[129], one, sizeof one));
+    CHECK(isfinite(one[0]) && one[0] != one[1]);
+
+    one[0] = -7;
+    INVALID(plp_model_logits(model, NULL, PLP_UINT8, 1, 0, one), "images: NULL found");
+    INVALID(plp_model_logits(model, normalised, PLP_INT64, 1, 0, one), "dtype: 2 found");
+    INVALID(plp_model_logits(model, normalised, (plp_dtype)99, 1, 0, one), "dtype: 99 found");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 0, 0, one), "count: 0 found");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, -1, 0, one), "count: -1 found");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, INT64_MAX, 0, one), "count");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, -1, one), "threads: -1 found");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, INT64_MAX, one), "threads");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, 0, NULL), "logits: NULL found");
+    CHECK(one[0] == -7);
+    free(normalised);
+    plp_dataset_free(dataset);
+    plp_model_free(model);
+}
+
+/* Two models have the same entries, to the bit. */
+static bool equal(const plp_model *one, const plp_model *two)
+{
+    plp_model_info info = {.struct_size = sizeof info}, other = info;
+    OK(plp_model_describe(one, &info));
+    OK(plp_model_describe(two, &other));
+    bool same = info.entry_count == other.entry_count;
+    for (int64_t i = 0; same && i < info.entry_count; i++) {
+        plp_entry entry = {.struct_size = sizeof entry};
+        OK(plp_model_entry(one, i, &entry));
+        void *first = malloc(entry.bytes), *second = malloc(entry.bytes);
+        OK(plp_model_get_values(one, i, first, entry.bytes));
+        OK(plp_model_get_values(two, i, second, entry.bytes));
+        same = !memcmp(first, second, entry.bytes);
+        free(first);
+        free(second);
+    }
+    return same;
+}
+
+static void test_model_files(plp_model *model)
+{
+    OK(plp_model_save(model, file("model.safetensors")));
+    plp_model *loaded = NULL, *none = FOREIGN(plp_model);
+    OK(plp_model_load(file("model.safetensors"), &loaded));
+    CHECK(equal(model, loaded));
+    plp_model_free(loaded);
+
+    FAILS(plp_model_load(file("missing"), &none), PLP_ERROR_NOT_FOUND, "missing");
+    FAILS(plp_model_load(folder, &none), PLP_ERROR_IO, folder);
+    FAILS(plp_model_save(model, file("no folder/model")), PLP_ERROR_NOT_FOUND, "no folder");
+    INVALID(plp_model_load("", &none), "path");
+    CHECK(!mkfifo(file("pipe"), 0600));
+    FAILS(plp_model_load(file("pipe"), &none), PLP_ERROR_IO, "pipe"); /* and is not waited for */
+
+    /* The file cut at any of these places, and with any of these bytes changed, is refused or read as what it says. */
+    const long size = file_size(file("model.safetensors"));
+    uint8_t *bytes = malloc((size_t)size);
+    FILE *stream = fopen(file("model.safetensors"), "rb");
+    CHECK(stream && fread(bytes, 1, (size_t)size, stream) == (size_t)size && !fclose(stream));
+    const long cuts[] = {0, 1, 7, 8, 9, 100, size / 2, size - 1};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        write_file(file("cut"), bytes, (size_t)cuts[i]);
+        FAILS(plp_model_load(file("cut"), &none), PLP_ERROR_CORRUPT, "cut");
+    }
+    for (int place = 0; place < 400; place++) {
+        const uint8_t was = bytes[place];
+        bytes[place] ^= (uint8_t)(1 + place * 37 % 255);
+        write_file(file("changed"), bytes, (size_t)size);
+        plp_model *changed = NULL;
+        const plp_status status = plp_model_load(file("changed"), &changed);
+        CHECK(status == PLP_OK || status == PLP_ERROR_CORRUPT);
+        CHECK(!status == !!changed);
+        plp_model_free(changed);
+        bytes[place] = was;
+    }
+    free(bytes);
+    CHECK(none == FOREIGN(plp_model));
+}
+
+/* ---- Training ---------------------------------------------------------------------------------------------------- */
+
+static plp_trainer_options trainer_options(void)
+{
+    plp_trainer_options options;
+    OK(plp_trainer_options_init(&options, sizeof options));
+    options.batch_size = 16;
+    options.learning_rate = 0.05;
+    options.schedule = PLP_SCHEDULE_COSINE;
+    options.predictor = PLP_PREDICTOR_PLP;
+    options.threads = 2;
+    return options;
+}
+
+static plp_trainer *small_trainer(plp_model *model)
+{
+    const plp_trainer_options options = trainer_options();
+    plp_trainer *trainer = NULL;
+    OK(plp_trainer_create(model, &options, &trainer));
+    return trainer;
+}
+
+static plp_fit_options fit_options(int64_t epochs, double validation_fraction)
+{
+    plp_fit_options options;
+    OK(plp_fit_options_init(&options, sizeof options));
+    options.epochs = epochs;
+    options.validation_fraction = validation_fraction;
+    return options;
+}
+
+static void test_trainer_options(plp_model *model)
+{
+    plp_trainer_options defaults;
+    OK(plp_trainer_options_init(&defaults, sizeof defaults));
+    CHECK(defaults.optimizer == PLP_OPTIMIZER_SGD && defaults.momentum == 0.9 && defaults.weight_decay == 1e-4);
+    CHECK(defaults.predictor == PLP_PREDICTOR_NONE && defaults.predictor_end == INT64_MAX);
+    CHECK(defaults.batch_size == 128 && defaults.crop == 4 && defaults.flip == 1);
+    plp_trainer *none = FOREIGN(plp_trainer);
+    const double bad_numbers[] = {0.5, NAN, 1};
+    const int64_t falling[] = {5, 2};
+#define BAD_AFTER(preparation, field, value, text)              \
+    do {                                                        \
+        plp_trainer_options options = defaults;                 \
+        preparation;                                            \
+        options.field = value;                                  \
+        INVALID(plp_trainer_create(model, &options, &none), text); \
+    } while (0)
+#define BAD(field, value, text) BAD_AFTER((void)0, field, value, text)
+    BAD(optimizer, (plp_optimizer)9, "optimizer: 9 found");
+    BAD(learning_rate, -0.1, "learning rate");
+    BAD(learning_rate, NAN, "learning rate");
+    BAD(learning_rate, INFINITY, "learning rate");
+    BAD(momentum, 1, "momentum");
+    BAD(momentum, -0.1, "momentum");
+    BAD(momentum, NAN, "momentum");
+    BAD(weight_decay, -1, "weight decay");
+    BAD(weight_decay, NAN, "weight decay");
+    BAD_AFTER(options.momentum = 0, nesterov, 1, "momentum");
+    BAD(schedule, (plp_schedule)9, "schedule: 9 found");
+    BAD(warmup_epochs, -1, "warm-up");
+    BAD(warmup_epochs, NAN, "warm-up");
+    BAD(warmup_epochs, 1e300, "warm-up");
+    BAD(cyclic_peak, NAN, "peak");
+    BAD(cyclic_up, 0, "up");
+    BAD(cyclic_up, INT64_MAX, "up");
+    BAD(cyclic_down, -1, "down");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, 2, "milestones: NULL found");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, -1, "milestones: -1 found");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, INT64_MAX, "milestones");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestones, (options.milestone_count = 2, falling), "milestones");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, step_factor, NAN, "factor");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_COSINE, cosine_floor, -1, "floor");
+    BAD(predictor, (plp_predictor)9, "predictor: 9 found");
+    BAD(momentum_at_prediction, (plp_momentum_rule)9, "momentum_at_prediction: 9 found");
+    BAD(statistics_at_prediction, (plp_statistics_rule)9, "statistics_at_prediction: 9 found");
+#define BAD_PLP(field, value, text) BAD_AFTER(options.predictor = PLP_PREDICTOR_PLP, field, value, text)
+    BAD_PLP(prediction_step, NAN, "coefficients");
+    BAD_PLP(prediction_step, 1e300, "coefficients");
+    BAD_PLP(coefficient_count, 3, "coefficients: NULL found");
+    BAD_PLP(coefficient_count, INT64_MIN, "coefficients");
+    BAD_PLP(coefficients, (options.coefficient_count = 3, bad_numbers), "coefficients");
+    BAD_PLP(coefficients, (options.coefficient_count = 1, bad_numbers), "coefficients");
+    BAD_PLP(coefficients, bad_numbers, "coefficients");
+    BAD_PLP(predictor_period, 2, "period");
+    BAD_PLP(predictor_period, -3, "period");
+    BAD_PLP(predictor_period, INT64_MAX, "period");
+    BAD_PLP(predictor_start, -1, "start");
+    BAD_PLP(predictor_end, 0, "end");
+    BAD_AFTER(options.predictor = PLP_PREDICTOR_LOOKAHEAD, lookahead_rate, 1.5, "rate");
+    BAD_AFTER(options.predictor = PLP_PREDICTOR_LOOKAHEAD, predictor_period, -1, "period");
+    BAD_AFTER(options.predictor = PLP_PREDICTOR_EMA, ema_decay, 1, "decay");
+    BAD_AFTER(options.predictor = PLP_PREDICTOR_EMA, ema_decay, NAN, "decay");
+    BAD(batch_size, 0, "batch size");
+    BAD(batch_size, -1, "batch size");
+    BAD(batch_size, INT64_MAX, "batch size");
+    BAD(crop, -1, "crop");
+    BAD(crop, INT64_MAX, "crop");
+    BAD(rotation, -1, "rotation");
+    BAD(rotation, NAN, "rotation");
+    BAD(rotation, 1e300, "rotation");
+    BAD(threads, -1, "threads");
+    BAD(threads, INT64_MAX, "threads");
+#undef BAD_PLP
+#undef BAD_AFTER
+#undef BAD
+    CHECK(none == FOREIGN(plp_trainer));
+}
+
+/* A run of two epochs as its callback hears it. */
+typedef struct {
+    plp_trainer *trainer;
+    plp_model *model;
+    int64_t trained, validated, tested, ended, predicted, stop_after;
+    bool called_back;
+} run;
+
+static int listen(const plp_progress *progress, void *user_data)
+{
+    run *run = user_data;
+    CHECK(progress->struct_size == sizeof *progress && progress->epochs > progress->epoch);
+    CHECK(progress->iteration >= 0 && progress->iteration < progress->iterations);
+    CHECK(!!progress->finished == (progress->phase == PLP_PHASE_EPOCH_END));
+    run->trained += progress->phase == PLP_PHASE_TRAINING;
+    run->validated += progress->phase == PLP_PHASE_VALIDATION;
+    run->tested += progress->phase == PLP_PHASE_TEST;
+    run->ended += progress->phase == PLP_PHASE_EPOCH_END;
+    run->predicted += progress->predicted;
+    if (progress->phase == PLP_PHASE_TRAINING)
+        CHECK(progress->batch.count > 0 && progress->batch.count <= 16 && progress->batch.loss > 0);
+
+    /* From here one may look at the run and save it, but not run it. */
+    if (!run->called_back) {
+        run->called_back = true;
+        plp_history history = {.struct_size = sizeof history};
+        plp_model_info info = {.struct_size = sizeof info};
+        plp_metrics metrics;
+        OK(plp_trainer_history(run->trainer, &history));
+        CHECK(history.epoch_count == 1 && history.best_epoch == -1);
+        OK(plp_model_describe(run->model, &info));
+        OK(plp_trainer_save(run->trainer, file("within")));
+        plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, 1);
+        INVALID(plp_trainer_fit(run->trainer, dataset, NULL), "callback");
+        INVALID(plp_trainer_evaluate(run->trainer, dataset, &metrics), "callback");
+        INVALID(plp_trainer_restore(run->trainer, file("within")), "callback");
+        uint8_t image[IMAGE] = {0};
+        int32_t label = 0;
+        INVALID(plp_trainer_step(run->trainer, image, PLP_UINT8, &label, 1, NULL), "callback");
+        plp_dataset_free(dataset);
+    }
+    return run->trained == run->stop_after;
+}
+
+static void test_fit(plp_dataset *train, plp_dataset *test)
+{
+    /* 90 images, 20 % of them for validation: 72 in mini-batches of 16, the last one of 8. */
+    plp_model *model = small_model();
+    plp_trainer *trainer = small_trainer(model);
+    plp_fit_options options = fit_options(2, 0.2);
+    run run = {.trainer = trainer, .model = model};
+    options.test = test;
+    options.callback = listen;
+    options.user_data = &run;
+    OK(plp_trainer_fit(trainer, train, &options));
+    CHECK(run.trained == 10 && run.validated > 0 && run.tested > 0 && run.ended == 2 && run.predicted == 3);
+
+    plp_history history = {.struct_size = sizeof history};
+    OK(plp_trainer_history(trainer, &history));
+    CHECK(history.epoch_count == 2 && !history.is_stopped && *history.data);
+    CHECK(history.best_epoch == 0 || history.best_epoch == 1);
+    CHECK(history.test.count == 40 && history.test.loss > 0);
+    CHECK(history.test.top1_error >= history.test.top5_error && history.test.top1_error <= 1);
+    int64_t predictions = 0;
+    for (int64_t i = 0; i < 2; i++) {
+        plp_epoch epoch = {.struct_size = sizeof epoch};
+        OK(plp_trainer_epoch(trainer, i, &epoch));
+        CHECK(epoch.epoch == i && epoch.is_complete && epoch.iterations == 5 && epoch.training.count == 72);
+        CHECK(epoch.validation.count == 18 && epoch.seconds > 0 && epoch.images_per_second > 0);
+        predictions += epoch.predictions;
+    }
+    CHECK(predictions == 3);
+    plp_epoch epoch = {.struct_size = sizeof epoch};
+    INVALID(plp_trainer_epoch(trainer, 2, &epoch), "index: 2 found");
+    INVALID(plp_trainer_epoch(trainer, -1, &epoch), "index: -1 found");
+
+    /* The best model is what was measured on the test set. */
+    plp_model *best = NULL;
+    plp_trainer *judge = NULL;
+    plp_metrics metrics;
+    OK(plp_trainer_best_model(trainer, &best));
+    OK(plp_trainer_create(best, NULL, &judge));
+    OK(plp_trainer_evaluate(judge, test, &metrics));
+    CHECK(!memcmp(&metrics, &history.test, sizeof metrics));
+    plp_trainer_free(judge);
+    plp_model_free(best);
+
+    /* Profile: the network's first layer first. */
+    int64_t count = 0;
+    double seconds = 0;
+    OK(plp_trainer_profile_count(trainer, &count));
+    for (int64_t i = 0; i < count; i++) {
+        plp_profile_entry entry = {.struct_size = sizeof entry};
+        OK(plp_trainer_profile_entry(trainer, i, &entry));
+        CHECK(*entry.layer && *entry.operation && entry.calls == 10);
+        seconds += entry.seconds;
+    }
+    CHECK(count > 0 && seconds > 0);
+    plp_profile_entry entry = {.struct_size = sizeof entry};
+    INVALID(plp_trainer_profile_entry(trainer, count, &entry), "index");
+
+    /* What a run may not be asked. */
+    const plp_fit_options fine = options;
+#define BAD(field, value, text)                           \
+    do {                                                  \
+        options = fine;                                   \
+        options.field = value;                            \
+        INVALID(plp_trainer_fit(trainer, train, &options), text); \
+    } while (0)
+    BAD(epochs, 0, "epochs");
+    BAD(epochs, -1, "epochs");
+    BAD(epochs, 1, "epochs"); /* it has two */
+    BAD(epochs, INT64_MAX, "epochs");
+    BAD(validation_fraction, 1, "validation");
+    BAD(validation_fraction, -0.5, "validation");
+    BAD(validation_fraction, NAN, "validation");
+    BAD(validation, test, "validation_fraction");
+    BAD(test, FOREIGN(plp_dataset), "dataset: ");
+    BAD(validation_fraction, 0.5, "data"); /* other images than it was trained on */
+#undef BAD
+    OK(plp_trainer_history(trainer, &history));
+    CHECK(history.epoch_count == 2);
+    plp_trainer_free(trainer);
+    plp_model_free(model);
+}
+
+/* A run that is stopped and goes on, in its trainer or from a checkpoint in another one, ends as one that was not. */
+static void test_stop_and_resume(plp_dataset *train)
+{
+    plp_model *models[3];
+    plp_trainer *trainers[3];
+    for (int i = 0; i < 3; i++) {
+        models[i] = small_model();
+        trainers[i] = small_trainer(models[i]);
+    }
+    plp_fit_options options = fit_options(2, 0.2);
+    OK(plp_trainer_fit(trainers[0], train, &options));
+
+    run run = {.trainer = trainers[1], .model = models[1], .stop_after = 7};
+    options.callback = listen;
+    options.user_data = &run;
+    OK(plp_trainer_fit(trainers[1], train, &options));
+    plp_history history = {.struct_size = sizeof history};
+    OK(plp_trainer_history(trainers[1], &history));
+    CHECK(run.trained == 7 && history.is_stopped && history.epoch_count == 2 && history.best_epoch == 0);
+    plp_epoch epoch = {.struct_size = sizeof epoch};
+    OK(plp_trainer_epoch(trainers[1], 1, &epoch));
+    CHECK(!epoch.is_complete && epoch.iterations == 2);
+    OK(plp_trainer_save(trainers[1], file("checkpoint")));
+
+    options.callback = NULL;
+    OK(plp_trainer_fit(trainers[1], train, &options));
+    OK(plp_trainer_restore(trainers[2], file("checkpoint")));
+    OK(plp_trainer_fit(trainers[2], train, &options));
+    for (int i = 1; i < 3; i++) {
+        plp_model *best[2];
+        CHECK(equal(models[0], models[i]));
+        OK(plp_trainer_best_model(trainers[0], &best[0]));
+        OK(plp_trainer_best_model(trainers[i], &best[1]));
+        CHECK(equal(best[0], best[1]));
+        plp_model_free(best[0]);
+        plp_model_free(best[1]);
+    }
+
+    /* Checkpoints that do not fit, or are none, change nothing. */
+    plp_model_options wider = small_network();
+    wider.width *= 2;
+    plp_model *other = NULL;
+    plp_trainer *stranger = NULL;
+    OK(plp_model_create(&wider, &other));
+    OK(plp_trainer_create(other, NULL, &stranger));
+    INVALID(plp_trainer_restore(stranger, file("checkpoint")), "checkpoint");
+    FAILS(plp_trainer_restore(trainers[0], file("missing")), PLP_ERROR_NOT_FOUND, "missing");
+    FAILS(plp_trainer_restore(trainers[0], file("model.safetensors")), PLP_ERROR_CORRUPT, "model.safetensors");
+    FAILS(plp_trainer_save(trainers[0], file("no folder/checkpoint")), PLP_ERROR_NOT_FOUND, "no folder");
+    write_file(file("cut"), "plp", 3);
+    FAILS(plp_trainer_restore(trainers[0], file("cut")), PLP_ERROR_CORRUPT, "cut");
+    CHECK(equal(models[0], models[1]));
+    plp_trainer_free(stranger);
+    plp_model_free(other);
+    for (int i = 0; i < 3; i++) {
+        plp_trainer_free(trainers[i]);
+        plp_model_free(models[i]);
+    }
+}
+
+/* Single steps: gradients change nothing, plain SGD subtracts them, a huge learning rate is noticed. */
+static void test_steps(void)
+{
+    enum { COUNT = 8 };
+    plp_dataset *dataset = synthetic(PLP_SPLIT_TRAIN, COUNT);
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(dataset, &info));
+    plp_model *model = small_model(), *before = small_model();
+    plp_trainer_options options = trainer_options();
+    options.predictor = PLP_PREDICTOR_NONE;
+    options.weight_decay = 0;
+    options.learning_rate = 0.125;
+    plp_trainer *trainer = NULL;
+    OK(plp_trainer_create(model, &options, &trainer));
+
+    plp_metrics first = {0}, second = {0};
+    OK(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, COUNT, &first));
+    CHECK(first.count == COUNT && first.loss > 0);
+    CHECK(equal(model, before));
+    plp_entry entry = {.struct_size = sizeof entry};
+    OK(plp_model_entry(model, 0, &entry));
+    float gradient[1000], old[1000], new[1000];
+    OK(plp_trainer_get_gradient(trainer, 0, gradient, entry.bytes));
+    OK(plp_model_get_values(model, 0, old, entry.bytes));
+    OK(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, COUNT, &second));
+    CHECK(!memcmp(&first, &second, sizeof first));
+    OK(plp_model_get_values(model, 0, new, entry.bytes));
+    for (size_t i = 0; i < entry.bytes / 4; i++)
+        CHECK(fabsf(new[i] - (old[i] - 0.125f * gradient[i])) <= 1e-6f);
+    OK(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 1, NULL));
+
+    const plp_metrics untouched = first;
+    int64_t statistic = -1;
+    int32_t wrong[COUNT] = {0, 1, 2, 3, 4, 5, 6, 100};
+    OK(plp_model_find_entry(model, "conv1.1.running_mean", &statistic));
+    INVALID(plp_trainer_get_gradient(trainer, statistic, gradient, 16), "running_mean");
+    INVALID(plp_trainer_get_gradient(trainer, -1, gradient, entry.bytes), "index");
+    INVALID(plp_trainer_get_gradient(trainer, 0, gradient, entry.bytes - 4), "bytes");
+    INVALID(plp_trainer_get_gradient(trainer, 0, NULL, entry.bytes), "values: NULL found");
+    INVALID(plp_trainer_step(trainer, NULL, PLP_UINT8, info.labels, COUNT, &first), "images: NULL found");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, NULL, COUNT, &first), "labels: NULL found");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_INT64, info.labels, COUNT, &first), "dtype: 2 found");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 0, &first), "count: 0 found");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 17, &first), "count: 17 found");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, INT64_MIN, &first), "count");
+    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first), "label");
+    wrong[7] = -1;
+    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first), "label");
+    CHECK(!memcmp(&first, &untouched, sizeof first));
+    plp_trainer_free(trainer);
+
+    /* Not finite: the message names the iteration, and the handles go on working. */
+    plp_metrics metrics;
+    options.learning_rate = 1000;
+    OK(plp_trainer_create(model, &options, &trainer));
+    float *images = malloc(sizeof(float) * COUNT * IMAGE);
+    for (int i = 0; i < COUNT * IMAGE; i++)
+        images[i] = NAN;
+    FAILS(plp_trainer_step(trainer, images, PLP_FLOAT32, info.labels, COUNT, &metrics), PLP_ERROR_NOT_FINITE,
+          "iteration 0");
+    plp_fit_options fit = fit_options(100, 0);
+    FAILS(plp_trainer_fit(trainer, dataset, &fit), PLP_ERROR_NOT_FINITE, "iteration");
+    plp_history history = {.struct_size = sizeof history};
+    plp_model *best = NULL;
+    OK(plp_trainer_history(trainer, &history));
+    CHECK(history.epoch_count > 0 && history.is_stopped);
+    OK(plp_trainer_best_model(trainer, &best));
+    plp_model_free(best);
+    free(images);
+    plp_trainer_free(trainer);
+    plp_model_free(before);
+    plp_model_free(model);
+    plp_dataset_free(dataset);
+}
+
+/* A dataset of more classes than the network has outputs. */
+static void test_too_many_classes(plp_dataset *dataset)
+{
+    plp_model_options options = small_network();
+    options.classes = 10;
+    plp_model *model = NULL;
+    OK(plp_model_create(&options, &model));
+    plp_trainer *trainer = small_trainer(model);
+    plp_metrics metrics;
+    INVALID(plp_trainer_fit(trainer, dataset, NULL), "classes");
+    INVALID(plp_trainer_evaluate(trainer, dataset, &metrics), "classes");
+    plp_trainer_free(trainer);
+    plp_model_free(model);
+}
+
+/* A handle that one thread is using is refused to another, at once. */
+typedef struct {
+    plp_trainer *trainer;
+    plp_model *model;
+    bool refused;
+} visit;
+
+static void *visit_from_elsewhere(void *user_data)
+{
+    visit *visit = user_data;
+    plp_history history = {.struct_size = sizeof history};
+    plp_model_info info = {.struct_size = sizeof info};
+    INVALID(plp_trainer_history(visit->trainer, &history), "another thread");
+    INVALID(plp_model_describe(visit->model, &info), "another thread");
+    visit->refused = true;
+    return NULL;
+}
+
+static int send_a_visitor(const plp_progress *progress, void *user_data)
+{
+    (void)progress;
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, visit_from_elsewhere, user_data) && !pthread_join(thread, NULL));
+    return 1;
+}
+
+static void test_threads(plp_dataset *train)
+{
+    plp_model *model = small_model();
+    visit visit = {small_trainer(model), model, false};
+    plp_fit_options options = fit_options(1, 0);
+    options.callback = send_a_visitor;
+    options.user_data = &visit;
+    OK(plp_trainer_fit(visit.trainer, train, &options));
+    CHECK(visit.refused);
+    plp_trainer_free(visit.trainer);
+    plp_model_free(model);
+}
+
+/* ---- The bare formula -------------------------------------------------------------------------------------------- */
+
+static void test_predict(void)
+{
+    enum { COUNT = 1001 };
+    static float one[COUNT], two[COUNT], three[COUNT], result[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        one[i] = sinf((float)i);
+        two[i] = one[i] + 0.1f * cosf((float)i);
+        three[i] = two[i] + 0.05f;
+    }
+    const float *vectors[] = {one, two, three};
+    OK(plp_predict(vectors, NULL, 3, COUNT, result));
+    for (int i = 0; i < COUNT; i++)
+        CHECK(result[i] == three[i] + 0.5f * (two[i] - one[i]));
+    const double coefficients[] = {-1, 0.5, 1.5};
+    OK(plp_predict(vectors, coefficients, 3, COUNT, three)); /* in place */
+    for (int i = 0; i < COUNT; i++)
+        CHECK(fabs(three[i] - (1.5 * (two[i] + 0.05f) + 0.5 * two[i] - one[i])) < 1e-6);
+    OK(plp_predict(vectors, NULL, 3, 0, result));
+
+    result[0] = -7;
+    const double wrong[] = {1, NAN, 1}, huge[] = {1, 1e300, 1};
+    const float *missing[] = {one, NULL, three};
+    INVALID(plp_predict(NULL, NULL, 3, COUNT, result), "vectors: NULL found");
+    INVALID(plp_predict(missing, NULL, 3, COUNT, result), "vectors[1]: NULL found");
+    INVALID(plp_predict(vectors, NULL, 2, COUNT, result), "found");
+    INVALID(plp_predict(vectors, coefficients, 0, COUNT, result), "vector_count: 0 found");
+    INVALID(plp_predict(vectors, coefficients, -1, COUNT, result), "vector_count");
+    INVALID(plp_predict(vectors, coefficients, INT64_MAX, COUNT, result), "vector_count");
+    INVALID(plp_predict(vectors, coefficients, 3, -1, result), "count: -1 found");
+    INVALID(plp_predict(vectors, coefficients, 3, INT64_MAX, result), "count");
+    INVALID(plp_predict(vectors, wrong, 3, COUNT, result), "coefficients");
+    INVALID(plp_predict(vectors, huge, 3, COUNT, result), "coefficients");
+    INVALID(plp_predict(vectors, NULL, 3, COUNT, NULL), "result: NULL found");
+    CHECK(result[0] == -7);
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 2) {
+        fprintf(stderr, "usage: %s FOLDER\n", arguments[0]);
+        return 2;
+    }
+    folder = arguments[1];
+    test_process();
+    test_synthetic();
+    test_arrays();
+    test_files();
+    test_cifar100();
+    test_model_options();
+    test_architectures();
+
+    plp_dataset *train = synthetic(PLP_SPLIT_TRAIN, 90), *test = synthetic(PLP_SPLIT_TEST, 40);
+    plp_model *model = small_model();
+    plp_trainer *trainer = small_trainer(model);
+    test_handles(train, model, trainer);
+    test_structs(train, model, trainer);
+    test_entries(model);
+    test_logits();
+    test_model_files(model);
+    test_trainer_options(model);
+    test_fit(train, test);
+    test_stop_and_resume(train);
+    test_steps();
+    test_too_many_classes(train);
+    test_threads(train);
+    test_predict();
+    test_signals();
+    plp_trainer_free(trainer);
+    plp_model_free(model);
+    plp_dataset_free(test);
+    plp_dataset_free(train);
+
+    printf("C ABI: %d checks, %d failed\n", checks, failures);
+    return failures != 0;
+}

@@ -1,0 +1,33 @@
+/* A small harness: counts checks, prints those that fail, knows how a plp call should fail. */
+#ifndef TEST_H
+#define TEST_H
+
+#include <plp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static int checks, failures;
+
+#define CHECK(condition) \
+    (checks++, (condition) ? (void)0 : (failures++, (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition)))
+
+/* The call succeeds. */
+#define OK(call) expect(call, PLP_OK, NULL, #call, __LINE__)
+
+/* The call fails with this status, and a message that contains `text`. */
+#define FAILS(call, status, text) expect(call, status, text, #call, __LINE__)
+#define INVALID(call, text) FAILS(call, PLP_ERROR_INVALID_ARGUMENT, text)
+
+static void expect(plp_status found, plp_status expected, const char *text, const char *call, int line)
+{
+    const char *message = plp_last_error_message();
+    checks++;
+    if (found == expected && (!text || strstr(message, text)))
+        return;
+    failures++;
+    fprintf(stderr, "line %d: %s\n    status %d, expected %d; message \"%s\"", line, call, found, expected, message);
+    fprintf(stderr, text ? ", expected to name \"%s\"\n" : "\n", text);
+}
+
+#endif
