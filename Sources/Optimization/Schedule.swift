@@ -21,9 +21,9 @@ public struct RunPosition: Sendable, Equatable {
 public indirect enum Schedule: Sendable, Equatable {
     /// The learning rate stays as it is.
     case constant
-    /// A triangle wave that starts at the learning rate, rises to `peak` times of it in `up` iterations and comes back in
-    /// `down`; PyTorch's `CyclicLR` with `max_lr = peak · base_lr` (Smith, arXiv 1506.01186). Momentum is not cycled. The
-    /// paper's is `.cyclic()`, at a learning rate of 0.001.
+    /// A triangle wave that starts at the learning rate, rises to `peak` times of it in `up` iterations and comes back
+    /// in `down`; PyTorch's `CyclicLR` with `max_lr = peak · base_lr` (Smith, arXiv 1506.01186). Momentum is not cycled.
+    /// The paper's is `.cyclic()`, at a learning rate of 0.001.
     case cyclic(peak: Double = 2, up: Int = 2000, down: Int = 2000)
     /// Multiplied by `factor` at the start of each epoch in `milestones`, counted from 0; PyTorch's `MultiStepLR`.
     case multiStep(milestones: [Int], factor: Double = 0.2)

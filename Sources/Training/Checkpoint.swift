@@ -63,7 +63,8 @@ extension Trainer {
     public func restore(from path: String) throws(Failure) {
         let file = try Safetensors(path: path)
         guard let json = file.metadata[Self.metadataKey] else {
-            throw Failure(.corrupt, "\(path): no \(Self.metadataKey) found in its metadata, expected a trainer's checkpoint")
+            throw Failure(
+                .corrupt, "\(path): no \(Self.metadataKey) found in its metadata, expected a trainer's checkpoint")
         }
         let state = try Safetensors.value(State.self, json: json, name: "\(path): \(Self.metadataKey)")
         try check(state, path)
@@ -113,13 +114,17 @@ extension Trainer {
             try require(state.options[option] == expected, option, state.options[option] ?? "nothing", expected)
         }
         let history = state.history
-        let counters = history.epochs.map(\.iterations) + [state.iteration]
+        let counters =
+            history.epochs.flatMap {
+                [$0.iterations, $0.predictions, $0.training.count, $0.training.correct, $0.training.correctTop5]
+            } + [state.iteration, history.epochs.count]
         let tracked = [state.batchesTracked, state.bestBatchesTracked].compactMap(\.self)
-        guard counters.allSatisfy({ (0...largestCount).contains($0) }),
+        guard counters.allSatisfy({ (0...largestCount).contains($0) }), history.epochs.count <= Self.mostEpochs,
             history.epochs.indices.allSatisfy({ history.epochs[$0].number == $0 }),
             history.epochs.dropLast().allSatisfy(\.isComplete),
             history.epochs.indices.contains(history.bestEpoch ?? 0) || history.bestEpoch == nil,
-            tracked.allSatisfy({ $0.count == model.batchesTracked.count })
+            tracked.allSatisfy({ $0.count == model.batchesTracked.count }),
+            tracked.joined().allSatisfy({ (0...Int64(largestCount)).contains($0) })
         else { throw Failure(.corrupt, "\(path): counters that contradict each other found in \(Self.metadataKey)") }
     }
 }

@@ -69,7 +69,9 @@ public final class Evaluator {
     /// Loss and errors over some images of a data set; nil where `onIteration` stops.
     func evaluate(
         _ dataset: Dataset, indices: [Int]?,
-        onIteration: (_ iteration: Int, _ iterations: Int, _ batch: Metrics, _ running: Metrics) -> Progress.Reply
+        onIteration: (
+            _ iteration: Int, _ iterations: Int, _ batch: Metrics, _ running: Metrics
+        ) -> Trainer.Progress.Reply
     ) throws(Failure) -> Metrics? {
         try model.requireClasses(of: dataset)
         let loader = try BatchLoader(

@@ -63,6 +63,6 @@ extension History.Epoch: CustomStringConvertible {
             "loss \((metrics.loss * 1000).rounded() / 1000), accuracy \((metrics.accuracy * 1000).rounded() / 10) %"
         }
         return "epoch \(number): \(text(training))" + (validation.map { ", validation \(text($0))" } ?? "")
-            + ", \(Int(imagesPerSecond.rounded())) images/s"
+            + ", \(Int(min(imagesPerSecond, 1e9).rounded())) images/s"
     }
 }

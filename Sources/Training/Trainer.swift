@@ -18,9 +18,9 @@ import Optimization
 ///     }
 ///     try trainer.bestModel().save(to: "resnet18.safetensors")
 ///
-/// Without options it is the paper's baseline; `predictor: PLP()` makes that its method. What is drawn at random follows
-/// from the seed and the place in the run alone: two trainers with one seed see the same split, the same batches and the
-/// same dropout, whatever their methods, and results do not depend on the number of threads.
+/// Without options it is the paper's baseline; `predictor: PLP()` makes that its method. What is drawn at random
+/// follows from the seed and the place in the run alone: two trainers with one seed see the same split, the same
+/// batches and the same dropout, whatever their methods, and results do not depend on the number of threads.
 ///
 /// A trainer belongs to one thread at a time, and its model with it.
 public final class Trainer {
@@ -75,6 +75,8 @@ public final class Trainer {
 
     // MARK: - A run
 
+    static let mostEpochs = 1_000_000
+
     /// What the best model is chosen by.
     public enum Validation {
         /// Nothing: the latest model counts as the best.
@@ -88,7 +90,7 @@ public final class Trainer {
     /// Trains until the run has `epochs` epochs, and then measures the best model on the test set, once.
     ///
     /// Called again, on the same data, it goes on with the run: from the iteration after the one it was stopped at, from a
-    /// restored checkpoint, or with more epochs than before. Schedules and DEMON see `epochs` as the run's length.
+    /// restored checkpoint, or with more epochs than before. Schedules and DEMON take `epochs` as the run's length.
     ///
     /// With ``EMA``, what is evaluated and kept are the averaged parameters, and the running statistics that its option
     /// `statistics` names.
@@ -98,17 +100,18 @@ public final class Trainer {
     ///   - validation: what chooses the best model: the one of highest accuracy at an epoch's end.
     ///   - test: never chooses anything.
     ///   - epochs: the length of the whole run, epochs of an earlier call or a checkpoint included; 1 to 1,000,000.
-    ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end. May save a checkpoint.
+    ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end. May save a
+    ///     checkpoint.
     /// - Returns: the run's history.
-    /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number. Model,
-    ///   best model and history are then as they were before that iteration.
+    /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number.
+    ///   Model, best model and history are then as they were before that iteration.
     @discardableResult
     public func fit(
         _ training: Dataset, validation: Validation = .none, test: Dataset? = nil, epochs: Int,
         onProgress: (Progress) -> Progress.Reply = { _ in .proceed }
     ) throws(Failure) -> History {
         for dataset in [training, test].compactMap(\.self) { try model.requireClasses(of: dataset) }
-        try require("epochs", epochs, in: max(1, history.epochs.count)...1_000_000)
+        try require("epochs", epochs, in: max(1, history.epochs.count)...Self.mostEpochs)
         let (indices, validationSet, validationIndices) = try divide(training, validation)
         let loader = try BatchLoader(
             training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
@@ -129,7 +132,8 @@ public final class Trainer {
             }
             try finishEpoch()
             let progress = progress(
-                .epochEnd, epochs: epochs, iteration: loader.iterations - 1, of: loader.iterations, running: epoch.training)
+                .epochEnd, epochs: epochs, iteration: loader.iterations - 1, of: loader.iterations,
+                running: epoch.training)
             guard onProgress(progress) == .proceed else { return history }
         }
         if let test {
@@ -152,7 +156,8 @@ public final class Trainer {
         case .none:
             division = (nil, nil, nil)
         case .fraction(let fraction):
-            try require(fraction > 0 && fraction < 1, "validation", fraction, expected: "a fraction above 0 and below 1")
+            try require(
+                fraction > 0 && fraction < 1, "validation", fraction, expected: "a fraction above 0 and below 1")
             let split = try training.split(validation: fraction, seed: seed)
             division = (split.training, training, split.validation)
             data += ", \(split.validation.count) of them for validation"
@@ -248,8 +253,8 @@ public final class Trainer {
 
     // MARK: - Single steps
 
-    /// One iteration on a mini-batch as it is, without augmentation, outside any run: the learning rate and the momentum
-    /// are the optimizer's, without schedule and DEMON. The predictor's cycle goes on.
+    /// One iteration on a mini-batch as it is, without augmentation, outside any run: the learning rate and the
+    /// momentum are the optimizer's, without schedule and DEMON. The predictor's cycle goes on.
     ///
     /// - Parameters:
     ///   - images: 1 up to the batch size.
@@ -262,8 +267,8 @@ public final class Trainer {
         return metrics
     }
 
-    /// The forward and backward pass of ``step(_:labels:)`` without the update: leaves the gradients, and everything else
-    /// as it was, running statistics included.
+    /// The forward and backward pass of ``step(_:labels:)`` without the update: leaves the gradients, and everything
+    /// else as it was, running statistics included.
     @discardableResult
     public func computeGradients(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
         let metrics = try loss(images, labels)
@@ -271,7 +276,8 @@ public final class Trainer {
         return metrics
     }
 
-    /// The gradients of the latest mini-batch's mean loss, arranged as the model's parameters. Weight decay is not in them.
+    /// The gradients of the latest mini-batch's mean loss, arranged as the model's parameters. Weight decay is not in
+    /// them.
     public var gradients: FloatBuffer { executor.gradients }
 
     /// The gradient of one of the model's parameters in PyTorch's layout.
@@ -317,8 +323,8 @@ public final class Trainer {
         guard loss.isFinite else {
             throw Failure(
                 .notFinite,
-                "\(name): found \(loss) at iteration \(optimizer.iteration) (epoch \(history.completeEpochs)), expected a "
-                    + "finite number; a lower learning rate may help")
+                "\(name): found \(loss) at iteration \(optimizer.iteration) (epoch \(history.completeEpochs)), "
+                    + "expected a finite number; a lower learning rate may help")
         }
     }
 

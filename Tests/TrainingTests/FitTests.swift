@@ -1,0 +1,199 @@
+import Kernels
+import Networks
+import Optimization
+import Testing
+import Training
+
+@Suite struct FitTests {
+    @Test func recordsWhatHappens() throws {
+        let trainer = try Small.trainer(predictor: PLP())
+        let history = try trainer.fit(Small.training, validation: .fraction(0.2), test: Small.test, epochs: 3)
+        #expect(history == trainer.history)
+        #expect(history.epochs.map(\.number) == [0, 1, 2])
+        #expect(history.epochs.allSatisfy { $0.isComplete && $0.iterations == 7 && $0.training.count == 51 })
+        #expect(history.epochs.map(\.predictions) == [2, 2, 3])
+        #expect(history.epochs.allSatisfy { $0.validation?.count == 13 && $0.seconds > 0 && $0.imagesPerSecond > 0 })
+        #expect(history.data == "\(Small.training.name), 64 images, 13 of them for validation")
+        #expect(!history.isStopped)
+        // The last of 21 iterations of a cosine.
+        let schedule = Schedule.cosine().factor(at: RunPosition(iteration: 20, total: 21, perEpoch: 7))
+        #expect(history.epochs[2].learningRate == 0.05 * schedule)
+
+        let accuracies = history.epochs.map { $0.validation!.accuracy }
+        #expect(history.bestEpoch == accuracies.firstIndex(of: accuracies.max()!))
+        #expect(try history.test == Evaluator(trainer.bestModel()).evaluate(Small.test))
+    }
+
+    @Test func withoutValidationTheLatestModelCounts() throws {
+        let trainer = try Small.trainer()
+        let history = try trainer.fit(Small.training, test: Small.test, epochs: 2)
+        #expect(history.bestEpoch == 1)
+        #expect(history.epochs.allSatisfy { $0.validation == nil && $0.training.count == 64 })
+        #expect(try history.test == trainer.evaluate(Small.test))
+        #expect(try trainer.bestModel().parameters.array == trainer.model.parameters.array)
+    }
+
+    @Test func validatesOnASetOfItsOwn() throws {
+        let history = try Small.trainer().fit(Small.training, validation: .dataset(Small.test), epochs: 1)
+        #expect(history.epochs[0].training.count == 64 && history.epochs[0].validation?.count == 24)
+    }
+
+    @Test func reportsEachIteration() throws {
+        var seen: [String] = []
+        var finished: [History.Epoch] = []
+        let trainer = try Small.trainer(predictor: PLP(), batchSize: 16)
+        let history = try trainer.fit(
+            Small.training, validation: .dataset(Small.test), test: Small.test, epochs: 2
+        ) { progress in
+            #expect(progress.epochs == 2)
+            #expect(progress.running.count >= progress.batch.count)
+            seen.append("\(progress.phase) \(progress.epoch) \(progress.iteration)/\(progress.iterations)")
+            if progress.predicted { seen.append("predicted") }
+            if let epoch = progress.finished { finished.append(epoch) }
+            return .proceed
+        }
+        #expect(
+            seen == [
+                "training 0 0/4", "training 0 1/4", "training 0 2/4", "predicted", "training 0 3/4", "validation 0 0/1",
+                "epochEnd 0 3/4", "training 1 0/4", "training 1 1/4", "predicted", "training 1 2/4", "training 1 3/4",
+                "validation 1 0/1", "epochEnd 1 3/4", "test 1 0/1",
+            ])
+        #expect(finished == history.epochs)
+    }
+
+    /// Stopped at each kind of iteration and called again, a run ends as one that nothing stopped.
+    @Test func goesOnWhereItWasStopped() throws {
+        let whole = try Small.trainer(predictor: PLP())
+        try whole.fit(Small.training, validation: .fraction(0.2), test: Small.test, epochs: 2)
+
+        let stops: [(Trainer.Progress.Phase, epoch: Int, iteration: Int)] = [
+            (.training, 0, 3), (.training, 0, 6), (.validation, 0, 0), (.epochEnd, 0, 6), (.training, 1, 0),
+            (.validation, 1, 0), (.test, 1, 0),
+        ]
+        let trainer = try Small.trainer(predictor: PLP())
+        for stop in stops {
+            let history = try trainer.fit(Small.training, validation: .fraction(0.2), test: Small.test, epochs: 2) {
+                ($0.phase, $0.epoch, $0.iteration) == (stop.0, stop.epoch, stop.iteration) ? .stop : .proceed
+            }
+            #expect(history.isStopped && history.test == nil)
+            #expect(history.epochs.count == stop.epoch + 1)
+            if stop.0 == .training { #expect(history.epochs.last?.iterations == stop.iteration + 1) }
+        }
+        try trainer.fit(Small.training, validation: .fraction(0.2), test: Small.test, epochs: 2)
+        #expect(try Snapshot(trainer) == Snapshot(whole))
+    }
+
+    @Test func trainsMoreEpochsOnRequest() throws {
+        let (once, twice) = (try Small.trainer(schedule: .constant), try Small.trainer(schedule: .constant))
+        try once.fit(Small.training, epochs: 3)
+        try twice.fit(Small.training, epochs: 1)
+        try twice.fit(Small.training, epochs: 3)
+        #expect(try Snapshot(once) == Snapshot(twice))
+    }
+
+    /// With a learning rate of zero nothing tells two methods apart but the images and dropout they draw.
+    @Test func methodsOfOneSeedSeeTheSameStartAndBatches() throws {
+        func losses(_ predictor: (any Predictor)?, seed: UInt64 = 1) throws -> [Double] {
+            let model = try Model(ModelConfiguration(.googlenet, width: 0.03, seed: 3))
+            let trainer = try Small.trainer(
+                model: model, optimizer: SGD(learningRate: 0), predictor: predictor, seed: seed)
+            var losses: [Double] = []
+            try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 2) {
+                if $0.phase == .training { losses.append($0.batch.loss) }
+                return .proceed
+            }
+            return losses
+        }
+        let plain = try losses(nil)
+        #expect(plain.count == 14)
+        #expect(try losses(PLP()) == plain)
+        #expect(try losses(EMA()) == plain)
+        #expect(try losses(nil, seed: 2) != plain)
+    }
+
+    @Test func threadsChangeNothing() throws {
+        let (one, three) = (try Small.trainer(predictor: PLP()), try Small.trainer(predictor: PLP(), threads: 3))
+        for trainer in [one, three] { try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 1) }
+        #expect(try Snapshot(one) == Snapshot(three))
+    }
+
+    @Test func predictsFromTheIteratesOfTheSameRunWithoutPrediction() throws {
+        var iterates: [[Float]] = []
+        let plain = try Small.trainer()
+        try plain.fit(Small.training, epochs: 1) { _ in
+            iterates.append(plain.model.parameters.array)
+            return .proceed
+        }
+        let trainer = try Small.trainer(predictor: PLP())
+        try trainer.fit(Small.training, epochs: 1) { $0.iteration == 2 ? .stop : .proceed }
+        #expect(trainer.model.parameters.array == (try predict(iterates[0], iterates[1], iterates[2])))
+    }
+
+    @Test func evaluatesAndKeepsTheAverage() throws {
+        let trainer = try Small.trainer(predictor: EMA(decay: 0.8))
+        var average = trainer.model.parameters.array
+        try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 1) {
+            guard $0.phase == .training else { return .proceed }
+            for (index, value) in trainer.model.parameters.values.enumerated() {
+                average[index] = 0.8 * average[index] + 0.2 * value
+            }
+            return .proceed
+        }
+        let best = try trainer.bestModel()
+        #expect(zip(best.parameters.values, average).allSatisfy { abs($0 - $1) < 1e-5 })
+        #expect(best.statistics.array == trainer.model.statistics.array)
+        #expect(try trainer.evaluate(Small.test) == Evaluator(best).evaluate(Small.test))
+    }
+
+    @Test func predictedVariancesStayVariances() throws {
+        let predictor = PLP(coefficients: [40, -80, 41], statistics: .predicted)
+        let trainer = try Small.trainer(optimizer: SGD(learningRate: 0), predictor: predictor)
+        try trainer.fit(Small.training, epochs: 1) { $0.predicted ? .stop : .proceed }
+        for entry in trainer.model.entries where entry.name.hasSuffix("running_var") {
+            #expect(trainer.model.values(of: entry, in: trainer.model.statistics).allSatisfy { $0 >= 0 })
+        }
+    }
+
+    @Test func stopsAtALossThatIsNotFinite() throws {
+        let trainer = try Small.trainer()
+        try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 1)
+        let best = try trainer.bestModel().parameters.array
+        var statistics: [Float] = []
+        expectFailure(.notFinite, "loss: found nan at iteration 10 (epoch 1)") {
+            try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 2) {
+                guard $0.epoch == 1, $0.iteration == 2 else { return .proceed }
+                let bias = trainer.model.entries.last { $0.kind == .parameter }!
+                trainer.model.setValues(of: bias, to: [Float](repeating: .nan, count: bias.count))
+                statistics = trainer.model.statistics.array
+                return .proceed
+            }
+        }
+        #expect(trainer.history.epochs.map(\.iterations) == [7, 3])
+        #expect(trainer.history.isStopped && trainer.history.bestEpoch == 0)
+        #expect(try trainer.bestModel().parameters.array == best)
+        #expect(trainer.model.statistics.array == statistics)
+    }
+
+    @Test func refusesWhatMakesNoSense() throws {
+        expectFailure(.invalidArgument, "batch size", "0") { _ = try Small.trainer(batchSize: 0) }
+        expectFailure(.invalidArgument, "threads", "-1") { _ = try Small.trainer(threads: -1) }
+        expectFailure(.invalidArgument, "learning rate", "nan") {
+            _ = try Small.trainer(optimizer: SGD(learningRate: .nan))
+        }
+        let trainer = try Small.trainer()
+        expectFailure(.invalidArgument, "epochs: found 0") { try trainer.fit(Small.training, epochs: 0) }
+        expectFailure(.invalidArgument, "validation: found 1.0") {
+            try trainer.fit(Small.training, validation: .fraction(1), epochs: 1)
+        }
+        let few = try Small.trainer(model: Model(ModelConfiguration(.resnet18, classes: 10, width: 0.03)))
+        expectFailure(.invalidArgument, "classes of", "found 100", "at most the model's 10") {
+            try few.fit(Small.training, epochs: 1)
+        }
+        try trainer.fit(Small.training, epochs: 2)
+        expectFailure(.invalidArgument, "epochs: found 1") { try trainer.fit(Small.training, epochs: 1) }
+        expectFailure(.invalidArgument, "data: found", "another trainer") { try trainer.fit(Small.test, epochs: 3) }
+        // Still usable.
+        try trainer.fit(Small.training, epochs: 3)
+        #expect(trainer.history.epochs.count == 3)
+    }
+}

@@ -1,0 +1,79 @@
+// Small runs to test with: a ResNet18 of a few channels on some images of the synthetic set.
+
+import Datasets
+import Foundation
+import Kernels
+import Networks
+import Optimization
+import Testing
+import Training
+
+enum Small {
+    static func model(seed: UInt64 = 3) throws -> Model {
+        try Model(ModelConfiguration(.resnet18, width: 0.03, seed: seed))
+    }
+
+    /// 8 mini-batches in an epoch without validation; 7, and 2 of validation images, with `.fraction(0.2)`.
+    static func trainer(
+        model: Model? = nil, optimizer: SGD = SGD(learningRate: 0.05), schedule: Schedule = .cosine(),
+        predictor: (any Predictor)? = nil, batchSize: Int = 8, seed: UInt64 = 1, threads: Int = 1
+    ) throws -> Trainer {
+        try Trainer(
+            model ?? self.model(), optimizer: optimizer, schedule: schedule, predictor: predictor,
+            batchSize: batchSize, seed: seed, threads: threads)
+    }
+
+    static let training = try! Dataset.synthetic(split: .train, count: 64, seed: 0)
+    static let test = try! Dataset.synthetic(split: .test, count: 24, seed: 0)
+
+    /// Pixels of the first images of a set, and their labels.
+    static func images(_ count: Int) -> (pixels: [UInt8], labels: [Int32]) {
+        (
+            Array(UnsafeBufferPointer(start: training.images, count: count * Images.values)),
+            Array(training.labels.prefix(count))
+        )
+    }
+}
+
+extension FloatBuffer {
+    /// A copy of the values, for which the buffer lives long enough.
+    var array: [Float] { withExtendedLifetime(self) { Array(values) } }
+}
+
+/// The state of a trainer's run that has to be the same, to the last bit, where two runs are the same.
+struct Snapshot: Equatable {
+    var parameters: [Float]
+    var statistics: [Float]
+    var batchesTracked: [Int64]
+    var best: [Float]
+    var history: History
+
+    init(_ trainer: Trainer) throws {
+        parameters = trainer.model.parameters.array
+        statistics = trainer.model.statistics.array
+        batchesTracked = trainer.model.batchesTracked
+        best = try trainer.bestModel().parameters.array
+        history = trainer.history
+        for epoch in history.epochs.indices { history.epochs[epoch].seconds = 0 }
+    }
+}
+
+/// Calls `body` with a folder that is gone afterwards.
+func withFolder<Result>(_ body: (_ folder: String) throws -> Result) throws -> Result {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "plp-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    return try body(folder.path)
+}
+
+/// Expects a failure of a kind whose message holds all of some words.
+func expectFailure(
+    _ kind: Failure.Kind, _ words: String..., location: SourceLocation = #_sourceLocation, _ body: () throws -> Void
+) {
+    let failure = #expect(throws: Failure.self, sourceLocation: location) { try body() }
+    guard let failure else { return }
+    #expect(failure.kind == kind, sourceLocation: location)
+    for word in words {
+        #expect(failure.message.contains(word), "\(failure.message)", sourceLocation: location)
+    }
+}
