@@ -29,7 +29,7 @@ extension plp_epoch {
     }
 }
 
-extension Progress {
+extension Trainer.Progress {
     /// Calls `body` with this as C sees it, valid during the call.
     func withC(_ body: (UnsafePointer<plp_progress>) -> Int32) -> Int32 {
         func call(_ finished: UnsafePointer<plp_epoch>?) -> Int32 {
@@ -46,7 +46,7 @@ extension Progress {
     }
 }
 
-extension Progress.Phase {
+extension Trainer.Progress.Phase {
     fileprivate var code: plp_phase {
         switch self {
         case .training: PLP_PHASE_TRAINING
