@@ -66,7 +66,7 @@ def test_info_and_profile(capsys):
         (["train", "--data", "nowhere"], "nowhere"),
         (["train", "--method", "adam"], "no method 'adam'"),
         (["train", "--width", "-1"], "width"),
-        (["train", "--lr", "nan"], "learning_rate"),
+        (["train", "--lr", "nan"], "learning rate"),
         (["train", "--resume"], "checkpoint.plp"),
         (["compare", "alexnet"], "alexnet"),
         (["evaluate", "nothing.safetensors"], "nothing.safetensors"),

@@ -52,7 +52,6 @@ def test_unknown_methods(name):
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": plp.SGD(lr=0.0)},
         {"optimizer": plp.SGD(lr=-0.1)},
         {"optimizer": plp.SGD(lr=float("nan"))},
         {"optimizer": plp.SGD(lr="fast")},
@@ -68,7 +67,8 @@ def test_unknown_methods(name):
         {"predictor": plp.PLP(momentum="doubled")},
         {"predictor": plp.PLP(statistics="reset")},
         {"predictor": plp.Lookahead(period=0)},
-        {"predictor": plp.Lookahead(rate=0.0)},
+        {"predictor": plp.PLP(period=0)},
+        {"predictor": plp.Lookahead(rate=-0.5)},
         {"predictor": plp.EMA(decay=1.0)},
         {"schedule": plp.schedules.Cyclic(up=0)},
         {"schedule": plp.schedules.MultiStep((5, 3))},

@@ -124,5 +124,6 @@ def test_mistakes_are_found_before_the_first_run(synthetic, tmp_path, changes, m
 
 
 def test_a_diverging_method_does_not_end_the_study(synthetic):
-    study = plp.compare(methods=["sgd*1e22", "sgd"], train=synthetic[0], **SMALL)
+    methods = {"far": {"optimizer": plp.SGD(lr=1000, weight_decay=1000)}, "sgd": {}}
+    study = plp.compare(methods=methods, train=synthetic[0], **{**SMALL, "epochs": 3})
     assert study.runs[0].failure and study.runs[1].outcome

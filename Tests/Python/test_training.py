@@ -316,9 +316,11 @@ def test_too_many_classes(synthetic):
 
 
 def test_a_diverging_fit_keeps_its_history(synthetic):
-    trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16), optimizer=plp.SGD(lr=1e20), batch_size=50)
+    trainer = plp.Trainer(
+        plp.Model("resnet18", width=1 / 16), optimizer=plp.SGD(1000, weight_decay=1000), batch_size=50
+    )
     with pytest.raises(plp.Error, match="iteration"):
-        trainer.fit(synthetic[0], epochs=3, progress=False)
+        trainer.fit(synthetic[0], epochs=5, progress=False)
     assert trainer.history.interrupted
     assert trainer.best_model.parameter_count == trainer.model.parameter_count
 

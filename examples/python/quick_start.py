@@ -2,7 +2,7 @@
 
 import plp
 
-train, test = plp.datasets.find() or plp.datasets.synthetic(2_000, 500)
+train, test = plp.datasets.find() or plp.datasets.synthetic(1_000, 200)
 model = plp.Model("resnet18", classes=train.classes, width=0.125, seed=0)
 trainer = plp.Trainer(
     model,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._arrays import checked_integer, checked_labels, checked_seed
+from ._checks import checked_integer, checked_labels, checked_seed
 from ._download import download
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._arrays import checked_images, checked_integer
+from ._checks import checked_images, checked_integer
 from ._tables import text_table
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from ._checks import checked_integer
 from .schedules import Cosine, Cyclic, Schedule
 
 
@@ -87,7 +88,7 @@ class PLP:
         if self.coefficients is not None:
             result["coefficients"] = array("d", self.coefficients)
         if self.period is not None:
-            result["predictor_period"] = self.period
+            result["predictor_period"] = checked_integer("period", self.period, least=1)
         if self.end is not None:
             result["predictor_end"] = self.end
         return result
@@ -105,7 +106,7 @@ class Lookahead:
     def _fields(self) -> dict[str, Any]:
         return {
             "predictor": 2,
-            "predictor_period": self.period,
+            "predictor_period": checked_integer("period", self.period, least=1),
             "lookahead_rate": self.rate,
             "momentum_at_prediction": one_of("momentum", self.momentum, ("kept", "reset")),
         }

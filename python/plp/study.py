@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from . import _plp
-from ._arrays import checked_integer
+from ._checks import checked_integer
 from ._tables import text_table
 from .datasets import Dataset
 from .history import History, Metrics
@@ -247,7 +247,7 @@ def compare(
                     )
                 except _plp.Error as error:
                     history, failure = trainer.history, str(error)
-                if history.interrupted:
+                if history.interrupted and not failure:
                     study.interrupted = True
                     return study
                 study.runs.append(Run(network, method, run_seed, history, failure))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._arrays import checked_images, checked_integer, checked_labels
+from ._checks import checked_images, checked_integer, checked_labels
 from ._progress import FitProgress
 from .datasets import Dataset
 from .history import Epoch, History, Metrics

@@ -34,13 +34,15 @@ def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(array, np.int32)
 
 
-def checked_integer(name: str, value: object) -> int:
-    """A whole number the C ABI can carry; its meaning is the library's to check."""
+def checked_integer(name: str, value: object, least: int = -(2**63)) -> int:
+    """A whole number the C ABI can carry; what else it must be is the library's to check."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ValueError(f"{name} is {value!r}, expected a whole number") from None
-    if not -(2**63) <= number < 2**63:
+    if number < least:
+        raise ValueError(f"{name} is {number}, expected a whole number of at least {least}")
+    if number >= 2**63:
         raise ValueError(f"{name} is {number}, expected a whole number of at most 63 bits")
     return number
 
