@@ -645,7 +645,8 @@ static void test_trainer_options(plp_model *model)
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, 2, "milestones: NULL found");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, -1, "milestones: -1 found");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, INT64_MAX, "milestones");
-    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestones, (options.milestone_count = 2, falling), "milestones");
+    BAD_AFTER((options.schedule = PLP_SCHEDULE_MULTI_STEP, options.milestone_count = 2), milestones, falling,
+              "milestones");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, step_factor, NAN, "factor");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_COSINE, cosine_floor, -1, "floor");
     BAD(predictor, (plp_predictor)9, "predictor: 9 found");
@@ -671,6 +672,7 @@ static void test_trainer_options(plp_model *model)
     BAD(batch_size, 0, "batch size");
     BAD(batch_size, -1, "batch size");
     BAD(batch_size, INT64_MAX, "batch size");
+    BAD(batch_size, 65537, "batch size");
     BAD(crop, -1, "crop");
     BAD(crop, INT64_MAX, "crop");
     BAD(rotation, -1, "rotation");
@@ -681,6 +683,14 @@ static void test_trainer_options(plp_model *model)
 #undef BAD_PLP
 #undef BAD_AFTER
 #undef BAD
+
+    /* A batch size that is allowed, for a network that then needs hundreds of gigabytes. */
+    plp_model *large = NULL;
+    plp_trainer_options options = defaults;
+    options.batch_size = 65536;
+    OK(plp_model_create(NULL, &large));
+    FAILS(plp_trainer_create(large, &options, &none), PLP_ERROR_OUT_OF_MEMORY, "65536");
+    plp_model_free(large);
     CHECK(none == FOREIGN(plp_trainer));
 }
 
@@ -960,7 +970,7 @@ static void test_too_many_classes(plp_dataset *dataset)
     plp_model_free(model);
 }
 
-/* A handle that one thread is using is refused to another, at once. */
+/* A handle that one thread is using is refused to another, at once; freed meanwhile, it serves that call to its end. */
 typedef struct {
     plp_trainer *trainer;
     plp_model *model;
@@ -980,13 +990,15 @@ static void *visit_from_elsewhere(void *user_data)
 
 static int send_a_visitor(const plp_progress *progress, void *user_data)
 {
-    (void)progress;
+    visit *visit = user_data;
     pthread_t thread;
-    CHECK(!pthread_create(&thread, NULL, visit_from_elsewhere, user_data) && !pthread_join(thread, NULL));
-    return 1;
+    if (!visit->refused)
+        CHECK(!pthread_create(&thread, NULL, visit_from_elsewhere, visit) && !pthread_join(thread, NULL));
+    plp_trainer_free(visit->trainer);
+    return progress->iteration == 2;
 }
 
-static void test_threads(plp_dataset *train)
+static void test_busy_handles(plp_dataset *train)
 {
     plp_model *model = small_model();
     visit visit = {small_trainer(model), model, false};
@@ -995,8 +1007,37 @@ static void test_threads(plp_dataset *train)
     options.user_data = &visit;
     OK(plp_trainer_fit(visit.trainer, train, &options));
     CHECK(visit.refused);
-    plp_trainer_free(visit.trainer);
+    INVALID(plp_trainer_fit(visit.trainer, train, &options), "freed");
     plp_model_free(model);
+}
+
+/* Trainers in two threads at once, on one dataset, come to what one alone comes to. */
+static plp_dataset *shared;
+
+static void *train_alone(void *model)
+{
+    plp_trainer *trainer = small_trainer(model);
+    const plp_fit_options options = fit_options(1, 0.2);
+    plp_status status = plp_trainer_fit(trainer, shared, &options);
+    plp_trainer_free(trainer);
+    return status ? NULL : model;
+}
+
+static void test_threads(plp_dataset *train)
+{
+    plp_model *models[] = {small_model(), small_model(), small_model()};
+    pthread_t threads[2];
+    shared = train;
+    CHECK(train_alone(models[2]));
+    for (int i = 0; i < 2; i++)
+        CHECK(!pthread_create(&threads[i], NULL, train_alone, models[i]));
+    for (int i = 0; i < 2; i++) {
+        void *trained = NULL;
+        CHECK(!pthread_join(threads[i], &trained) && trained);
+        CHECK(equal(models[i], models[2]));
+    }
+    for (int i = 0; i < 3; i++)
+        plp_model_free(models[i]);
 }
 
 /* ---- The bare formula -------------------------------------------------------------------------------------------- */
@@ -1065,6 +1106,7 @@ int main(int count, char **arguments)
     test_stop_and_resume(train);
     test_steps();
     test_too_many_classes(train);
+    test_busy_handles(train);
     test_threads(train);
     test_predict();
     test_signals();

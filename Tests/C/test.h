@@ -7,10 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static int checks, failures;
+static _Atomic int checks, failures;
 
-#define CHECK(condition) \
-    (checks++, (condition) ? (void)0 : (failures++, (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition)))
+#define CHECK(condition) check(condition, #condition, __FILE__, __LINE__)
+
+static void check(bool holds, const char *condition, const char *file, int line)
+{
+    checks++;
+    if (holds)
+        return;
+    failures++;
+    fprintf(stderr, "%s:%d: %s\n", file, line, condition);
+}
 
 /* The call succeeds. */
 #define OK(call) expect(call, PLP_OK, NULL, #call, __LINE__)

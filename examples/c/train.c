@@ -43,7 +43,7 @@ int main(int count, char **arguments)
 
     plp_trainer_options options;
     check(plp_trainer_options_init(&options, sizeof options));
-    options.learning_rate = 0.05;
+    options.learning_rate = 0.02;
     options.schedule = PLP_SCHEDULE_COSINE;
     options.predictor = PLP_PREDICTOR_PLP;
     plp_trainer *trainer;
