@@ -3,9 +3,9 @@
 //     swift run -c release KernelBenchmark [--threads n] [--rounds n] [--batch n] [--processor-time]
 //         [text in a layer's name …]
 //
-// A line gives the median milliseconds of each pass, and how many operations of the direct convolution that is a second;
-// Winograd's algorithm does up to four times fewer, so this may exceed the peak. The peak is measured between the passes,
-// since neighbours and temperature change it: a loop of multiply-adds on registers, on as many threads.
+// A line gives the median milliseconds of each pass, and how many operations of the direct convolution that is a
+// second; Winograd's algorithm does up to four times fewer, so this may exceed the peak. The peak is measured between
+// the passes, since neighbours and temperature change it: a loop of multiply-adds on registers, on as many threads.
 // With --processor-time it counts the time that all threads together computed, which says more on a busy machine.
 
 import Foundation
@@ -17,7 +17,9 @@ struct Layer {
     /// How many such layers the network has.
     var count: Int
 
-    init(_ network: String, _ size: Int, _ inputs: Int, _ outputs: Int, kernel: Int = 3, stride: Int = 1, count: Int = 1) {
+    init(
+        _ network: String, _ size: Int, _ inputs: Int, _ outputs: Int, kernel: Int = 3, stride: Int = 1, count: Int = 1
+    ) {
         self.network = network
         self.count = count
         shape = ConvolutionShape(
@@ -120,8 +122,11 @@ while let argument = arguments.popFirst() {
 }
 let threads = Threads(threadCount)
 func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
-func number(_ value: Double, _ digits: Int, _ width: Int) -> String { column(String(format: "%.\(digits)f", value), width) }
-print("batch \(batch), \(threads.count) threads; ms (GFLOP/s) of forward, input gradient, weight gradient; peak GFLOP/s")
+func number(_ value: Double, _ digits: Int, _ width: Int) -> String {
+    column(String(format: "%.\(digits)f", value), width)
+}
+print(
+    "batch \(batch), \(threads.count) threads; ms (GFLOP/s) of forward, input gradient, weight gradient; peak GFLOP/s")
 var totals: [String: [Double]] = [:]
 for layer in resNet + vgg + googLeNet where texts.isEmpty || texts.contains(where: layer.name.contains) {
     var shape = layer.shape
@@ -146,7 +151,8 @@ for layer in resNet + vgg + googLeNet where texts.isEmpty || texts.contains(wher
         let measured = [
             seconds { convolution.forward(x, weights: w.pointer, to: y, workspace: workspace.pointer) },
             inputs == 3
-                ? 0 : seconds { convolution.inputGradient(dy, weights: w.pointer, to: dx, workspace: workspace.pointer) },
+                ? 0
+                : seconds { convolution.inputGradient(dy, weights: w.pointer, to: dx, workspace: workspace.pointer) },
             seconds { convolution.weightGradient(x, dy, to: dw.pointer, workspace: workspace.pointer) },
         ]
         peaks.append(measurePeak(threads))

@@ -43,8 +43,8 @@ public struct ConvolutionShape: Hashable, Sendable {
     public var operations: Int { 2 * images * outputHeight * outputWidth * weightCount }
 }
 
-/// A convolution, planned for its shape. Weights are `[kernel][kernel][inputChannels][outputChannels]`, and so are their
-/// gradients. Results are the same to the bit on any number of threads.
+/// A convolution, planned for its shape. Weights are `[kernel][kernel][inputChannels][outputChannels]`, and so are
+/// their gradients. Results are the same to the bit on any number of threads.
 public final class Convolution {
     public let shape: ConvolutionShape
     private let threads: Threads
@@ -89,7 +89,8 @@ public final class Convolution {
     /// Floats of scratch memory that a call needs. Nothing in it outlives the call, so all layers may share one buffer.
     public var workspaceCount: Int {
         max(
-            forwardPass.workspaceCount(workers: threads.count), inputGradientPass.workspaceCount(workers: threads.count),
+            forwardPass.workspaceCount(workers: threads.count),
+            inputGradientPass.workspaceCount(workers: threads.count),
             weightGradientPass.workspaceCount(workers: threads.count))
     }
 
@@ -153,8 +154,8 @@ enum Direction {
     case inputGradient
 }
 
-/// How maps are cut into blocks: each image is a number of bands, each `bandHeight` rows of pixels high (the last may be
-/// lower), and a block is a number of bands, over the borders of images too. So a block is a range of pixels.
+/// How maps are cut into blocks: each image is a number of bands, each `bandHeight` rows of pixels high (the last may
+/// be lower), and a block is a number of bands, over the borders of images too. So a block is a range of pixels.
 struct Blocks {
     var height: Int
     var width: Int

@@ -47,7 +47,8 @@ private struct Gathering {
 
     /// The matrix is the source itself.
     func isIdentity(_ source: Maps) -> Bool {
-        step == 1 && columns == source.width && runs.count == 1 && runs[0].count == 1 && runs[0].y == 0 && runs[0].x == 0
+        step == 1 && columns == source.width && runs.count == 1 && runs[0].count == 1 && runs[0].y == 0
+            && runs[0].x == 0
     }
 
     /// From a row of the matrix to the next. Not a power of two, so that the values of a column do not compete for the
@@ -72,7 +73,9 @@ private struct Gathering {
                 if source.stride == channels {
                     copy(pixel + inside.lowerBound * channels, before: end, to: &target, count: inside.count * channels)
                 } else {
-                    for index in inside { copy(pixel + index * source.stride, before: end, to: &target, count: channels) }
+                    for index in inside {
+                        copy(pixel + index * source.stride, before: end, to: &target, count: channels)
+                    }
                 }
                 fill(&target, count: (run.count - inside.upperBound) * channels)
             }
@@ -270,8 +273,8 @@ private func gradientTaps(_ shape: ConvolutionShape, _ y: Int, _ x: Int) -> [Tap
     }
 }
 
-/// Weight gradient: the transposed gathered matrix times dy. A job is a block of the gradient's rows over a slice of the
-/// pixels; the slices' sums are added in order.
+/// Weight gradient: the transposed gathered matrix times dy. A job is a block of the gradient's rows over a slice of
+/// the pixels; the slices' sums are added in order.
 struct GatheredWeightGradient: WeightGradientPass {
     /// Rows of the gradient: some taps of all channels, or some channels of one tap.
     private struct Rows {
@@ -355,7 +358,8 @@ struct GatheredWeightGradient: WeightGradientPass {
         scratch: UnsafeMutablePointer<Float>
     ) {
         let depth = rows.taps.count * rows.channels.count
-        let target = sum + (rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound) * shape.outputChannels
+        let target =
+            sum + (rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound) * shape.outputChannels
         if range.isEmpty { return target.update(repeating: 0, count: depth * shape.outputChannels) }
         let rowStride = Gathering.rowStride(depth: depth)
         let source = x.slice(rows.channels)

@@ -2,16 +2,16 @@
 //
 // B is packed in panels: the columns are cut into groups of `panelWidth`, and a panel holds its rows one behind the
 // other, so that the kernel reads it from front to back. A is read where it lies, one value at a time, through any two
-// strides: rows and columns of A may be exchanged. The kernel keeps a tile of C in registers (6 rows × 64 columns are 24
-// of AVX-512's 32; 6 × 16 are 12 of AVX2's 16) and adds one product of a column of A and a row of B after the other. An
-// element of C is the same sum in the same order however the rows are cut into blocks.
-// (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008.)
+// strides: rows and columns of A may be exchanged. The kernel keeps a tile of C in registers (6 rows × 64 columns are
+// 24 of AVX-512's 32; 6 × 16 are 12 of AVX2's 16) and adds one product of a column of A and a row of B after the other.
+// An element of C is the same sum in the same order however the rows are cut into blocks. (Goto and van de Geijn,
+// Anatomy of high-performance matrix multiplication, 2008.)
 
 enum PackedMatrix {
     #if AVX512
-    static let panelWidth = 64
+        static let panelWidth = 64
     #else
-    static let panelWidth = 16
+        static let panelWidth = 16
     #endif
 
     /// Columns as packed: up to the next whole vector.
@@ -19,7 +19,8 @@ enum PackedMatrix {
 
     static func count(rows: Int, columns: Int) -> Int { rows * paddedColumns(columns) }
 
-    /// Calls `body` for each panel with its first column, its width in memory, and where it starts in the packed matrix.
+    /// Calls `body` for each panel with its first column, its width in memory, and where it starts in the packed
+    /// matrix.
     @inline(__always)
     static func forEachPanel(rows: Int, columns: Int, _ body: (_ column: Int, _ width: Int, _ offset: Int) -> Void) {
         let padded = paddedColumns(columns)
@@ -99,7 +100,8 @@ func multiplyPanel(
     stride cStride: Int, rows: Int, columns: Int, depth: Int, accumulate: Bool
 ) {
     guard columns == width else {
-        // C is narrower than the panel: the product goes into a tile as wide as the panel, then what belongs to C into C.
+        // C is narrower than the panel: the product goes into a tile as wide as the panel, then what belongs to C into
+        // C.
         return withUnsafeTemporaryAllocation(of: Vector.self, capacity: 6 * width / Vector.lanes) { scratch in
             let tile = UnsafeMutableRawPointer(scratch.baseAddress!).assumingMemoryBound(to: Float.self)
             for row in stride(from: 0, to: rows, by: 6) {
@@ -119,9 +121,9 @@ func multiplyPanel(
     }
     switch width {
     #if AVX512
-    case 64: multiplyPanel(Columns64.self, a, panel, c, cStride, rows, depth, accumulate)
-    case 48: multiplyPanel(Columns48.self, a, panel, c, cStride, rows, depth, accumulate)
-    case 32: multiplyPanel(Columns32.self, a, panel, c, cStride, rows, depth, accumulate)
+        case 64: multiplyPanel(Columns64.self, a, panel, c, cStride, rows, depth, accumulate)
+        case 48: multiplyPanel(Columns48.self, a, panel, c, cStride, rows, depth, accumulate)
+        case 32: multiplyPanel(Columns32.self, a, panel, c, cStride, rows, depth, accumulate)
     #endif
     default: multiplyPanel(Columns16.self, a, panel, c, cStride, rows, depth, accumulate)
     }

@@ -48,7 +48,8 @@ extension SIMD16<Float> {
     func adding(_ a: Float, _ b: Self) -> Self { addingProduct(Self(repeating: a), b) }
 }
 
-/// Loads up to 16 rows of up to 16 columns of a matrix, and leaves its columns in the first 16 of 32 vectors at `block`.
+/// Loads up to 16 rows of up to 16 columns of a matrix, and leaves its columns in the first 16 of 32 vectors at
+/// `block`.
 ///
 /// Four perfect shuffles of the 16 rows, each between the halves of all pairs, exchange the two indices.
 @inline(never)

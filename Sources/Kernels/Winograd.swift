@@ -4,10 +4,10 @@
 //
 //     y = Aᵀ [(G w) ⊙ (Bᵀ x)],
 //
-// one multiplication for each point where the polynomials behind x and w are evaluated; in two dimensions the transforms
-// act on columns and then on rows. Multiplications of many channels at one point are a matrix product. The gradients are
-// the adjoint maps: with u = G w, v = Bᵀ x and the gradient m′ = A dy, it is du = Σ v ⊙ m′ and dw = Gᵀ du.
-// (Winograd, Arithmetic Complexity of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural
+// one multiplication for each point where the polynomials behind x and w are evaluated; in two dimensions the
+// transforms act on columns and then on rows. Multiplications of many channels at one point are a matrix product. The
+// gradients are the adjoint maps: with u = G w, v = Bᵀ x and the gradient m′ = A dy, it is du = Σ v ⊙ m′ and dw = Gᵀ
+// du. (Winograd, Arithmetic Complexity of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural
 // Networks, arXiv 1509.09308.)
 
 /// A linear map of a few vectors, written out so that the compiler keeps them in registers.

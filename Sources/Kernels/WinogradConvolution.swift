@@ -1,5 +1,5 @@
-// 3×3 convolution over the tiles of Winograd.swift. A block of tiles goes through input transform, one
-// matrix product for each point, and output transform, without leaving the L2 cache of the thread that computes it:
+// 3×3 convolution over the tiles of Winograd.swift. A block of tiles goes through input transform, one matrix product
+// for each point, and output transform, near enough together to stay in the caches of the thread that computes it:
 //
 //     V[point][tile][source channel] · U[point][source channel][target channel] = M[point][tile][target channel]
 //
@@ -30,7 +30,8 @@ struct TileGrid {
     }
 
     /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero: `zeros` holds as many as there
-    /// are channels. The value of a tile and channel at a point goes to `target[point * pointStride + place(tile, channel)]`.
+    /// are channels. The value of a tile and channel at a point goes to `target[point * pointStride + place(tile,
+    /// channel)]`.
     @inline(__always)
     func transform<Map: LinearMap>(
         _ map: Map.Type, _ tiles: Range<Int>, zeros: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>,
@@ -138,7 +139,8 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             for point in 0..<Tile.points {
                 multiply(
                     LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
-                    u + Tile.weights(ofSquare: point) * pointStrideU, to: m + point * pointStrideM, stride: targetStride, rows: tiles.count,
+                    u + Tile.weights(ofSquare: point) * pointStrideU, to: m + point * pointStrideM,
+                    stride: targetStride, rows: tiles.count,
                     columns: targetStride, depth: sourceChannels)
             }
             transformOutput(m, to: targets, tiles, accumulate: accumulate)
@@ -171,7 +173,9 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     }
 
     /// U = G w Gᵀ for all pairs of channels, packed. The kernel is turned around and transposed for the input gradient.
-    private func transformWeights(_ weights: UnsafePointer<Float>, to u: UnsafeMutablePointer<Float>, _ threads: Threads) {
+    private func transformWeights(
+        _ weights: UnsafePointer<Float>, to u: UnsafeMutablePointer<Float>, _ threads: Threads
+    ) {
         let tapStride = sourceChannels * targetChannels
         threads.forEach(divideUp(sourceChannels, by: Vector.lanes)) { index in
             let firstRow = index * Vector.lanes

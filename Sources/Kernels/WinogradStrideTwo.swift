@@ -4,8 +4,8 @@
 //     yᵢ = (w₀oᵢ + w₂oᵢ₊₁) + w₁eᵢ,
 //
 // the odd ones by F(4, 2), with 5 instead of 8 multiplications, the even ones as they are: 9 instead of 12 for four
-// outputs, 81 instead of 144 for a square. The four products with w₁ share their weights, so that 9 × 9 points have 6 × 6
-// matrices of weights.
+// outputs, 81 instead of 144 for a square. The four products with w₁ share their weights, so that 9 × 9 points have 6 ×
+// 6 matrices of weights.
 
 /// Four outputs of two taps from five inputs at the points 0, ±¾, 1½ and ∞.
 private enum FourOutputsOfTwoTaps {

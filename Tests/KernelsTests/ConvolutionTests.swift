@@ -1,19 +1,40 @@
 // Each pass of the convolution against its formula in float64, over shapes that leave remainders everywhere.
 
+import Glibc
 import Kernels
 import Testing
+
+/// Floats that end where memory ends: whoever reads behind them crashes.
+private final class GuardedFloats {
+    private let pages: UnsafeMutableRawPointer
+    private let size: Int
+    let values: UnsafeMutableBufferPointer<Float>
+
+    init(count: Int) {
+        let (page, bytes) = (4096, count * MemoryLayout<Float>.stride)
+        size = (bytes + page - 1) / page * page + page
+        pages = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        mprotect(pages + size - page, page, PROT_NONE)
+        let start = (pages + size - page - bytes).bindMemory(to: Float.self, capacity: count)
+        values = UnsafeMutableBufferPointer(start: start, count: count)
+    }
+
+    deinit { munmap(pages, size) }
+}
 
 /// Maps in memory of their own: `channels` values of each pixel in the middle of `stride`, the rest a mark.
 private struct TestMaps {
     static let mark: Float = 12345
-    let buffer: FloatBuffer
+    private let memory: GuardedFloats
     let maps: Maps
 
     init(count: Int, height: Int, width: Int, channels: Int, gap: Int, seed: UInt64? = nil) {
         let stride = channels + 2 * gap
-        buffer = FloatBuffer(count: count * height * width * stride)
-        buffer.values.update(repeating: Self.mark)
-        maps = Maps(buffer.pointer + gap, count: count, height: height, width: width, channels: channels, stride: stride)
+        memory = GuardedFloats(count: count * height * width * stride)
+        memory.values.update(repeating: Self.mark)
+        maps = Maps(
+            memory.values.baseAddress! + gap, count: count, height: height, width: width, channels: channels,
+            stride: stride)
         var generator = Generator(state: seed ?? 0)
         forEachValue { maps.base[$0] = seed == nil ? .nan : generator.next() }
     }
@@ -24,7 +45,7 @@ private struct TestMaps {
 
     /// What lies between the slices is as it was.
     var marksIntact: Bool {
-        let marks = buffer.values.count { $0 == Self.mark }
+        let marks = memory.values.count { $0 == Self.mark }
         return marks == maps.pixels * (maps.stride - maps.channels)
     }
 }
@@ -73,7 +94,8 @@ private func relativeError(_ values: UnsafePointer<Float>, _ expected: [Double],
 private let bound = 1e-5
 
 private func shape(
-    _ images: Int, _ height: Int, _ width: Int, _ inputs: Int, _ outputs: Int, _ kernel: Int, _ stride: Int, _ padding: Int
+    _ images: Int, _ height: Int, _ width: Int, _ inputs: Int, _ outputs: Int, _ kernel: Int, _ stride: Int,
+    _ padding: Int
 ) -> ConvolutionShape {
     ConvolutionShape(
         images: images, height: height, width: width, inputChannels: inputs, outputChannels: outputs, kernel: kernel,
@@ -109,8 +131,8 @@ private let shapes: [ConvolutionShape] = [
             count: images, height: shape.outputHeight, width: shape.outputWidth, channels: shape.outputChannels,
             gap: gap, seed: 2)
         let w = TestMaps(count: 1, height: 1, width: 1, channels: shape.weightCount, gap: 0, seed: 3)
-        var y64 = [Double](repeating: 0, count: dy.buffer.count)
-        var dx64 = [Double](repeating: 0, count: x.buffer.count)
+        var y64 = [Double](repeating: 0, count: dy.maps.pixels * dy.maps.stride)
+        var dx64 = [Double](repeating: 0, count: x.maps.pixels * x.maps.stride)
         var dw64 = [Double](repeating: 0, count: shape.weightCount)
         forEachProduct(shape, x: x.maps, y: dy.maps) { i, k, o in
             y64[o] += Double(x.maps.base[i]) * Double(w.maps.base[k])
@@ -151,23 +173,26 @@ private let shapes: [ConvolutionShape] = [
             #expect(gradientBlocks.cover(dx.maps.pixels))
 
             let sum = TestMaps(
-                count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap, seed: 4)
+                count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap,
+                seed: 4)
             let twice = inputs.map { sum.maps.base[$0] + dx.maps.base[$0] }
             convolution.inputGradient(
                 dy.maps, weights: w.maps.base, to: sum.maps, accumulate: true, workspace: workspace.pointer)
             #expect(zip(inputs, twice).allSatisfy { abs(sum.maps.base[$0] - $1) <= 1e-5 * max(1, abs($1)) })
             #expect(sum.marksIntact)
 
-            let dw = FloatBuffer(count: shape.weightCount)
-            dw.values.update(repeating: .nan)
-            convolution.weightGradient(x.maps, dy.maps, to: dw.pointer, workspace: workspace.pointer)
-            let weightError = relativeError(dw.pointer, dw64, at: weights)
+            let dw = TestMaps(count: 1, height: 1, width: 1, channels: shape.weightCount, gap: 0)
+            convolution.weightGradient(x.maps, dy.maps, to: dw.maps.base, workspace: workspace.pointer)
+            let weightError = relativeError(dw.maps.base, dw64, at: weights)
             #expect(weightError < bound)
+            #expect(dw.marksIntact)
 
             #expect(workspace.values.suffix(guarded).allSatisfy { $0.isNaN })
-            results.append(outputs.map { y.maps.base[$0] } + inputs.map { dx.maps.base[$0] } + Array(dw.values))
+            results.append(
+                outputs.map { y.maps.base[$0] } + inputs.map { dx.maps.base[$0] } + weights.map { dw.maps.base[$0] })
         }
         #expect(results.allSatisfy { $0 == results[0] }, "the number of threads changes no bit")
+        withExtendedLifetime((x, dy, w)) {}
     }
 }
 
