@@ -17,7 +17,7 @@ extension Dataset {
     ///   Looked at in this order; the first that has the wanted split is taken.
     /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.
     public static func cifar100(folder: String, split: Split) throws(Failure) -> Dataset {
-        let places = ["", "/cifar-100-python", "/cifar-100-binary"].map { folder + $0 }
+        let places = [folder, folder + "/cifar-100-python", folder + "/cifar-100-binary"]
         for place in places {
             if Files.exists("\(place)/\(split).bin") { return try cifar100Binary(place, split) }
             if Files.exists("\(place)/\(split)") { return try cifar100Python(place, split) }
@@ -101,7 +101,7 @@ extension Dataset {
             path, sizes: pixels...pixels + 64 * images,
             expected: "\(grouped(pixels)) to \(grouped(pixels + 64 * images)) (\(grouped(images)) images)")
         let contents = try Pickle.read(bytes.raw, path: path)
-        guard case .array(let shape, let range)? = contents["data"], shape == [images, Images.values] else {
+        guard case .array(images, Images.values, let range)? = contents["data"] else {
             throw Failure(
                 .corrupt, "\(path): no array 'data' of \(grouped(images)) × \(grouped(Images.values)) bytes found")
         }

@@ -1,6 +1,6 @@
 // A reader for Python pickles as CIFAR-100's Python layout has them, and no others.
 //
-// A pickle is a program for a stack machine that may call any function Python can import. This machine knows the 20
+// A pickle is a program for a stack machine that may call any function Python can import. This machine knows the 23
 // instructions which the published files consist of (protocol 2); of functions, it knows the three that stand for a
 // NumPy array, and recognises rather than calls them. It has no instruction that fetches a value from the memo, so
 // values are trees, and limits on their number and depth bound its memory whatever a file says.
@@ -10,7 +10,7 @@ import Kernels
 /// A value in a pickle. Strings and arrays stay where they are in the file: they are ranges of its bytes.
 package enum PickleValue {
     case none
-    case boolean(Bool)
+    case `false`
     case integer(Int)
     case string(Range<Int>)
     case list(List)
@@ -23,8 +23,8 @@ package enum PickleValue {
     case byteType
     /// A NumPy array that has no contents yet.
     case emptyArray
-    /// A NumPy array of bytes, in C order.
-    case array(shape: [Int], Range<Int>)
+    /// A NumPy array of bytes with two dimensions, in C order.
+    case array(rows: Int, columns: Int, Range<Int>)
 
     /// Grows in place, however many instructions it is filled by.
     package final class List { package fileprivate(set) var items: [PickleValue] = [] }
@@ -85,8 +85,7 @@ package struct Pickle {
                 return entries
 
             case UInt8(ascii: "N"): try push(.none)  // NONE
-            case 0x88: try push(.boolean(true))  // NEWTRUE
-            case 0x89: try push(.boolean(false))  // NEWFALSE
+            case 0x89: try push(.false)  // NEWFALSE
             case UInt8(ascii: "K"): try push(.integer(number(1)))  // BININT1
             case UInt8(ascii: "M"): try push(.integer(number(2)))  // BININT2
             case UInt8(ascii: "J"): try push(.integer(Int(Int32(truncatingIfNeeded: number(4)))))  // BININT
@@ -162,16 +161,12 @@ package struct Pickle {
     private func build(_ object: PickleValue, _ state: PickleValue, at start: Int) throws(Failure) -> PickleValue {
         if case .byteType = object, case .tuple = state { return .byteType }
         if case .emptyArray = object, case .tuple(let items) = state, items.count == 5,
-            case .tuple(let sizes) = items[1], case .byteType = items[2],
-            case .boolean(false) = items[3], case .string(let contents) = items[4]
+            case .tuple(let shape) = items[1], shape.count == 2,
+            case .integer(let rows) = shape[0], case .integer(let columns) = shape[1], rows >= 0, columns >= 0,
+            case .byteType = items[2], case .false = items[3], case .string(let contents) = items[4],
+            rows * columns == contents.count
         {
-            var shape: [Int] = []
-            var product = 1
-            for case .integer(let size) in sizes where size >= 0 {
-                shape.append(size)
-                product = product.multipliedReportingOverflow(by: size).partialValue
-            }
-            if shape.count == sizes.count, product == contents.count { return .array(shape: shape, contents) }
+            return .array(rows: rows, columns: columns, contents)
         }
         throw failure("an array whose state is not bytes that fill its shape", at: start)
     }
@@ -238,7 +233,8 @@ package struct Pickle {
         return text(position..<end)
     }
 
-    private func text(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
+    /// A string's beginning: what is looked for is short.
+    private func text(_ range: Range<Int>) -> String { String(decoding: bytes[range].prefix(64), as: UTF8.self) }
 
     private func failure(_ found: String, at place: Int) -> Failure {
         Failure(.corrupt, "\(path): \(found) found at byte \(grouped(place)), CIFAR-100's Python layout expected")

@@ -29,7 +29,7 @@ import Testing
             return
         }
         #expect(labels.items.count == 2500)
-        guard case .array([2, 3], let range)? = contents["data"] else {
+        guard case .array(2, 3, let range)? = contents["data"] else {
             Issue.record("data")
             return
         }
