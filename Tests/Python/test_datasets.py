@@ -48,6 +48,18 @@ def test_from_arrays_takes_any_strides_and_integers():
     assert (dataset.images[1, 2] == 7).all() and dataset.classes == 10
 
 
+def test_slices(synthetic):
+    train, _ = synthetic
+    part = train[100:300]
+    assert (len(part), part.classes, part.label_names) == (200, train.classes, train.label_names)
+    assert np.array_equal(part.images, train.images[100:300]) and part.name == f"{train.name}[100:300]"
+    assert train[::100].name == f"{train.name}[::100]" and len(train[-50:]) == 50
+    with pytest.raises(TypeError, match="slices"):
+        train[0]
+    with pytest.raises(ValueError):
+        train[:0]
+
+
 IMAGES = np.zeros((2, 3, 32, 32), np.uint8)
 
 

@@ -139,7 +139,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     if options.quick:
-        defaults = {"methods": "sgd,plp", "epochs": 4, "width": 0.25, "recipe": "quick"}
+        defaults = {"methods": "sgd,plp", "epochs": 5, "width": 0.25, "recipe": "quick"}
     else:
         defaults = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper"}
     for name, value in defaults.items():
@@ -150,6 +150,8 @@ def _compare(options: argparse.Namespace) -> int:
     if options.fresh:
         (output / "study.json").unlink(missing_ok=True)
     train, test = _data(options)
+    if options.quick:
+        train = train[:10_000]
     study = compare(
         options.networks,
         options.methods.split(","),

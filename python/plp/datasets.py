@@ -41,6 +41,16 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, part: slice) -> Dataset:
+        """A copy of a part, such as ``train[:10_000]`` for quick studies; the classes stay."""
+        if not isinstance(part, slice):
+            raise TypeError(f"a dataset is cut by slices such as [:1000], not by {part!r}; see images and labels")
+        dataset = from_arrays(self.images[part], self.labels[part], self.classes)
+        bounds = ":".join("" if bound is None else str(bound) for bound in (part.start, part.stop, part.step))
+        dataset.name = f"{self.name}[{bounds.removesuffix(':')}]"
+        dataset.label_names = self.label_names
+        return dataset
+
     def __repr__(self) -> str:
         return f"<plp.datasets.Dataset {self.name!r}: {len(self):,} images, {self.classes} classes>"
 

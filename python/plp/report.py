@@ -112,7 +112,8 @@ def shown(option: Any) -> str:
 
 
 def _data_source(settings: dict[str, Any]) -> str:
-    return "the paper's" if settings["train"].startswith("CIFAR-100") else "our choice; the paper's: CIFAR-100"
+    theirs = settings["train"].startswith("CIFAR-100") and settings["train_images"] == 50_000
+    return "the paper's" if theirs else "our choice; the paper's: CIFAR-100, 50,000 images"
 
 
 def _changes(study: Study) -> list[list[str]]:

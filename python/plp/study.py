@@ -118,7 +118,7 @@ class Study:
         repeated = any(len(self.outcomes(n, m)) > 1 for n in self.networks for m in self.methods)
         means = "mean ± standard deviation over seeds; " if repeated else ""
         return (
-            f"{means}{self.measured_on}, model of {chosen}, {self.settings['epochs']} epochs; "
+            f"{means}{self.measured_on}, model of {chosen}, epochs: {self.settings['epochs']}; "
             "differences in percentage points, same start and same mini-batches"
         )
 
