@@ -56,13 +56,24 @@ public struct History: Sendable, Equatable, Codable {
     public var completeEpochs: Int { epochs.count - (epochs.last?.isComplete == false ? 1 : 0) }
 }
 
+extension History: CustomStringConvertible {
+    /// A line for each epoch, and one for the best model on the test set.
+    public var description: String {
+        let best = test.map { "best epoch \(bestEpoch ?? 0): test \($0.inWords)" }
+        return (epochs.map(\.description) + [best].compactMap(\.self)).joined(separator: "\n")
+    }
+}
+
 extension History.Epoch: CustomStringConvertible {
     /// "epoch 3: loss 2.314, accuracy 41.2 %, validation loss 2.401, accuracy 39.9 %, 812 images/s"
     public var description: String {
-        func text(_ metrics: Metrics) -> String {
-            "loss \((metrics.loss * 1000).rounded() / 1000), accuracy \((metrics.accuracy * 1000).rounded() / 10) %"
-        }
-        return "epoch \(number): \(text(training))" + (validation.map { ", validation \(text($0))" } ?? "")
+        "epoch \(number): \(training.inWords)" + (validation.map { ", validation \($0.inWords)" } ?? "")
             + ", \(Int(min(imagesPerSecond, 1e9).rounded())) images/s"
+    }
+}
+
+extension Metrics {
+    fileprivate var inWords: String {
+        "loss \((loss * 1000).rounded() / 1000), accuracy \((accuracy * 1000).rounded() / 10) %"
     }
 }

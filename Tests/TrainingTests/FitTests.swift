@@ -22,6 +22,12 @@ import Training
         let accuracies = history.epochs.map { $0.validation!.accuracy }
         #expect(history.bestEpoch == accuracies.firstIndex(of: accuracies.max()!))
         #expect(try history.test == Evaluator(trainer.bestModel()).evaluate(Small.test))
+
+        let lines = history.description.split(separator: "\n")
+        #expect(lines.count == 4)
+        let line = #/epoch 1: loss [\d.]+, accuracy [\d.]+ %, validation loss .+ %, \d+ images/s/#
+        #expect(lines[1].wholeMatch(of: line) != nil)
+        #expect(lines[3].hasPrefix("best epoch \(history.bestEpoch!): test loss "))
     }
 
     @Test func withoutValidationTheLatestModelCounts() throws {
