@@ -311,8 +311,10 @@ def test_too_many_classes(synthetic):
     trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16, classes=10), **QUICK)
     with pytest.raises(ValueError, match="10"):
         trainer.fit(synthetic[0], progress=False)
-    with pytest.raises(ValueError, match="expected a dataset"):
+    with pytest.raises(ValueError, match="train is 'CIFAR-100', expected a dataset"):
         trainer.fit("CIFAR-100", progress=False)
+    with pytest.raises(ValueError, match="dataset is None, expected a dataset"):
+        trainer.evaluate(None)
 
 
 def test_a_diverging_fit_keeps_its_history(synthetic):
@@ -323,6 +325,17 @@ def test_a_diverging_fit_keeps_its_history(synthetic):
         trainer.fit(synthetic[0], epochs=5, progress=False)
     assert trainer.history.interrupted
     assert trainer.best_model.parameter_count == trainer.model.parameter_count
+
+
+def test_a_fit_that_fails_at_once(small, synthetic):
+    before = small.state_dict()
+    small.load_state_dict({**before, "fc.bias": np.full(100, np.nan)})
+    trainer = plp.Trainer(small, **QUICK)
+    with pytest.raises(plp.Error, match="iteration 0"):
+        trainer.fit(synthetic[0], progress=False)
+    assert len(trainer.history) == 0 and trainer.history.interrupted
+    small.load_state_dict(before)
+    assert not trainer.fit(synthetic[0], progress=False).interrupted
 
 
 def test_other_threads_run_meanwhile(small, synthetic):

@@ -2,7 +2,7 @@
 
 import plp
 
-train, test = plp.datasets.synthetic(1_000, 200)
+train, test = plp.datasets.synthetic(600, 200)
 study = plp.compare(
     ["resnet18"],
     methods=["sgd", "sgd*7/6", "plp"],

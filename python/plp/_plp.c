@@ -624,6 +624,8 @@ static PyObject *trainer_history(PyObject *module, PyObject *capsule)
         plp_epoch epoch = {.struct_size = sizeof epoch};
         if (failed(plp_trainer_epoch(trainer, index, &epoch)))
             return Py_DECREF(epochs), NULL;
+        if (epoch.training.count == 0) /* stopped before its first mini-batch was done */
+            continue;
         PyObject *record = epoch_tuple(&epoch);
         if (!record || PyList_Append(epochs, record) < 0)
             Py_CLEAR(epochs);

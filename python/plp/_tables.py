@@ -16,4 +16,4 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
         return "  ".join(cells).rstrip()
 
     heading, *body = map(line, rows)
-    return "\n".join([heading, "  ".join("-" * w for w in widths), *body])
+    return "\n".join([heading, "  ".join("-" * w for w in widths).rstrip(), *body])

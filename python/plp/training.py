@@ -116,8 +116,6 @@ class Trainer:
             ValueError: an argument out of its range, or a dataset with more classes than the model.
             plp.Error: the loss is no longer finite; :attr:`history` and :attr:`best_model` are usable.
         """
-        if not isinstance(train, Dataset):
-            raise ValueError(f"train is a {type(train).__name__}, expected a dataset (see plp.datasets)")
         fraction, validation_set = (0.0, validation) if isinstance(validation, Dataset) else (validation, None)
         label = progress if isinstance(progress, str) else self.model.architecture
         with FitProgress(label, bool(progress)) as display:
@@ -130,11 +128,11 @@ class Trainer:
             try:
                 _plp.trainer_fit(
                     self._handle,
-                    train._handle,
+                    _handle("train", train),
                     checked_integer("epochs", epochs),
                     fraction,
-                    validation_set and validation_set._handle,
-                    test and test._handle,
+                    None if validation_set is None else validation_set._handle,
+                    None if test is None else _handle("test", test),
                     on_iteration,
                 )
             except KeyboardInterrupt:
@@ -193,7 +191,7 @@ class Trainer:
 
     def evaluate(self, dataset: Dataset) -> Metrics:
         """Measures the model in training (with EMA: the average) on a dataset as it is."""
-        return Metrics(*_plp.trainer_evaluate(self._handle, dataset._handle))
+        return Metrics(*_plp.trainer_evaluate(self._handle, _handle("dataset", dataset)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a checkpoint: all a run needs to go on bit for bit, history and best model included.
@@ -214,6 +212,12 @@ class Trainer:
             plp.Error: it is damaged. On any error, nothing has changed.
         """
         _plp.trainer_restore(self._handle, path)
+
+
+def _handle(name: str, dataset: Dataset) -> Any:
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"{name} is {dataset!r:.40}, expected a dataset (see plp.datasets)")
+    return dataset._handle
 
 
 def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:
