@@ -84,7 +84,7 @@ import Testing
     @Test func filesThatAreNotThere() throws {
         #expect { try Model(path: "/nonexistent/model") } throws: { ($0 as? Failure)?.kind == .notFound }
         #expect { try Safetensors(tensors: []).write(to: "/nonexistent/model") } throws: {
-            ($0 as? Failure)?.kind == .inputOutput
+            ($0 as? Failure)?.kind == .notFound
         }
         #expect { try Model(path: "/") } throws: { ($0 as? Failure)?.kind == .inputOutput }
     }
