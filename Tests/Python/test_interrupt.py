@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 PROGRAM = """
 import numpy as np, plp
@@ -34,17 +35,28 @@ print("usable", flush=True)
 """
 
 
+@contextmanager
+def running(command, folder):
+    """A process that hears Ctrl-C, also where the tests themselves run in the background and are made to ignore it."""
+    pipe = subprocess.PIPE
+    hear = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def interrupt(program, folder):
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "training\n"
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    output, errors = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, "usable\n"), errors
-    return time.monotonic() - started
+    with running([sys.executable, "-c", program], folder) as process:
+        assert process.stdout.readline() == "training\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "usable\n"), errors
+        return time.monotonic() - started
 
 
 def test_fit(tmp_path):
@@ -58,11 +70,11 @@ def test_study(tmp_path):
 
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "plp", "train", "--epochs", "10000", "--width", "0.0625", "--output", "results"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline()  # the data it found
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    with running(command, tmp_path) as process:
+        assert process.stderr.readline()  # the data it found
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "interrupted" in output and "Traceback" not in errors
     assert (tmp_path / "results" / "checkpoint.plp").exists()
