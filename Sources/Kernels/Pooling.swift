@@ -42,53 +42,19 @@ public enum Pooling {
     public static func max(
         _ x: Maps, _ shape: PoolingShape, to y: Maps, argmax: UnsafeMutablePointer<UInt8>? = nil, threads: Threads
     ) {
+        let windows = Windows(x: x, kernel: shape.kernel, y: y, argmax: argmax)
         threads.forEach(y.count * y.height) { line in
-            let image = x.base + line / y.height * x.height * x.width * x.stride
-            let window = line % y.height
-            let rows = shape.taps(ofWindow: window, length: x.height)
-            let top = image + (window * shape.stride - shape.padding) * x.width * x.stride
+            let (image, row) = line.quotientAndRemainder(dividingBy: y.height)
+            let rows = shape.taps(ofWindow: row, length: x.height)
             for column in 0..<y.width {
                 let columns = shape.taps(ofWindow: column, length: x.width)
-                let corner = top + (column * shape.stride - shape.padding) * x.stride
-                let output = line * y.width + column
-                @inline(__always)
-                func pixel(rows: Range<Int>, columns: Range<Int>, kernel: Int) {
-                    forEachVector(in: 0..<y.channels) { channel, count in
-                        let (value, tap) = maximum(
-                            at: corner + channel, count: count, rows: rows, columns: columns, kernel: kernel,
-                            rowStride: x.width * x.stride, stride: x.stride)
-                        value.store(to: y.base + output * y.stride + channel, count: count)
-                        if let argmax { tap.store(to: argmax + output * y.channels + channel, count: count) }
-                    }
-                }
-                // With the usual windows' taps as literals, the loops over them are unrolled.
-                switch (shape.kernel, rows.count, columns.count) {
-                case (3, 3, 3): pixel(rows: 0..<3, columns: 0..<3, kernel: 3)
-                case (2, 2, 2): pixel(rows: 0..<2, columns: 0..<2, kernel: 2)
-                default: pixel(rows: rows, columns: columns, kernel: shape.kernel)
-                }
+                let top = image * x.height + row * shape.stride - shape.padding + rows.lowerBound
+                let left = column * shape.stride - shape.padding + columns.lowerBound
+                windows.run(
+                    pixel: line * y.width + column, first: top * x.width + left,
+                    tap: rows.lowerBound * shape.kernel + columns.lowerBound, rows: rows.count, columns: columns.count)
             }
         }
-    }
-
-    /// The maximum over the taps `rows` × `columns` of the window at `corner`, for `count` channels, and its tap.
-    @inline(__always)
-    private static func maximum(
-        at corner: UnsafePointer<Float>, count: Int, rows: Range<Int>, columns: Range<Int>, kernel: Int,
-        rowStride: Int, stride: Int
-    ) -> (value: Vector, tap: Taps) {
-        let first = rows.lowerBound * rowStride + columns.lowerBound * stride
-        var best = Vector(at: corner + first, count: count)
-        var tap = Taps(repeating: rows.lowerBound * kernel + columns.lowerBound)
-        for row in rows {
-            for column in columns {
-                let value = Vector(at: corner + row * rowStride + column * stride, count: count)
-                let wins = (value .> best) .| (value .!= value)
-                best.replace(with: value, where: wins)
-                tap.replace(with: Taps(repeating: row * kernel + column), where: wins)
-            }
-        }
-        return (best, tap)
     }
 
     /// dx = the gradient of x, from the gradient of y and the taps that `max` noted; added to what is there with
@@ -97,44 +63,18 @@ public enum Pooling {
         _ dy: Maps, argmax: UnsafePointer<UInt8>, _ shape: PoolingShape, to dx: Maps, accumulate: Bool,
         threads: Threads
     ) {
+        let windows = WindowsGradient(dy: dy, argmax: argmax, shape: shape, dx: dx, accumulates: accumulate)
         threads.forEach(dx.count * dx.height) { line in
             let (image, row) = line.quotientAndRemainder(dividingBy: dx.height)
             let rows = shape.windows(covering: row, count: dy.height)
             for column in 0..<dx.width {
                 let columns = shape.windows(covering: column, count: dy.width)
-                let first = (image * dy.height + rows.lowerBound) * dy.width + columns.lowerBound
-                // The pixel's tap in the first of the windows; it is `stride` taps less in each of the next ones.
                 let tapRow = row + shape.padding - rows.lowerBound * shape.stride
                 let tapColumn = column + shape.padding - columns.lowerBound * shape.stride
-                @inline(__always)
-                func pixel(rows: Int, columns: Int) {
-                    forEachVector(in: 0..<dx.channels) { channel, count in
-                        let target = dx.base + (line * dx.width + column) * dx.stride + channel
-                        var sum = accumulate ? Vector(at: target, count: count) : Vector()
-                        for windowRow in 0..<rows {
-                            for windowColumn in 0..<columns {
-                                let window = first + windowRow * dy.width + windowColumn
-                                let tap = Taps(
-                                    repeating: (tapRow - windowRow * shape.stride) * shape.kernel + tapColumn
-                                        - windowColumn * shape.stride)
-                                sum += Vector().replacing(
-                                    with: Vector(at: dy.base + window * dy.stride + channel, count: count),
-                                    where: Taps(at: argmax + window * dy.channels + channel, count: count) .== tap)
-                            }
-                        }
-                        sum.store(to: target, count: count)
-                    }
-                }
-                switch (rows.count, columns.count) {
-                case (1, 1): pixel(rows: 1, columns: 1)
-                case (1, 2): pixel(rows: 1, columns: 2)
-                case (2, 1): pixel(rows: 2, columns: 1)
-                case (2, 2): pixel(rows: 2, columns: 2)
-                case (2, 3): pixel(rows: 2, columns: 3)
-                case (3, 2): pixel(rows: 3, columns: 2)
-                case (3, 3): pixel(rows: 3, columns: 3)
-                default: pixel(rows: rows.count, columns: columns.count)
-                }
+                windows.run(
+                    pixel: line * dx.width + column,
+                    first: (image * dy.height + rows.lowerBound) * dy.width + columns.lowerBound,
+                    tap: tapRow * shape.kernel + tapColumn, rows: rows.count, columns: columns.count)
             }
         }
     }
@@ -161,6 +101,95 @@ public enum Pooling {
                 let share = Vector(at: dy + image * dx.channels + channel, count: count) / Float(pixels)
                 for pixel in 0..<pixels { share.store(to: target + pixel * dx.stride, count: count) }
             }
+        }
+    }
+}
+
+/// Computes a pixel from a rectangle of `rows` × `columns` pixels of other maps, of which `first` is the first, counted
+/// over all images; `tap` is the number of the tap that joins the two.
+private protocol RectangleLoop {
+    func body(pixel: Int, first: Int, tap: Int, rows: Int, columns: Int)
+}
+
+/// A rectangle whose size the compiler knows.
+private enum Rectangle<let rows: Int, let columns: Int> {}
+
+extension RectangleLoop {
+    /// The body, compiled for each of the usual sizes, with its loops unrolled.
+    @inline(__always)
+    func run(pixel: Int, first: Int, tap: Int, rows: Int, columns: Int) {
+        switch (rows, columns) {
+        case (3, 3): unrolled(Rectangle<3, 3>.self, pixel, first, tap)
+        case (3, 2): unrolled(Rectangle<3, 2>.self, pixel, first, tap)
+        case (2, 3): unrolled(Rectangle<2, 3>.self, pixel, first, tap)
+        case (2, 2): unrolled(Rectangle<2, 2>.self, pixel, first, tap)
+        case (2, 1): unrolled(Rectangle<2, 1>.self, pixel, first, tap)
+        case (1, 2): unrolled(Rectangle<1, 2>.self, pixel, first, tap)
+        case (1, 1): unrolled(Rectangle<1, 1>.self, pixel, first, tap)
+        default: body(pixel: pixel, first: first, tap: tap, rows: rows, columns: columns)
+        }
+    }
+
+    @inline(never)
+    private func unrolled<let rows: Int, let columns: Int>(
+        _: Rectangle<rows, columns>.Type, _ pixel: Int, _ first: Int, _ tap: Int
+    ) {
+        body(pixel: pixel, first: first, tap: tap, rows: rows, columns: columns)
+    }
+}
+
+/// Pixel `pixel` of y: the maximum of a window of x.
+private struct Windows: RectangleLoop {
+    let x: Maps
+    let kernel: Int
+    let y: Maps
+    let argmax: UnsafeMutablePointer<UInt8>?
+
+    @inline(__always)
+    func body(pixel: Int, first: Int, tap: Int, rows: Int, columns: Int) {
+        let (source, target) = (x.base + first * x.stride, y.base + pixel * y.stride)
+        let taps = argmax.map { $0 + pixel * y.channels }
+        forEachVector(in: 0..<y.channels) { channel, count in
+            var best = Vector(at: source + channel, count: count)
+            var bestTap = Taps(repeating: tap)
+            for row in 0..<rows {
+                for column in 0..<columns {
+                    let value = Vector(at: source + (row * x.width + column) * x.stride + channel, count: count)
+                    let wins = (value .> best) .| (value .!= value)
+                    best.replace(with: value, where: wins)
+                    bestTap.replace(with: Taps(repeating: tap + row * kernel + column), where: wins)
+                }
+            }
+            best.store(to: target + channel, count: count)
+            if let taps { bestTap.store(to: taps + channel, count: count) }
+        }
+    }
+}
+
+/// Pixel `pixel` of dx: the sum over the windows, a rectangle of dy, whose maximum it was. It is a tap of the first of
+/// them, and `stride` taps less in each of the next ones.
+private struct WindowsGradient: RectangleLoop {
+    let dy: Maps
+    let argmax: UnsafePointer<UInt8>
+    let shape: PoolingShape
+    let dx: Maps
+    let accumulates: Bool
+
+    @inline(__always)
+    func body(pixel: Int, first: Int, tap: Int, rows: Int, columns: Int) {
+        let target = dx.base + pixel * dx.stride
+        forEachVector(in: 0..<dx.channels) { channel, count in
+            var sum = accumulates ? Vector(at: target + channel, count: count) : .zero
+            for row in 0..<rows {
+                for column in 0..<columns {
+                    let window = first + row * dy.width + column
+                    let mine = Taps(repeating: tap - (row * shape.kernel + column) * shape.stride)
+                    let won = Taps(at: argmax + window * dy.channels + channel, count: count) .== mine
+                    sum += Vector.zero.replacing(
+                        with: Vector(at: dy.base + window * dy.stride + channel, count: count), where: won)
+                }
+            }
+            sum.store(to: target + channel, count: count)
         }
     }
 }
