@@ -368,18 +368,24 @@ struct GatheredWeightGradient: WeightGradientPass {
         for block in range {
             let bands = blocks.bands(of: block, images: x.count)
             let pixels = blocks.pixels(of: bands)
-            for (index, band) in bands.enumerated() {
-                let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
-                gathering.gather(
-                    source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
-                    rowStride: rowStride)
+            let left: LeftMatrix
+            if gathering.isIdentity(source) {
+                left = LeftMatrix(
+                    base: source.base + pixels.lowerBound * source.stride, rowStride: 1, depthStride: source.stride)
+            } else {
+                for (index, band) in bands.enumerated() {
+                    let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
+                    gathering.gather(
+                        source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
+                        rowStride: rowStride)
+                }
+                left = LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride)
             }
             PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: shape.outputChannels, to: right) { pixel in
                 UnsafePointer(dy.base + (pixels.lowerBound + pixel) * dy.stride)
             }
             multiply(
-                LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride), right, to: target,
-                stride: shape.outputChannels, rows: depth, columns: shape.outputChannels,
+                left, right, to: target, stride: shape.outputChannels, rows: depth, columns: shape.outputChannels,
                 depth: pixels.count, accumulate: block != range.lowerBound)
         }
     }
