@@ -56,7 +56,7 @@ let vgg: [Layer] = [
 func inception(
     _ size: Int, _ inputs: Int, _ one: Int, _ three: (Int, Int), _ five: (Int, Int), _ pool: Int
 ) -> [Layer] {
-    [one, three.0, five.0, pool].map { Layer("googlenet", size, inputs, $0, kernel: 1) }
+    [one + three.0 + five.0, pool].map { Layer("googlenet", size, inputs, $0, kernel: 1) }
         + [
             Layer("googlenet", size, three.0, three.1), Layer("googlenet", size, five.0, five.1),
             Layer("googlenet", size, five.1, five.1),

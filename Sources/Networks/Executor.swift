@@ -203,7 +203,49 @@ public final class Executor {
 
     /// A convolution's own output, before batch normalisation. Backward, its gradient takes its place.
     private func convolutionMaps(_ node: Int, _ pass: Pass) -> Maps {
-        plan.convolutionMaps(node, in: arena.pointer, count: pass.count)
+        let group = plan.groups[node]!
+        return groupMaps(group, pass).slice(group.member(node).channels)
+    }
+
+    private func groupMaps(_ group: ConvolutionGroup, _ pass: Pass) -> Maps {
+        plan.maps(of: group, in: arena.pointer, count: pass.count)
+    }
+
+    // A group's weights, or their gradients, side by side at the start of the workspace; a single convolution's are
+    // taken where they lie.
+
+    private func weights(of group: ConvolutionGroup, _ pass: Pass) -> UnsafePointer<Float> {
+        if group.isSingle { return UnsafePointer(pass.parameters + group.members[0].layer.weight) }
+        let (joined, columns) = (workspace.pointer, group.channels)
+        for member in group.members {
+            let source = pass.parameters + member.layer.weight
+            for row in 0..<group.convolution.shape.inputChannels {
+                (joined + row * columns + member.channels.lowerBound)
+                    .update(from: source + row * member.channels.count, count: member.channels.count)
+            }
+        }
+        return UnsafePointer(joined)
+    }
+
+    private func gradient(of group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
+        group.isSingle ? gradients.pointer + group.members[0].layer.weight : workspace.pointer
+    }
+
+    private func scatter(_ gradient: UnsafePointer<Float>, of group: ConvolutionGroup) {
+        if group.isSingle { return }
+        for member in group.members {
+            let target = gradients.pointer + member.layer.weight
+            for row in 0..<group.convolution.shape.inputChannels {
+                (target + row * member.channels.count)
+                    .update(
+                        from: gradient + row * group.channels + member.channels.lowerBound,
+                        count: member.channels.count)
+            }
+        }
+    }
+
+    private func scratch(beside group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
+        workspace.pointer + group.joinedWeightCount
     }
 
     private func bytes(_ node: Int) -> UnsafeMutablePointer<UInt8> {
@@ -222,46 +264,23 @@ public final class Executor {
 
         switch node.layer {
         case .convolution(let layer):
-            let convolution = plan.convolutions[index]!
+            let group = plan.groups[index]!
             let channels = plan.channels(index, in: channelValues.pointer)
             let statistics = model.statistics.pointer
-            if training {
-                let stride = BatchNormalization.momentsCount(channels: channels.count)
-                step(.convolution) { executor, pass in
-                    let y = executor.convolutionMaps(index, pass)
-                    let records = executor.records.pointer
-                    convolution.forward(
-                        executor.maps(input, pass), weights: pass.parameters + layer.weight, to: y,
-                        workspace: executor.workspace.pointer
-                    ) { block, pixels in
-                        BatchNormalization.moments(of: y, pixels: pixels, into: records + block * stride)
-                    }
-                }
-                step(.normalization) { executor, pass in
-                    let y = executor.convolutionMaps(index, pass)
-                    BatchNormalization.mergeMoments(
-                        executor.records.pointer, blocks: convolution.forwardBlocks(images: pass.count),
-                        channels: channels.count, mean: channels.mean, variance: channels.variance)
-                    channels.useBatchStatistics(layer, pass.parameters, statistics, pixels: y.pixels)
-                    BatchNormalization.apply(
-                        y, scale: channels.scale, shift: channels.shift,
-                        residual: layer.residual.map { executor.maps($0, pass) }, relu: layer.relu,
-                        to: executor.maps(output, pass), threads: executor.threads)
-                }
-            } else {
+            if group.leader == index {
+                if training { compileTrainingForward(group) } else { compileEvaluation(group) }
+            }
+            guard training else {
                 refreshing.append { channels.useRunningStatistics(layer, $0, statistics) }
-                step(.convolution) { executor, pass in
-                    let y = executor.maps(output, pass)
-                    let residual = layer.residual.map { executor.maps($0, pass) }
-                    convolution.forward(
-                        executor.maps(input, pass), weights: pass.parameters + layer.weight, to: y,
-                        workspace: executor.workspace.pointer
-                    ) { _, pixels in
-                        BatchNormalization.apply(
-                            pixels: pixels, y, scale: channels.scale, shift: channels.shift, residual: residual,
-                            relu: layer.relu, to: y)
-                    }
-                }
+                return
+            }
+            step(.normalization) { executor, pass in
+                let y = executor.convolutionMaps(index, pass)
+                channels.useBatchStatistics(layer, pass.parameters, statistics, pixels: y.pixels)
+                BatchNormalization.apply(
+                    y, scale: channels.scale, shift: channels.shift,
+                    residual: layer.residual.map { executor.maps($0, pass) }, relu: layer.relu,
+                    to: executor.maps(output, pass), threads: executor.threads)
             }
 
         case .maxPooling(let shape):
@@ -301,6 +320,51 @@ public final class Executor {
         }
     }
 
+    /// The convolution of a group and the statistics of what it writes, taken while it is in cache.
+    private func compileTrainingForward(_ group: ConvolutionGroup) {
+        let input = model.graph.nodes[group.leader].input
+        let all = plan.channels(of: group, in: channelValues.pointer)
+        let stride = BatchNormalization.momentsCount(channels: all.count)
+        forward.append(
+            Step(group.name, .convolution) { [unowned self] pass in
+                let y = groupMaps(group, pass)
+                let records = records.pointer
+                group.convolution.forward(
+                    maps(input, pass), weights: weights(of: group, pass), to: y, workspace: scratch(beside: group)
+                ) { block, pixels in
+                    BatchNormalization.moments(of: y, pixels: pixels, into: records + block * stride)
+                }
+                BatchNormalization.mergeMoments(
+                    records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
+                    mean: all.mean, variance: all.variance)
+            })
+    }
+
+    /// The convolution of a group, and all that follows it while its output is in cache.
+    private func compileEvaluation(_ group: ConvolutionGroup) {
+        let input = model.graph.nodes[group.leader].input
+        let members = group.members.map { member in
+            (output: model.graph.nodes[member.node].output, member, plan.channels(member.node, in: channelValues.pointer))
+        }
+        forward.append(
+            Step(group.name, .convolution) { [unowned self] pass in
+                let y = groupMaps(group, pass)
+                let branches = members.map { output, member, channels in
+                    (y.slice(member.channels), channels, maps(output, pass),
+                        residual: member.layer.residual.map { maps($0, pass) }, member.layer.relu)
+                }
+                group.convolution.forward(
+                    maps(input, pass), weights: weights(of: group, pass), to: y, workspace: scratch(beside: group)
+                ) { _, pixels in
+                    for (y, channels, z, residual, relu) in branches {
+                        BatchNormalization.apply(
+                            pixels: pixels, y, scale: channels.scale, shift: channels.shift, residual: residual,
+                            relu: relu, to: z)
+                    }
+                }
+            })
+    }
+
     /// Writes down a node's backward steps. Nodes come last to first; `written` holds the values whose gradient an earlier
     /// step has begun, so that this one adds to it.
     private func compileBackward(_ index: Int, written: inout Set<Int>) {
@@ -311,14 +375,12 @@ public final class Executor {
             backward.append(Step(node.name, operation) { [unowned self] pass in run(self, pass) })
         }
         func accumulates(_ value: Graph.ValueID) -> Bool { !written.insert(plan.root(value)).inserted }
-        let needsInputGradient = input != model.graph.image
 
         switch node.layer {
         case .convolution(let layer):
-            let convolution = plan.convolutions[index]!
+            let group = plan.groups[index]!
             let channels = plan.channels(index, in: channelValues.pointer)
             let accumulatesResidual = layer.residual.map(accumulates) ?? false
-            let accumulatesInput = needsInputGradient && accumulates(input)
             step(.normalizationGradient) { executor, pass in
                 let y = executor.convolutionMaps(index, pass)
                 let dz = executor.gradientMaps(output, pass)
@@ -341,18 +403,23 @@ public final class Executor {
                     residualGradient: layer.residual.map { executor.gradientMaps($0, pass) },
                     accumulateResidual: accumulatesResidual, threads: executor.threads)
             }
-            step(.weightGradient) { executor, pass in
-                convolution.weightGradient(
-                    executor.maps(input, pass), executor.convolutionMaps(index, pass),
-                    to: executor.gradients.pointer + layer.weight, workspace: executor.workspace.pointer)
-            }
-            guard needsInputGradient else { return }
-            step(.inputGradient) { executor, pass in
-                convolution.inputGradient(
-                    executor.convolutionMaps(index, pass), weights: pass.parameters + layer.weight,
-                    to: executor.gradientMaps(input, pass), accumulate: accumulatesInput,
-                    workspace: executor.workspace.pointer)
-            }
+            // Of a group's members the leader is the last one here: all their gradients lie side by side by now.
+            guard group.leader == index else { return }
+            backward.append(
+                Step(group.name, .weightGradient) { [unowned self] pass in
+                    let dw = gradient(of: group)
+                    group.convolution.weightGradient(
+                        maps(input, pass), groupMaps(group, pass), to: dw, workspace: scratch(beside: group))
+                    scatter(dw, of: group)
+                })
+            guard input != model.graph.image else { return }
+            let accumulatesInput = accumulates(input)
+            backward.append(
+                Step(group.name, .inputGradient) { [unowned self] pass in
+                    group.convolution.inputGradient(
+                        groupMaps(group, pass), weights: weights(of: group, pass), to: gradientMaps(input, pass),
+                        accumulate: accumulatesInput, workspace: scratch(beside: group))
+                })
 
         case .maxPooling(let shape):
             let argmax = bytes(index)
@@ -402,6 +469,64 @@ public final class Executor {
     }
 }
 
+// MARK: - Convolutions that run as one
+
+/// Convolutions with 1×1 kernels over one input are one product: their output channels lie side by side. So the input is
+/// read once, its gradient written once, and few channels waste no lanes. All other convolutions are alone.
+private struct ConvolutionGroup {
+    struct Member {
+        var node: Int
+        var layer: Graph.NormalizedConvolution
+        /// Where its channels lie among the group's.
+        var channels: Range<Int>
+    }
+
+    /// In the order of their nodes.
+    private(set) var members: [Member] = []
+    let convolution: Convolution
+    let name: String
+
+    /// The member whose node runs the convolution: the first forward, and so the last backward.
+    var leader: Int { members[0].node }
+    var isSingle: Bool { members.count == 1 }
+    var channels: Int { convolution.shape.outputChannels }
+    /// Floats that the joined weights take; a single convolution's need not be joined.
+    var joinedWeightCount: Int { isSingle ? 0 : convolution.shape.weightCount.roundedToLine }
+
+    func member(_ node: Int) -> Member { members.first { $0.node == node }! }
+
+    static func all(in graph: Graph, batchSize: Int, threads: Threads) -> [ConvolutionGroup] {
+        var nodes: [[Int]] = []
+        for (index, node) in graph.nodes.enumerated() {
+            guard case .convolution(let layer) = node.layer else { continue }
+            let joins = nodes.firstIndex { others in
+                guard case .convolution(let other) = graph.nodes[others[0]].layer else { return false }
+                return graph.nodes[others[0]].input == node.input && (layer.kernel, layer.stride) == (1, 1)
+                    && (other.kernel, other.stride) == (1, 1)
+            }
+            if let joins { nodes[joins].append(index) } else { nodes.append([index]) }
+        }
+        return nodes.map { ConvolutionGroup($0, graph, batchSize, threads) }
+    }
+
+    private init(_ nodes: [Int], _ graph: Graph, _ batchSize: Int, _ threads: Threads) {
+        var channels = 0
+        for node in nodes {
+            guard case .convolution(let layer) = graph.nodes[node].layer else { continue }
+            let count = graph.values[graph.nodes[node].output].channels
+            members.append(Member(node: node, layer: layer, channels: channels..<channels + count))
+            channels += count
+        }
+        let (input, layer) = (graph.values[graph.nodes[nodes[0]].input], members[0].layer)
+        convolution = Convolution(
+            ConvolutionShape(
+                images: batchSize, height: input.height, width: input.width, inputChannels: input.channels,
+                outputChannels: channels, kernel: layer.kernel, stride: layer.stride, padding: layer.padding),
+            threads: threads)
+        name = nodes.map { graph.nodes[$0].name }.joined(separator: "+")
+    }
+}
+
 // MARK: - Batch normalisation's values
 
 /// What one batch normalisation keeps for each channel: the batch's statistics and the affine map they amount to.
@@ -415,14 +540,13 @@ private struct NormalizationChannels {
 
     static func floats(_ count: Int) -> Int { 5 * count.roundedToLine }
 
-    init(_ base: UnsafeMutablePointer<Float>, count: Int) {
-        self.count = count
-        let stride = count.roundedToLine
-        mean = base
-        variance = base + stride
-        inverseDeviation = base + 2 * stride
-        scale = base + 3 * stride
-        shift = base + 4 * stride
+    /// The channels `range` of `count`, whose values lie at `base`.
+    init(_ base: UnsafeMutablePointer<Float>, count: Int, _ range: Range<Int>) {
+        self.count = range.count
+        func values(_ number: Int) -> UnsafeMutablePointer<Float> {
+            base + number * count.roundedToLine + range.lowerBound
+        }
+        (mean, variance, inverseDeviation, scale, shift) = (values(0), values(1), values(2), values(3), values(4))
     }
 
     /// Training: the batch's own mean and variance, which also move the running ones by a tenth of the difference, as in
@@ -461,20 +585,21 @@ private struct NormalizationChannels {
 private struct Plan {
     private let graph: Graph
     private let batchSize: Int
-    private(set) var convolutions: [Int: Convolution] = [:]
+    /// The groups of all convolutions, by node.
+    private(set) var groups: [Int: ConvolutionGroup] = [:]
     private(set) var workspaceCount = 0
     /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
     private(set) var channelCount = 0
     private(set) var recordCount = 0
     let arenaCount: Int
 
-    /// Offsets in the arena: of values and their gradients by root value, of convolutions' outputs and of bytes (where a
-    /// maximum was, what dropout kept) by node.
+    /// Offsets in the arena: of values and their gradients by root value, of convolutions' outputs by their group's
+    /// leader, of bytes (where a maximum was, what dropout kept) by node.
     private var values: [Int: Int] = [:]
     private var gradients: [Int: Int] = [:]
     private var outputs: [Int: Int] = [:]
     private var bytes: [Int: Int] = [:]
-    /// Offsets of batch normalisations' values, by node.
+    /// Offsets of batch normalisations' values, by their group's leader.
     private var channelOffsets: [Int: Int] = [:]
 
     init(_ graph: Graph, batchSize: Int, training: Bool, threads: Threads) {
@@ -487,15 +612,21 @@ private struct Plan {
             return batchSize * value.height * value.width * value.channels
         }
 
-        // First and last node that touch each value.
+        let convolutions = ConvolutionGroup.all(in: graph, batchSize: batchSize, threads: threads)
+        for group in convolutions {
+            for member in group.members { groups[member.node] = group }
+        }
+
+        // First and last node that touch each value. In evaluation a group's leader writes the outputs of all.
         var uses: [Int: ClosedRange<Int>] = [:]
         for (index, node) in graph.nodes.enumerated() {
-            var touched = [node.input, node.output]
-            if case .convolution(let layer) = node.layer, let residual = layer.residual { touched.append(residual) }
-            for value in touched.map(root) {
-                uses[value] =
-                    min(uses[value]?.lowerBound ?? index, index)...max(uses[value]?.upperBound ?? index, index)
+            func touch(_ value: Int, from first: Int) {
+                let use = uses[root(value)] ?? first...index
+                uses[root(value)] = min(use.lowerBound, first)...max(use.upperBound, index)
             }
+            touch(node.input, from: index)
+            touch(node.output, from: training ? index : groups[index]?.leader ?? index)
+            if case .convolution(let layer) = node.layer, let residual = layer.residual { touch(residual, from: index) }
         }
         uses[graph.image] = nil
         let logits = root(graph.logits)
@@ -513,34 +644,35 @@ private struct Plan {
                     count: floats(value), life: (last - use.upperBound)...(last - use.lowerBound))
             }
         }
-        for (index, node) in graph.nodes.enumerated() {
-            let from = graph.values[node.input]
-            let to = graph.values[node.output]
-            switch node.layer {
-            case .convolution(let layer):
-                let convolution = Convolution(
-                    ConvolutionShape(
-                        images: batchSize, height: from.height, width: from.width, inputChannels: from.channels,
-                        outputChannels: to.channels, kernel: layer.kernel, stride: layer.stride, padding: layer.padding),
-                    threads: threads)
-                convolutions[index] = convolution
-                workspaceCount = max(workspaceCount, convolution.workspaceCount)
-                channelOffsets[index] = channelCount
-                channelCount += NormalizationChannels.floats(to.channels)
-                if training {
-                    let pixels = batchSize * to.height * to.width
+        for group in convolutions {
+            let (convolution, leader) = (group.convolution, group.leader)
+            workspaceCount = max(workspaceCount, group.joinedWeightCount + convolution.workspaceCount)
+            channelOffsets[leader] = channelCount
+            channelCount += NormalizationChannels.floats(group.channels)
+            let pixels = batchSize * convolution.shape.outputHeight * convolution.shape.outputWidth
+            // Evaluation writes a single convolution's output where the normalised one is wanted.
+            if training || !group.isSingle {
+                outputs[leader] = memory.add(
+                    count: pixels * group.channels, life: training ? leader...(last - leader) : leader...leader)
+            }
+            if training {
+                recordCount = max(
+                    recordCount,
+                    convolution.forwardBlocks(images: batchSize) * BatchNormalization.momentsCount(channels: group.channels))
+                for member in group.members {
+                    let channels = member.channels.count
                     recordCount = max(
-                        recordCount,
-                        convolution.forwardBlocks(images: batchSize)
-                            * BatchNormalization.momentsCount(channels: to.channels),
-                        PixelBlocks(pixels: pixels, channels: to.channels).count * 2 * to.channels)
-                    outputs[index] = memory.add(count: floats(node.output), life: index...(last - index))
+                        recordCount, PixelBlocks(pixels: pixels, channels: channels).count * 2 * channels)
                 }
+            }
+        }
+        for (index, node) in graph.nodes.enumerated() {
+            switch node.layer {
             case .maxPooling, .dropout:
                 if training {
                     bytes[index] = memory.add(count: (floats(node.output) + 3) / 4, life: index...(last - index))
                 }
-            case .averagePooling, .dense: break
+            case .convolution, .averagePooling, .dense: break
             }
         }
         let (offsets, count) = memory.place()
@@ -562,10 +694,14 @@ private struct Plan {
         view(value, at: arena + gradients[root(value)]!, count: count)
     }
 
-    func convolutionMaps(_ node: Int, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        let value = graph.values[graph.nodes[node].output]
+    func maps(of group: ConvolutionGroup, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
+        guard let output = outputs[group.leader] else {
+            return maps(graph.nodes[group.leader].output, in: arena, count: count)
+        }
+        let shape = group.convolution.shape
         return Maps(
-            arena + outputs[node]!, count: count, height: value.height, width: value.width, channels: value.channels)
+            arena + output, count: count, height: shape.outputHeight, width: shape.outputWidth,
+            channels: group.channels)
     }
 
     /// One byte for each value that a node writes: where a maximum was, or what dropout kept.
@@ -574,8 +710,13 @@ private struct Plan {
     }
 
     func channels(_ node: Int, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {
-        NormalizationChannels(
-            base + channelOffsets[node]!, count: graph.values[graph.nodes[node].output].channels)
+        let group = groups[node]!
+        return NormalizationChannels(
+            base + channelOffsets[group.leader]!, count: group.channels, group.member(node).channels)
+    }
+
+    func channels(of group: ConvolutionGroup, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {
+        NormalizationChannels(base + channelOffsets[group.leader]!, count: group.channels, 0..<group.channels)
     }
 
     private func view(_ value: Graph.ValueID, at base: UnsafeMutablePointer<Float>, count: Int) -> Maps {
