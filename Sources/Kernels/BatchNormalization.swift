@@ -338,15 +338,16 @@ private struct InputGradient: ChannelLoop {
     let residual: Maps?
     let accumulates: Bool
 
-    /// Per channel, dy = a dz′ + b y + c with
-    ///     a = γ / √(variance + ε)    b = −a dγ / √(variance + ε) / n    c = −a dβ / n − b mean
+    /// Per channel, dy = a dz′ + b (y − mean) + c with
+    ///     a = γ / √(variance + ε)    b = −a dγ / √(variance + ε) / n    c = −a dβ / n
     @inline(__always)
     func body<V: Lanes>(_: V.Type, channel: Int, count: Int, pixels: Range<Int>) {
         let share = V(repeating: -1 / Float(y.pixels))
         let inverse = V(at: inverseDeviation + channel, count: count)
         let a = V(at: gamma + channel, count: count) * inverse
         let b = a * inverse * V(at: dgamma + channel, count: count) * share
-        let c = a * V(at: dbeta + channel, count: count) * share - b * V(at: mean + channel, count: count)
+        let c = a * V(at: dbeta + channel, count: count) * share
+        let mean = V(at: mean + channel, count: count)
         mask.select(V.self, channel: channel, count: count) { masked in
             @inline(__always)
             func each(_ passOn: (_ dz: V, _ pixel: Int) -> Void) {
@@ -354,7 +355,7 @@ private struct InputGradient: ChannelLoop {
                     let y = V(at: y.base + channel + pixel * y.stride, count: count)
                     let dz = masked(V(at: dz.base + channel + pixel * dz.stride, count: count), y, pixel)
                     passOn(dz, pixel)
-                    c.addingProduct(b, y).addingProduct(a, dz).store(
+                    c.addingProduct(b, y - mean).addingProduct(a, dz).store(
                         to: dy.base + channel + pixel * dy.stride, count: count)
                 }
             }
