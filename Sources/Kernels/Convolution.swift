@@ -160,9 +160,17 @@ struct Blocks {
     var height: Int
     var width: Int
     var bandHeight: Int
-    var bandsPerBlock: Int
+    var bandsPerBlock = 1
 
     var bandsPerImage: Int { divideUp(height, by: bandHeight) }
+
+    /// Makes blocks of about `size` bands. If they are few, their number becomes a multiple of four, lest most threads
+    /// wait for one that has a block more.
+    mutating func cut(images: Int, size: Int) {
+        let (bands, size) = (images * bandsPerImage, max(size, 1))
+        let count = divideUp(bands, by: size)
+        bandsPerBlock = count < 64 ? divideUp(bands, by: max(4, (count + 2) / 4 * 4)) : size
+    }
 
     func count(images: Int) -> Int { divideUp(images * bandsPerImage, by: bandsPerBlock) }
 

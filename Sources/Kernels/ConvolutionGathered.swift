@@ -112,7 +112,7 @@ struct GatheredPass: MapPass {
     private let spacing: Int
     private let step: Int
     private let phases: [Phase]
-    private let blocks: Blocks
+    private var blocks: Blocks
 
     init(_ shape: ConvolutionShape, _ direction: Direction) {
         self.shape = shape
@@ -133,9 +133,9 @@ struct GatheredPass: MapPass {
         }
         let pixels = spacing * divideUp(targetWidth, by: spacing)
         let depth = phases.map { $0.taps.count }.max()! * sourceChannels
-        blocks = Blocks(
-            height: targetHeight, width: targetWidth, bandHeight: spacing,
-            bandsPerBlock: bandsPerBlock(pixels: pixels, depth: depth))
+        blocks = Blocks(height: targetHeight, width: targetWidth, bandHeight: spacing)
+        // Bands that gather into half of an L2 cache, for products of some hundred rows at most.
+        blocks.cut(images: shape.images, size: min(192, max(48, 96 * 1024 / depth)) / pixels)
     }
 
     private var columns: Int { divideUp(targetWidth, by: spacing) }
@@ -247,12 +247,6 @@ struct GatheredPass: MapPass {
             }
         }
     }
-}
-
-/// Bands of `pixels` pixels that gather into half of an L2 cache, for products of some hundred rows at most.
-private func bandsPerBlock(pixels: Int, depth: Int) -> Int {
-    let rows = min(192, max(48, 96 * 1024 / max(depth, 1)))
-    return max(1, rows / pixels)
 }
 
 private func forwardTaps(_ shape: ConvolutionShape) -> [Tap] {

@@ -76,12 +76,12 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         switch direction {
         case .forward:
             (sourceChannels, targetChannels, padding) = (shape.inputChannels, shape.outputChannels, shape.padding)
-            blocks = Blocks(height: shape.outputHeight, width: shape.outputWidth, bandHeight: side, bandsPerBlock: 0)
+            blocks = Blocks(height: shape.outputHeight, width: shape.outputWidth, bandHeight: side)
         case .inputGradient:
             (sourceChannels, targetChannels, padding) = (shape.outputChannels, shape.inputChannels, 2 - shape.padding)
-            blocks = Blocks(height: shape.height, width: shape.width, bandHeight: side, bandsPerBlock: 0)
+            blocks = Blocks(height: shape.height, width: shape.width, bandHeight: side)
         }
-        blocks.bandsPerBlock = max(1, Self.tilesPerBlock(sourceChannels + targetChannels) / tilesPerRow)
+        blocks.cut(images: shape.images, size: Self.tilesPerBlock(sourceChannels + targetChannels) / tilesPerRow)
     }
 
     /// V and M of a block should fill an L2 cache, but the fewer tiles the more often all of U is read.
