@@ -13,11 +13,11 @@ public struct Normalization: Sendable, Equatable {
     /// - Throws: `Failure(.invalidArgument)` unless there are three finite means and three finite positive deviations.
     public init(mean: [Float], deviation: [Float]) throws(Failure) {
         guard mean.count == Images.channels, mean.allSatisfy(\.isFinite) else {
-            throw Failure(.invalidArgument, "normalisation: mean \(mean) found, three finite numbers expected")
+            throw Failure(.invalidArgument, "mean: \(mean) found, three finite numbers expected")
         }
         guard deviation.count == Images.channels, deviation.allSatisfy({ $0.isFinite && $0 > 0 }) else {
             throw Failure(
-                .invalidArgument, "normalisation: deviation \(deviation) found, three finite positive numbers expected")
+                .invalidArgument, "deviation: \(deviation) found, three finite numbers above 0 expected")
         }
         self.init(known: mean, deviation)
     }

@@ -47,8 +47,7 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     public init(
         _ architecture: Architecture, classes: Int = 100, width: Double = 1, dropout: Float? = nil,
         channelCountEpsilons: Bool = false, seed: UInt64 = 0,
-        mean: [Float] = [0.507_075_16, 0.486_548_87, 0.440_917_83],
-        deviation: [Float] = [0.267_334_29, 0.256_438_46, 0.276_150_47]
+        mean: [Float] = Normalization.cifar100.mean, deviation: [Float] = Normalization.cifar100.deviation
     ) {
         self.architecture = architecture
         self.classes = classes
@@ -71,12 +70,7 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
         try require(
             !channelCountEpsilons || architecture == .googlenet, "channelCountEpsilons", "true for \(architecture)",
             "false, or the architecture googlenet")
-        for (name, values) in [("mean", mean), ("deviation", deviation)] {
-            try require(
-                values.count == Self.imageChannels && values.allSatisfy(\.isFinite), name, values,
-                "three finite numbers")
-        }
-        try require(deviation.allSatisfy { $0 > 0 }, "deviation", deviation, "three numbers above 0")
+        _ = try Normalization(mean: mean, deviation: deviation)
     }
 
     /// A channel count at this configuration's width.
