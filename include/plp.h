@@ -234,9 +234,9 @@ typedef struct plp_trainer_options {
     size_t struct_size;
 
     plp_optimizer optimizer; /* PLP_OPTIMIZER_SGD */
-    double learning_rate;    /* 0.001; above 0 */
+    double learning_rate;    /* 0.001; 0 to 1000 */
     double momentum;         /* 0.9; 0 ..< 1 */
-    double weight_decay;     /* 1e-4; 0 or more */
+    double weight_decay;     /* 1e-4; 0 to 1000 */
     int nesterov;            /* 0 */
 
     plp_schedule schedule;   /* PLP_SCHEDULE_CYCLIC */
