@@ -89,9 +89,9 @@ func seconds(_ body: () -> Void) -> Double {
 func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
 /// Multiply-adds on twelve registers, more than their latency asks for. Returns operations a second over all threads.
-func measurePeak(_ threads: Threads) -> Double {
+func measurePeak(_ threads: Threads) throws -> Double {
     let steps = 400_000
-    let results = FloatBuffer(count: threads.count)
+    let results = try FloatBuffer(count: threads.count)
     let time = seconds {
         threads.forEach(threads.count) { index, _ in
             let (a, b) = (SIMD16<Float>(repeating: 0.999), SIMD16<Float>(repeating: Float(index)))
@@ -132,19 +132,19 @@ for layer in resNet + vgg + googLeNet where texts.isEmpty || texts.contains(wher
     var shape = layer.shape
     shape.images = batch
     let convolution = Convolution(shape, threads: threads)
-    func maps(_ height: Int, _ width: Int, _ channels: Int) -> (FloatBuffer, Maps) {
-        let buffer = FloatBuffer(count: batch * height * width * channels)
+    func maps(_ height: Int, _ width: Int, _ channels: Int) throws -> (FloatBuffer, Maps) {
+        let buffer = try FloatBuffer(count: batch * height * width * channels)
         for index in buffer.values.indices { buffer.pointer[index] = Float(index % 17) - 8 }
         return (buffer, Maps(buffer.pointer, count: batch, height: height, width: width, channels: channels))
     }
     let (inputs, outputs) = (shape.inputChannels, shape.outputChannels)
-    let (xs, x) = maps(shape.height, shape.width, inputs)
-    let (ys, y) = maps(shape.outputHeight, shape.outputWidth, outputs)
-    let (dys, dy) = maps(shape.outputHeight, shape.outputWidth, outputs)
-    let (dxs, dx) = maps(shape.height, shape.width, inputs)
-    let (w, dw) = (FloatBuffer(count: shape.weightCount), FloatBuffer(count: shape.weightCount))
+    let (xs, x) = try maps(shape.height, shape.width, inputs)
+    let (ys, y) = try maps(shape.outputHeight, shape.outputWidth, outputs)
+    let (dys, dy) = try maps(shape.outputHeight, shape.outputWidth, outputs)
+    let (dxs, dx) = try maps(shape.height, shape.width, inputs)
+    let (w, dw) = (try FloatBuffer(count: shape.weightCount), try FloatBuffer(count: shape.weightCount))
     for index in w.values.indices { w.pointer[index] = Float(index % 13) / 13 - 0.5 }
-    let workspace = FloatBuffer(count: convolution.workspaceCount)
+    let workspace = try FloatBuffer(count: convolution.workspaceCount)
     var times: [[Double]] = [[], [], []]
     var peaks: [Double] = []
     for round in 0...rounds {
@@ -155,7 +155,7 @@ for layer in resNet + vgg + googLeNet where texts.isEmpty || texts.contains(wher
                 : seconds { convolution.inputGradient(dy, weights: w.pointer, to: dx, workspace: workspace.pointer) },
             seconds { convolution.weightGradient(x, dy, to: dw.pointer, workspace: workspace.pointer) },
         ]
-        peaks.append(measurePeak(threads))
+        peaks.append(try measurePeak(threads))
         if round > 0 { for (pass, time) in measured.enumerated() { times[pass].append(time) } }
     }
     withExtendedLifetime([xs, ys, dys, dxs]) {}

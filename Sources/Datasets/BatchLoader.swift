@@ -68,7 +68,7 @@ public final class BatchLoader: @unchecked Sendable {
         table = normalization.table()
         iterations = (indices.count - 1) / self.batchSize + 1
         let (images, labels) = (self.batchSize * Images.values, self.batchSize * MemoryLayout<Int32>.stride)
-        self.images = [FloatBuffer(count: images), FloatBuffer(count: images)]
+        self.images = [try FloatBuffer(count: images), try FloatBuffer(count: images)]
         self.labels = [try Bytes(count: labels), try Bytes(count: labels)]
         upcoming = iterations
     }

@@ -13,11 +13,15 @@ public final class FloatBuffer: @unchecked Sendable {
     public let count: Int
 
     /// - Parameter count: number of values, zero or more.
-    public init(count: Int) {
+    /// - Throws: `Failure(.outOfMemory)` where the system gives no more memory.
+    public init(count: Int) throws(Failure) {
         // Fresh pages are zero already, and cost nothing before they are touched.
         let bytes = max(count, 1) * MemoryLayout<Float>.stride
-        let pages = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
-        precondition(pages != MAP_FAILED, "out of memory")
+        guard let pages = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            pages != MAP_FAILED
+        else {
+            throw Failure(.outOfMemory, "the system refused \(Double(bytes) / 1e6) MB of memory")
+        }
         madvise(pages, bytes, MADV_HUGEPAGE)
         pointer = pages.bindMemory(to: Float.self, capacity: max(count, 1))
         self.count = count

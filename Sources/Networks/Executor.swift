@@ -175,11 +175,11 @@ public final class Executor {
         self.batchSize = batchSize
         self.threads = threads
         parameters = model.parameters
-        gradients = FloatBuffer(count: training ? model.parameters.count : 0)
-        arena = FloatBuffer(count: plan.arenaCount)
-        workspace = FloatBuffer(count: plan.workspaceCount)
-        records = FloatBuffer(count: plan.recordCount)
-        channelValues = FloatBuffer(count: plan.channelCount)
+        gradients = try FloatBuffer(count: training ? model.parameters.count : 0)
+        arena = try FloatBuffer(count: plan.arenaCount)
+        workspace = try FloatBuffer(count: plan.workspaceCount)
+        records = try FloatBuffer(count: plan.recordCount)
+        channelValues = try FloatBuffer(count: plan.channelCount)
         logitsBase = plan.maps(graph.logits, in: arena.pointer, count: 1).base
         logitsGradient = training ? plan.gradientMaps(graph.logits, in: arena.pointer, count: 1).base : nil
 

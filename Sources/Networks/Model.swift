@@ -27,8 +27,8 @@ public final class Model {
         self.configuration = configuration
         graph = Graph(configuration)
         try Memory.require(floats: graph.parameterCount + graph.statisticCount, for: "the model's parameters")
-        parameters = FloatBuffer(count: graph.parameterCount)
-        statistics = FloatBuffer(count: graph.statisticCount)
+        parameters = try FloatBuffer(count: graph.parameterCount)
+        statistics = try FloatBuffer(count: graph.statisticCount)
         batchesTracked = [Int64](repeating: 0, count: graph.normalizationCount)
         for (index, entry) in graph.entries.enumerated() where entry.kind != .counter {
             let values = UnsafeMutableBufferPointer(

@@ -40,9 +40,9 @@ public final class Optimizer {
         self.schedule = schedule
         self.predictor = predictor
         self.threads = threads
-        momentum = method.momentum == 0 ? nil : FloatBuffer(count: parameterCount)
-        memory = predictor.map { _ in FloatBuffer(count: parameterCount) }
-        statisticsMemory = predictor?.statistics == .predicted ? FloatBuffer(count: statisticsCount) : nil
+        momentum = method.momentum == 0 ? nil : try FloatBuffer(count: parameterCount)
+        memory = predictor == nil ? nil : try FloatBuffer(count: parameterCount)
+        statisticsMemory = predictor?.statistics == .predicted ? try FloatBuffer(count: statisticsCount) : nil
     }
 
     /// Changes the parameters by one iteration.

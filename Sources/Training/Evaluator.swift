@@ -45,7 +45,7 @@ public enum PlanarImages {
 public final class Evaluator {
     public let model: Model
     private let executor: Executor
-    private lazy var staging = FloatBuffer(count: executor.batchSize * Images.values)
+    private let staging: FloatBuffer
 
     /// - Parameters:
     ///   - batchSize: images computed with at once; the results depend on it by their rounding at most.
@@ -57,6 +57,7 @@ public final class Evaluator {
     init(_ model: Model, batchSize: Int = 128, sharing threads: Threads) throws(Failure) {
         self.model = model
         executor = try Executor(model, batchSize: batchSize, mode: .evaluation, threads: threads)
+        staging = try FloatBuffer(count: batchSize * Images.values)
     }
 
     /// Loss and errors over a data set.

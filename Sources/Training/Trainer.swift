@@ -38,7 +38,7 @@ public final class Trainer {
     private let threads: Threads
     private let executor: Executor
     /// Images that a caller hands over, as the network takes them.
-    private lazy var staging = FloatBuffer(count: batchSize * Images.values)
+    private let staging: FloatBuffer
     /// The running statistics as they were before the latest mini-batch.
     private let statisticsBefore: FloatBuffer
     /// The best model by validation; nil until there is one.
@@ -69,8 +69,9 @@ public final class Trainer {
         self.optimizer = try Optimizer(
             optimizer, schedule: schedule, predictor: predictor, parameterCount: model.parameters.count,
             statisticsCount: model.statistics.count, threads: self.threads)
-        statisticsBefore = FloatBuffer(count: model.statistics.count)
+        statisticsBefore = try FloatBuffer(count: model.statistics.count)
         executor = try Executor(model, batchSize: batchSize, mode: .training, threads: self.threads)
+        staging = try FloatBuffer(count: batchSize * Images.values)
     }
 
     // MARK: - A run

@@ -73,7 +73,7 @@ private final class Layer {
         let zeros = [Float](repeating: 0, count: channels)
         (self.mean, variance, scale, shift, inverse, dgamma, dbeta) = (zeros, zeros, zeros, zeros, zeros, zeros, zeros)
         blocks = PixelBlocks(y.maps).count
-        records = FloatBuffer(count: blocks * BatchNormalization.momentsCount(channels: channels))
+        records = try! FloatBuffer(count: blocks * BatchNormalization.momentsCount(channels: channels))
     }
 
     func reference(relu: Bool) -> Reference {

@@ -148,7 +148,7 @@ private let shapes: [ConvolutionShape] = [
         for threads in [1, 2, 3, 8] {
             let convolution = Convolution(shape, threads: Threads(threads))
             let guarded = 64
-            let workspace = FloatBuffer(count: convolution.workspaceCount + guarded)
+            let workspace = try! FloatBuffer(count: convolution.workspaceCount + guarded)
             workspace.values.update(repeating: .nan)
 
             let y = TestMaps(

@@ -19,7 +19,7 @@ final class Sample {
     let maps: Maps
 
     init(_ shape: MapShape, seed: UInt64? = nil, mean: Float = 0, deviation: Float = 1) {
-        buffer = FloatBuffer(count: shape.pixels * shape.stride)
+        buffer = try! FloatBuffer(count: shape.pixels * shape.stride)
         maps = Maps(
             buffer.pointer, count: shape.images, height: shape.height, width: shape.width, channels: shape.channels,
             stride: shape.stride)

@@ -50,7 +50,7 @@ import Testing
             let optimizer = try Optimizer(
                 SGD(learningRate: rate, momentum: 0, weightDecay: 0), predictor: predictor, parameterCount: 5,
                 threads: Threads(1))
-            let (parameters, gradients) = (FloatBuffer(count: 5), FloatBuffer(count: 5))
+            let (parameters, gradients) = (try FloatBuffer(count: 5), try FloatBuffer(count: 5))
             for element in 0..<5 { gradients.values[element] = Float(element) - 1.5 }
             for _ in 0..<30 { optimizer.step(parameters: parameters, gradients: gradients) }
             return Array(parameters.values)
@@ -106,7 +106,7 @@ import Testing
         let optimizer = try Optimizer(
             method, predictor: PLP(statistics: treatment), parameterCount: 4, statisticsCount: 2, threads: Threads(1))
         let (parameters, gradients, statistics) =
-            (FloatBuffer(count: 4), FloatBuffer(count: 4), FloatBuffer(count: 2))
+            (try FloatBuffer(count: 4), try FloatBuffer(count: 4), try FloatBuffer(count: 2))
         for values in [[1, 2], [3, 8], [4, 9]] as [[Float]] {
             for element in 0..<2 { statistics.values[element] = values[element] }
             optimizer.step(parameters: parameters, gradients: gradients, statistics: statistics)

@@ -34,8 +34,8 @@ final class Run {
         self.problem = problem
         optimizer = try Optimizer(
             method, schedule: schedule, predictor: predictor, parameterCount: problem.count, threads: Threads(2))
-        parameters = FloatBuffer(count: problem.count)
-        gradients = FloatBuffer(count: problem.count)
+        parameters = try FloatBuffer(count: problem.count)
+        gradients = try FloatBuffer(count: problem.count)
         for element in 0..<problem.count { parameters.values[element] = problem.start[element] }
     }
 
