@@ -65,7 +65,8 @@ const char *plp_last_error_message(void);
 /* The library's version, "major.minor.patch"; PLP_VERSION is the header's. Lives as long as the process. */
 const char *plp_version(void);
 
-/* How the library was built and what it runs on, one "key: value" a line. Lives as long as the process. */
+/* How the library was built and what it runs on, one "key: value" a line. Lives as long as the process. On a processor
+ * that lacks instructions the library was built to use, this works, and calls that return a status fail. */
 const char *plp_build_info(void);
 
 /* ---- Elements of arrays ------------------------------------------------------------------------------------------ */

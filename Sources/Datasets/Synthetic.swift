@@ -8,8 +8,8 @@ extension Dataset {
     ///
     /// Place, size, tilt, the texture's phase, colours, light and noise are drawn for each image, so that pixels by
     /// themselves say little about the class: linear classifiers (ridge and logistic regression on the pixels of 10,000
-    /// training images) get at most 12 % of test images right. Each texture tends to a hue, which gives networks
-    /// something to begin with.
+    /// training images) get at most 12 % of test images right, and a ResNet18 of a quarter of its width 98 % after six
+    /// epochs of them. Each texture tends to a hue, which gives networks something to begin with.
     ///
     /// An image is a function of seed, split and index: a longer set begins with the shorter one, and it is the same on
     /// every machine (nothing but IEEE's own operations is used).

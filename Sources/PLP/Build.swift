@@ -1,6 +1,7 @@
 // Which library this is, and what it runs on.
 
 import CPLP
+import FoundationEssentials
 import Kernels
 
 private let version = OwnedString(PLP_VERSION)
@@ -19,3 +20,16 @@ public func plp_version() -> UnsafePointer<CChar>? { version.pointer }
 
 @c @implementation
 public func plp_build_info() -> UnsafePointer<CChar>? { information.pointer }
+
+/// Why the kernels cannot run here, once and for all; nil where they can. This file is compiled for any x86-64.
+let unsupportedProcessor: Failure? = {
+    guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8),
+        let line = text.split(separator: "\n").first(where: { $0.hasPrefix("flags") })
+    else { return nil }
+    let missing = Set(Build.processorFlags).subtracting(line.split(separator: " ").map(String.init)).sorted()
+    return missing.isEmpty
+        ? nil
+        : Failure(
+            .invalidArgument,
+            "processor: without \(missing.joined(separator: ", ")) found, one like that which libplp was built on expected")
+}()

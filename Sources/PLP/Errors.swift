@@ -7,7 +7,8 @@ import Training
 
 /// Runs the body of an exported function; the status of its failure, or OK.
 func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
-    do {
+    do throws(Failure) {
+        if let unsupportedProcessor { throw unsupportedProcessor }
         try body()
         return PLP_OK
     } catch {

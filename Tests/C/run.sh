@@ -43,3 +43,11 @@ done
 
 $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c $flags -o "$work/train"
 (cd "$work" && ./train 300 && test -s best.safetensors)
+
+# A processor that lacks what the kernels were compiled for gets a message. Only root may put another one in place.
+if unshare -m true 2>/dev/null; then
+    sed 's/ avx[^ ]*//g; s/ fma / /' /proc/cpuinfo >"$work/cpuinfo"
+    ! unshare -m sh -c 'mount --bind "$0/cpuinfo" /proc/cpuinfo && cd "$0" && ./train 300' "$work" 2>"$work/message" ||
+        fail "a processor without AVX was accepted"
+    grep -q '^processor: without avx' "$work/message" || fail "$(cat "$work/message")"
+fi

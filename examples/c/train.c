@@ -1,5 +1,6 @@
 /*
- * Trains a small ResNet18 with parameter linear prediction on the synthetic images, then predicts some classes.
+ * Trains a small ResNet18 with parameter linear prediction on the synthetic images, then predicts some classes. In a
+ * minute or two on two cores it gets most of them right.
  *
  *     cc train.c $(pkg-config --cflags --libs plp) -o train && ./train
  */
@@ -29,7 +30,7 @@ static int show(const plp_progress *progress, void *user_data)
 
 int main(int count, char **arguments)
 {
-    const int images = count > 1 ? atoi(arguments[1]) : 5000;
+    const int images = count > 1 ? atoi(arguments[1]) : 10000;
     plp_dataset *train, *test;
     check(plp_dataset_synthetic(PLP_SPLIT_TRAIN, images, 0, &train));
     check(plp_dataset_synthetic(PLP_SPLIT_TEST, 1000, 0, &test));
@@ -43,7 +44,8 @@ int main(int count, char **arguments)
 
     plp_trainer_options options;
     check(plp_trainer_options_init(&options, sizeof options));
-    options.learning_rate = 0.02;
+    options.learning_rate = 0.1;
+    options.weight_decay = 5e-4;
     options.schedule = PLP_SCHEDULE_COSINE;
     options.predictor = PLP_PREDICTOR_PLP;
     plp_trainer *trainer;
@@ -51,8 +53,8 @@ int main(int count, char **arguments)
 
     plp_fit_options fit;
     check(plp_fit_options_init(&fit, sizeof fit));
-    fit.epochs = 3;
-    fit.validation_fraction = 0.2;
+    fit.epochs = 4;
+    fit.validation_fraction = 0.1;
     fit.test = test;
     fit.callback = show;
     check(plp_trainer_fit(trainer, train, &fit));
