@@ -14,7 +14,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     init(_ shape: ConvolutionShape) {
         self.shape = shape
         tilesPerRow = divideUp(shape.outputWidth, by: Tile.Output.outputs)
-        let tiles = max(128, 2 * 1024 * 1024 / (Tile.points * (shape.inputChannels + shape.outputChannels)))
+        let tiles = max(128, 1024 * 1024 / (Tile.points * (shape.inputChannels + shape.outputChannels)))
         bands = Blocks(
             height: shape.outputHeight, width: shape.outputWidth, bandHeight: Tile.Output.outputs,
             bandsPerBlock: max(1, tiles / tilesPerRow))
