@@ -1,6 +1,7 @@
 """The library by itself: images per second and peak memory over batch sizes, one thread and two, and what PLP costs.
 
-    python suite.py [--networks …] [--batch-sizes 32 64 128 256 512] [--rounds 5] [--width 1]
+    python suite.py [--networks …] [--batch-sizes 32 64 128 256 512] [--rounds 5] [--pairs 15]
+                    [--width 1]
 """
 import argparse
 
@@ -30,7 +31,7 @@ def versus(network, options, steps, **sides):
     with Start(network, 128, options.width) as start:
         common = {"network": network, "batch_size": 128, "width": options.width}
         workers = [Worker(name, start, **common, **side) for name, side in sides.items()]
-        seconds = in_turns(workers, "train", options.rounds, steps)
+        seconds = in_turns(workers, "train", options.pairs, steps)
         for worker in workers:
             worker.__exit__()
     return ratio(*(seconds[name] for name in reversed(sides)))
@@ -79,7 +80,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[32, 64, 128, 256, 512])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each batch size")
+    parser.add_argument("--pairs", type=int, default=15, help="turns of the two comparisons")
     parser.add_argument("--width", type=float, default=1.0)
     options = parser.parse_args()
     results = {"machine": machine(), "networks": {network: measure(network, options) for network in options.networks}}
