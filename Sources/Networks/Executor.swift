@@ -1,6 +1,6 @@
 // Runs a model: compiled once for a mode and a largest mini-batch, then steps that allocate nothing.
 //
-// Compiling walks the graph, plans the memory (Plan below: what lives when), and writes the network down as a list of
+// Compiling walks the graph, plans the memory (Plan.swift: what lives when), and writes the network down as a list of
 // steps, each one call of a kernel on fixed memory. Training runs all of them, forward and backward; evaluation has
 // forward steps only, with batch normalisation done while a convolution's output is in cache.
 
@@ -211,37 +211,10 @@ public final class Executor {
         plan.maps(of: group, in: arena.pointer, count: pass.count)
     }
 
-    // A group's weights, or their gradients, side by side at the start of the workspace; a single convolution's are
-    // taken where they lie.
+    // A group's weights, and their gradients, lie side by side at the start of the workspace while it computes.
 
     private func weights(of group: ConvolutionGroup, _ pass: Pass) -> UnsafePointer<Float> {
-        if group.isSingle { return UnsafePointer(pass.parameters + group.members[0].layer.weight) }
-        let (joined, columns) = (workspace.pointer, group.channels)
-        for member in group.members {
-            let source = pass.parameters + member.layer.weight
-            for row in 0..<group.convolution.shape.inputChannels {
-                (joined + row * columns + member.channels.lowerBound)
-                    .update(from: source + row * member.channels.count, count: member.channels.count)
-            }
-        }
-        return UnsafePointer(joined)
-    }
-
-    private func gradient(of group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
-        group.isSingle ? gradients.pointer + group.members[0].layer.weight : workspace.pointer
-    }
-
-    private func scatter(_ gradient: UnsafePointer<Float>, of group: ConvolutionGroup) {
-        if group.isSingle { return }
-        for member in group.members {
-            let target = gradients.pointer + member.layer.weight
-            for row in 0..<group.convolution.shape.inputChannels {
-                (target + row * member.channels.count)
-                    .update(
-                        from: gradient + row * group.channels + member.channels.lowerBound,
-                        count: member.channels.count)
-            }
-        }
+        group.weights(in: pass.parameters, joinedAt: workspace.pointer)
     }
 
     private func scratch(beside group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
@@ -344,14 +317,19 @@ public final class Executor {
     private func compileEvaluation(_ group: ConvolutionGroup) {
         let input = model.graph.nodes[group.leader].input
         let members = group.members.map { member in
-            (output: model.graph.nodes[member.node].output, member, plan.channels(member.node, in: channelValues.pointer))
+            (
+                output: model.graph.nodes[member.node].output, member,
+                plan.channels(member.node, in: channelValues.pointer)
+            )
         }
         forward.append(
             Step(group.name, .convolution) { [unowned self] pass in
                 let y = groupMaps(group, pass)
                 let branches = members.map { output, member, channels in
-                    (y.slice(member.channels), channels, maps(output, pass),
-                        residual: member.layer.residual.map { maps($0, pass) }, member.layer.relu)
+                    (
+                        y.slice(member.channels), channels, maps(output, pass),
+                        residual: member.layer.residual.map { maps($0, pass) }, member.layer.relu
+                    )
                 }
                 group.convolution.forward(
                     maps(input, pass), weights: weights(of: group, pass), to: y, workspace: scratch(beside: group)
@@ -407,10 +385,10 @@ public final class Executor {
             guard group.leader == index else { return }
             backward.append(
                 Step(group.name, .weightGradient) { [unowned self] pass in
-                    let dw = gradient(of: group)
-                    group.convolution.weightGradient(
-                        maps(input, pass), groupMaps(group, pass), to: dw, workspace: scratch(beside: group))
-                    scatter(dw, of: group)
+                    group.withGradient(in: gradients.pointer, joinedAt: workspace.pointer) { dw in
+                        group.convolution.weightGradient(
+                            maps(input, pass), groupMaps(group, pass), to: dw, workspace: scratch(beside: group))
+                    }
                 })
             guard input != model.graph.image else { return }
             let accumulatesInput = accumulates(input)
@@ -466,266 +444,5 @@ public final class Executor {
                     count: pass.count, inputs: x.channels, outputs: y.channels, threads: executor.threads)
             }
         }
-    }
-}
-
-// MARK: - Convolutions that run as one
-
-/// Convolutions with 1×1 kernels over one input are one product: their output channels lie side by side. So the input is
-/// read once, its gradient written once, and few channels waste no lanes. All other convolutions are alone.
-private struct ConvolutionGroup {
-    struct Member {
-        var node: Int
-        var layer: Graph.NormalizedConvolution
-        /// Where its channels lie among the group's.
-        var channels: Range<Int>
-    }
-
-    /// In the order of their nodes.
-    private(set) var members: [Member] = []
-    let convolution: Convolution
-    let name: String
-
-    /// The member whose node runs the convolution: the first forward, and so the last backward.
-    var leader: Int { members[0].node }
-    var isSingle: Bool { members.count == 1 }
-    var channels: Int { convolution.shape.outputChannels }
-    /// Floats that the joined weights take; a single convolution's need not be joined.
-    var joinedWeightCount: Int { isSingle ? 0 : convolution.shape.weightCount.roundedToLine }
-
-    func member(_ node: Int) -> Member { members.first { $0.node == node }! }
-
-    static func all(in graph: Graph, batchSize: Int, threads: Threads) -> [ConvolutionGroup] {
-        var nodes: [[Int]] = []
-        for (index, node) in graph.nodes.enumerated() {
-            guard case .convolution(let layer) = node.layer else { continue }
-            let joins = nodes.firstIndex { others in
-                guard case .convolution(let other) = graph.nodes[others[0]].layer else { return false }
-                return graph.nodes[others[0]].input == node.input && (layer.kernel, layer.stride) == (1, 1)
-                    && (other.kernel, other.stride) == (1, 1)
-            }
-            if let joins { nodes[joins].append(index) } else { nodes.append([index]) }
-        }
-        return nodes.map { ConvolutionGroup($0, graph, batchSize, threads) }
-    }
-
-    private init(_ nodes: [Int], _ graph: Graph, _ batchSize: Int, _ threads: Threads) {
-        var channels = 0
-        for node in nodes {
-            guard case .convolution(let layer) = graph.nodes[node].layer else { continue }
-            let count = graph.values[graph.nodes[node].output].channels
-            members.append(Member(node: node, layer: layer, channels: channels..<channels + count))
-            channels += count
-        }
-        let (input, layer) = (graph.values[graph.nodes[nodes[0]].input], members[0].layer)
-        convolution = Convolution(
-            ConvolutionShape(
-                images: batchSize, height: input.height, width: input.width, inputChannels: input.channels,
-                outputChannels: channels, kernel: layer.kernel, stride: layer.stride, padding: layer.padding),
-            threads: threads)
-        name = nodes.map { graph.nodes[$0].name }.joined(separator: "+")
-    }
-}
-
-// MARK: - Batch normalisation's values
-
-/// What one batch normalisation keeps for each channel: the batch's statistics and the affine map they amount to.
-private struct NormalizationChannels {
-    let count: Int
-    let mean: UnsafeMutablePointer<Float>
-    let variance: UnsafeMutablePointer<Float>
-    let inverseDeviation: UnsafeMutablePointer<Float>
-    let scale: UnsafeMutablePointer<Float>
-    let shift: UnsafeMutablePointer<Float>
-
-    static func floats(_ count: Int) -> Int { 5 * count.roundedToLine }
-
-    /// The channels `range` of `count`, whose values lie at `base`.
-    init(_ base: UnsafeMutablePointer<Float>, count: Int, _ range: Range<Int>) {
-        self.count = range.count
-        func values(_ number: Int) -> UnsafeMutablePointer<Float> {
-            base + number * count.roundedToLine + range.lowerBound
-        }
-        (mean, variance, inverseDeviation, scale, shift) = (values(0), values(1), values(2), values(3), values(4))
-    }
-
-    /// Training: the batch's own mean and variance, which also move the running ones by a tenth of the difference, as in
-    /// PyTorch. A convolution's bias would shift nothing but the mean, so it is never added to the maps.
-    func useBatchStatistics(
-        _ layer: Graph.NormalizedConvolution, _ parameters: UnsafePointer<Float>,
-        _ statistics: UnsafeMutablePointer<Float>, pixels: Int
-    ) {
-        BatchNormalization.coefficients(
-            mean: mean, variance: variance, gamma: parameters + layer.gamma, beta: parameters + layer.beta,
-            epsilon: layer.epsilon, channels: count, scale: scale, shift: shift, inverseDeviation: inverseDeviation)
-        let momentum: Float = 0.1
-        let runningMean = statistics + layer.mean
-        BatchNormalization.updateRunning(
-            mean: mean, variance: variance, count: pixels, momentum: momentum, channels: count,
-            runningMean: runningMean, runningVariance: statistics + layer.variance)
-        guard let bias = layer.bias.map({ parameters + $0 }) else { return }
-        for channel in 0..<count { runningMean[channel] += momentum * bias[channel] }
-    }
-
-    /// Evaluation: the running statistics and the convolution's bias become one affine map.
-    func useRunningStatistics(
-        _ layer: Graph.NormalizedConvolution, _ parameters: UnsafePointer<Float>, _ statistics: UnsafePointer<Float>
-    ) {
-        BatchNormalization.coefficients(
-            mean: statistics + layer.mean, variance: statistics + layer.variance, gamma: parameters + layer.gamma,
-            beta: parameters + layer.beta, epsilon: layer.epsilon, channels: count, scale: scale, shift: shift)
-        guard let bias = layer.bias.map({ parameters + $0 }) else { return }
-        for channel in 0..<count { shift[channel] += bias[channel] * scale[channel] }
-    }
-}
-
-// MARK: - The plan
-
-/// Where everything lies: lifetimes in steps, node i running forward in step i and backward in step 2n − 1 − i.
-private struct Plan {
-    private let graph: Graph
-    private let batchSize: Int
-    /// The groups of all convolutions, by node.
-    private(set) var groups: [Int: ConvolutionGroup] = [:]
-    private(set) var workspaceCount = 0
-    /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
-    private(set) var channelCount = 0
-    private(set) var recordCount = 0
-    let arenaCount: Int
-
-    /// Offsets in the arena: of values and their gradients by root value, of convolutions' outputs by their group's
-    /// leader, of bytes (where a maximum was, what dropout kept) by node.
-    private var values: [Int: Int] = [:]
-    private var gradients: [Int: Int] = [:]
-    private var outputs: [Int: Int] = [:]
-    private var bytes: [Int: Int] = [:]
-    /// Offsets of batch normalisations' values, by their group's leader.
-    private var channelOffsets: [Int: Int] = [:]
-
-    init(_ graph: Graph, batchSize: Int, training: Bool, threads: Threads) {
-        self.graph = graph
-        self.batchSize = batchSize
-        let last = 2 * graph.nodes.count - 1
-        func root(_ value: Int) -> Int { graph.values[value].slice?.of ?? value }
-        func floats(_ value: Int) -> Int {
-            let value = graph.values[value]
-            return batchSize * value.height * value.width * value.channels
-        }
-
-        let convolutions = ConvolutionGroup.all(in: graph, batchSize: batchSize, threads: threads)
-        for group in convolutions {
-            for member in group.members { groups[member.node] = group }
-        }
-
-        // First and last node that touch each value. In evaluation a group's leader writes the outputs of all.
-        var uses: [Int: ClosedRange<Int>] = [:]
-        for (index, node) in graph.nodes.enumerated() {
-            func touch(_ value: Int, from first: Int) {
-                let use = uses[root(value)] ?? first...index
-                uses[root(value)] = min(use.lowerBound, first)...max(use.upperBound, index)
-            }
-            touch(node.input, from: index)
-            touch(node.output, from: training ? index : groups[index]?.leader ?? index)
-            if case .convolution(let layer) = node.layer, let residual = layer.residual { touch(residual, from: index) }
-        }
-        uses[graph.image] = nil
-        let logits = root(graph.logits)
-
-        var memory = MemoryPlan()
-        for (value, use) in uses.sorted(by: { $0.key < $1.key }) {
-            // While training, a value is kept for the backward steps of those that read it and, as ReLU's mask, for its
-            // writer's. A gradient lives from the last reader's backward step to the first writer's.
-            let life =
-                training
-                ? use.lowerBound...(last - use.lowerBound) : use.lowerBound...(value == logits ? last : use.upperBound)
-            values[value] = memory.add(count: floats(value), life: life)
-            if training {
-                gradients[value] = memory.add(
-                    count: floats(value), life: (last - use.upperBound)...(last - use.lowerBound))
-            }
-        }
-        for group in convolutions {
-            let (convolution, leader) = (group.convolution, group.leader)
-            workspaceCount = max(workspaceCount, group.joinedWeightCount + convolution.workspaceCount)
-            channelOffsets[leader] = channelCount
-            channelCount += NormalizationChannels.floats(group.channels)
-            let pixels = batchSize * convolution.shape.outputHeight * convolution.shape.outputWidth
-            // Evaluation writes a single convolution's output where the normalised one is wanted.
-            if training || !group.isSingle {
-                outputs[leader] = memory.add(
-                    count: pixels * group.channels, life: training ? leader...(last - leader) : leader...leader)
-            }
-            if training {
-                recordCount = max(
-                    recordCount,
-                    convolution.forwardBlocks(images: batchSize) * BatchNormalization.momentsCount(channels: group.channels))
-                for member in group.members {
-                    let channels = member.channels.count
-                    recordCount = max(
-                        recordCount, PixelBlocks(pixels: pixels, channels: channels).count * 2 * channels)
-                }
-            }
-        }
-        for (index, node) in graph.nodes.enumerated() {
-            switch node.layer {
-            case .maxPooling, .dropout:
-                if training {
-                    bytes[index] = memory.add(count: (floats(node.output) + 3) / 4, life: index...(last - index))
-                }
-            case .convolution, .averagePooling, .dense: break
-            }
-        }
-        let (offsets, count) = memory.place()
-        arenaCount = count
-        values = values.mapValues { offsets[$0] }
-        gradients = gradients.mapValues { offsets[$0] }
-        outputs = outputs.mapValues { offsets[$0] }
-        bytes = bytes.mapValues { offsets[$0] }
-    }
-
-    /// The value whose memory `value` lies in: itself, or the concatenation it is a slice of.
-    func root(_ value: Graph.ValueID) -> Int { graph.values[value].slice?.of ?? value }
-
-    func maps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        view(value, at: arena + values[root(value)]!, count: count)
-    }
-
-    func gradientMaps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        view(value, at: arena + gradients[root(value)]!, count: count)
-    }
-
-    func maps(of group: ConvolutionGroup, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        guard let output = outputs[group.leader] else {
-            return maps(graph.nodes[group.leader].output, in: arena, count: count)
-        }
-        let shape = group.convolution.shape
-        return Maps(
-            arena + output, count: count, height: shape.outputHeight, width: shape.outputWidth,
-            channels: group.channels)
-    }
-
-    /// One byte for each value that a node writes: where a maximum was, or what dropout kept.
-    func bytes(_ node: Int, in arena: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
-        arena + bytes[node]!
-    }
-
-    func channels(_ node: Int, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {
-        let group = groups[node]!
-        return NormalizationChannels(
-            base + channelOffsets[group.leader]!, count: group.channels, group.member(node).channels)
-    }
-
-    func channels(of group: ConvolutionGroup, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {
-        NormalizationChannels(base + channelOffsets[group.leader]!, count: group.channels, 0..<group.channels)
-    }
-
-    private func view(_ value: Graph.ValueID, at base: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        let value = graph.values[value]
-        guard let slice = value.slice else {
-            return Maps(base, count: count, height: value.height, width: value.width, channels: value.channels)
-        }
-        return Maps(
-            base + slice.from, count: count, height: value.height, width: value.width, channels: value.channels,
-            stride: graph.values[slice.of].channels)
     }
 }

@@ -58,6 +58,7 @@ struct Graph {
         var relu: Bool
 
         var padding: Int { kernel / 2 }
+        var isPointwise: Bool { (kernel, stride) == (1, 1) }
     }
 
     struct Dense {
@@ -80,6 +81,8 @@ struct Graph {
         var layer: Layer
         var input: ValueID
         var output: ValueID
+
+        var convolution: NormalizedConvolution? { if case .convolution(let layer) = layer { layer } else { nil } }
     }
 
     /// The values' numbers; 0 is the image.

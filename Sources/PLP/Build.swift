@@ -31,5 +31,5 @@ let unsupportedProcessor: Failure? = {
         ? nil
         : Failure(
             .invalidArgument,
-            "processor: without \(missing.joined(separator: ", ")) found, one like that which libplp was built on expected")
+            "processor: without \(missing.joined(separator: ", ")) found, one with all that libplp was built for expected")
 }()

@@ -1,0 +1,88 @@
+// Convolutions that run as one.
+
+import Kernels
+
+/// Convolutions with 1×1 kernels over one input are one product, with their output channels side by side: the input is
+/// read once, its gradient written once, and few channels waste no lanes. All other convolutions are alone.
+struct ConvolutionGroup {
+    struct Member {
+        var node: Int
+        var layer: Graph.NormalizedConvolution
+        /// Where its channels lie among the group's.
+        var channels: Range<Int>
+    }
+
+    /// In the order of their nodes.
+    let members: [Member]
+    let convolution: Convolution
+    /// The members' names.
+    let name: String
+
+    /// The node that runs the convolution: the first forward, and so the last backward.
+    var leader: Int { members[0].node }
+    var isSingle: Bool { members.count == 1 }
+    var channels: Int { convolution.shape.outputChannels }
+    /// Floats that the joined weights take; a single convolution's need not be joined.
+    var joinedWeightCount: Int { isSingle ? 0 : convolution.shape.weightCount.roundedToLine }
+
+    func member(_ node: Int) -> Member { members.first { $0.node == node }! }
+
+    /// The weights: where a single convolution's lie among the parameters, or those of all members, joined at `space`.
+    func weights(
+        in parameters: UnsafePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>
+    ) -> UnsafePointer<Float> {
+        if isSingle { return parameters + members[0].layer.weight }
+        forEachRow { place, joined, count in (space + joined).update(from: parameters + place, count: count) }
+        return UnsafePointer(space)
+    }
+
+    /// Calls `body` with the place of the weights' gradient, and takes it apart if that is at `space`.
+    func withGradient(
+        in gradients: UnsafeMutablePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>,
+        _ body: (UnsafeMutablePointer<Float>) -> Void
+    ) {
+        if isSingle { return body(gradients + members[0].layer.weight) }
+        body(space)
+        forEachRow { place, joined, count in (gradients + place).update(from: space + joined, count: count) }
+    }
+
+    /// The rows of all members' weights, one for each input channel: where among the parameters, where among the joined.
+    private func forEachRow(_ body: (_ place: Int, _ joined: Int, _ count: Int) -> Void) {
+        for member in members {
+            let count = member.channels.count
+            for row in 0..<convolution.shape.inputChannels {
+                body(member.layer.weight + row * count, row * channels + member.channels.lowerBound, count)
+            }
+        }
+    }
+
+    /// All convolutions of a graph.
+    static func all(in graph: Graph, batchSize: Int, threads: Threads) -> [ConvolutionGroup] {
+        var groups: [[Int]] = []
+        for (index, node) in graph.nodes.enumerated() {
+            guard let layer = node.convolution else { continue }
+            let joined = groups.firstIndex { group in
+                let first = graph.nodes[group[0]]
+                return layer.isPointwise && first.convolution!.isPointwise && first.input == node.input
+            }
+            if let joined { groups[joined].append(index) } else { groups.append([index]) }
+        }
+        return groups.map { ConvolutionGroup($0, graph, batchSize, threads) }
+    }
+
+    private init(_ nodes: [Int], _ graph: Graph, _ batchSize: Int, _ threads: Threads) {
+        var channels = 0
+        members = nodes.map { index in
+            let first = channels
+            channels += graph.values[graph.nodes[index].output].channels
+            return Member(node: index, layer: graph.nodes[index].convolution!, channels: first..<channels)
+        }
+        let (input, layer) = (graph.values[graph.nodes[nodes[0]].input], members[0].layer)
+        convolution = Convolution(
+            ConvolutionShape(
+                images: batchSize, height: input.height, width: input.width, inputChannels: input.channels,
+                outputChannels: channels, kernel: layer.kernel, stride: layer.stride, padding: layer.padding),
+            threads: threads)
+        name = nodes.map { graph.nodes[$0].name }.joined(separator: "+")
+    }
+}

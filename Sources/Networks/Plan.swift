@@ -1,0 +1,162 @@
+// Where an executor's buffers lie in memory.
+
+import Kernels
+
+/// Where everything lies: lifetimes in steps, node i running forward in step i and backward in step 2n − 1 − i.
+struct Plan {
+    private let graph: Graph
+    private let batchSize: Int
+    private let training: Bool
+    /// The groups of all convolutions, by node.
+    private(set) var groups: [Int: ConvolutionGroup] = [:]
+    private(set) var workspaceCount = 0
+    /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
+    private(set) var channelCount = 0
+    private(set) var recordCount = 0
+    private(set) var arenaCount = 0
+
+    /// Offsets in the arena: of values and their gradients by root value, of convolutions' outputs by their group's
+    /// leader, of bytes (where a maximum was, what dropout kept) by node.
+    private var values: [Int: Int] = [:]
+    private var gradients: [Int: Int] = [:]
+    private var outputs: [Int: Int] = [:]
+    private var bytes: [Int: Int] = [:]
+    /// Offsets of batch normalisations' values, by their group's leader.
+    private var channelOffsets: [Int: Int] = [:]
+
+    init(_ graph: Graph, batchSize: Int, training: Bool, threads: Threads) {
+        self.graph = graph
+        self.batchSize = batchSize
+        self.training = training
+        let convolutions = ConvolutionGroup.all(in: graph, batchSize: batchSize, threads: threads)
+        for group in convolutions {
+            for member in group.members { groups[member.node] = group }
+        }
+
+        var memory = MemoryPlan()
+        addValues(to: &memory)
+        for group in convolutions { add(group, to: &memory) }
+        if training { addBytes(to: &memory) }
+        let (offsets, count) = memory.place()
+        arenaCount = count
+        values = values.mapValues { offsets[$0] }
+        gradients = gradients.mapValues { offsets[$0] }
+        outputs = outputs.mapValues { offsets[$0] }
+        bytes = bytes.mapValues { offsets[$0] }
+    }
+
+    private var last: Int { 2 * graph.nodes.count - 1 }
+
+    private func floats(_ value: Graph.ValueID) -> Int {
+        let value = graph.values[value]
+        return batchSize * value.height * value.width * value.channels
+    }
+
+    /// First and last node that touch each value; in evaluation a group's leader writes the outputs of all.
+    private func uses() -> [Int: ClosedRange<Int>] {
+        var uses: [Int: ClosedRange<Int>] = [:]
+        for (index, node) in graph.nodes.enumerated() {
+            func touch(_ value: Int, from first: Int) {
+                let use = uses[root(value)] ?? first...index
+                uses[root(value)] = min(use.lowerBound, first)...max(use.upperBound, index)
+            }
+            touch(node.input, from: index)
+            touch(node.output, from: training ? index : groups[index]?.leader ?? index)
+            if let residual = node.convolution?.residual { touch(residual, from: index) }
+        }
+        uses[graph.image] = nil
+        return uses
+    }
+
+    /// While training, a value is kept for the backward steps of those that read it and, as ReLU's mask, for its writer's.
+    /// A gradient lives from the last reader's backward step to the first writer's.
+    private mutating func addValues(to memory: inout MemoryPlan) {
+        for (value, use) in uses().sorted(by: { $0.key < $1.key }) {
+            let (first, end) = (use.lowerBound, use.upperBound)
+            if training {
+                values[value] = memory.add(count: floats(value), life: first...(last - first))
+                gradients[value] = memory.add(count: floats(value), life: (last - end)...(last - first))
+            } else {
+                let isResult = value == root(graph.logits)
+                values[value] = memory.add(count: floats(value), life: first...(isResult ? last : end))
+            }
+        }
+    }
+
+    /// What a group's convolution writes, and what it and its batch normalisations need beside it.
+    private mutating func add(_ group: ConvolutionGroup, to memory: inout MemoryPlan) {
+        let (convolution, leader) = (group.convolution, group.leader)
+        let pixels = batchSize * convolution.shape.outputHeight * convolution.shape.outputWidth
+        // Evaluation writes a single convolution's output where the normalised one is wanted.
+        if training || !group.isSingle {
+            outputs[leader] = memory.add(
+                count: pixels * group.channels, life: training ? leader...(last - leader) : leader...leader)
+        }
+        workspaceCount = max(workspaceCount, group.joinedWeightCount + convolution.workspaceCount)
+        channelOffsets[leader] = channelCount
+        channelCount += NormalizationChannels.floats(group.channels)
+        guard training else { return }
+        let moments =
+            convolution.forwardBlocks(images: batchSize) * BatchNormalization.momentsCount(channels: group.channels)
+        let sums = group.members.map { member in
+            PixelBlocks(pixels: pixels, channels: member.channels.count).count * 2 * member.channels.count
+        }
+        recordCount = max(recordCount, moments, sums.max()!)
+    }
+
+    private mutating func addBytes(to memory: inout MemoryPlan) {
+        for (index, node) in graph.nodes.enumerated() {
+            switch node.layer {
+            case .maxPooling, .dropout:
+                bytes[index] = memory.add(count: (floats(node.output) + 3) / 4, life: index...(last - index))
+            case .convolution, .averagePooling, .dense: break
+            }
+        }
+    }
+
+    /// The value whose memory `value` lies in: itself, or the concatenation it is a slice of.
+    func root(_ value: Graph.ValueID) -> Int { graph.values[value].slice?.of ?? value }
+
+    func maps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
+        view(value, at: arena + values[root(value)]!, count: count)
+    }
+
+    func gradientMaps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
+        view(value, at: arena + gradients[root(value)]!, count: count)
+    }
+
+    func maps(of group: ConvolutionGroup, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
+        guard let output = outputs[group.leader] else {
+            return maps(graph.nodes[group.leader].output, in: arena, count: count)
+        }
+        let shape = group.convolution.shape
+        return Maps(
+            arena + output, count: count, height: shape.outputHeight, width: shape.outputWidth,
+            channels: group.channels)
+    }
+
+    /// One byte for each value that a node writes: where a maximum was, or what dropout kept.
+    func bytes(_ node: Int, in arena: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
+        arena + bytes[node]!
+    }
+
+    func channels(_ node: Int, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {
+        let group = groups[node]!
+        return NormalizationChannels(
+            base + channelOffsets[group.leader]!, count: group.channels, group.member(node).channels)
+    }
+
+    func channels(of group: ConvolutionGroup, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {
+        NormalizationChannels(base + channelOffsets[group.leader]!, count: group.channels, 0..<group.channels)
+    }
+
+    private func view(_ value: Graph.ValueID, at base: UnsafeMutablePointer<Float>, count: Int) -> Maps {
+        let value = graph.values[value]
+        guard let slice = value.slice else {
+            return Maps(base, count: count, height: value.height, width: value.width, channels: value.channels)
+        }
+        return Maps(
+            base + slice.from, count: count, height: value.height, width: value.width, channels: value.channels,
+            stride: graph.values[slice.of].channels)
+    }
+}
