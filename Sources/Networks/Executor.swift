@@ -438,10 +438,11 @@ public final class Executor {
                 Linear.weightGradient(
                     x.base, dy, to: executor.gradients.pointer + layer.weight,
                     bias: executor.gradients.pointer + layer.bias, count: pass.count, inputs: x.channels,
-                    outputs: y.channels, threads: executor.threads)
+                    outputs: y.channels, workspace: executor.workspace.pointer, threads: executor.threads)
                 Linear.inputGradient(
                     dy, weights: pass.parameters + layer.weight, to: executor.gradientMaps(input, pass).base,
-                    count: pass.count, inputs: x.channels, outputs: y.channels, threads: executor.threads)
+                    count: pass.count, inputs: x.channels, outputs: y.channels, workspace: executor.workspace.pointer,
+                    threads: executor.threads)
             }
         }
     }

@@ -36,7 +36,15 @@ struct Plan {
         var memory = MemoryPlan()
         addValues(to: &memory)
         for group in convolutions { add(group, to: &memory) }
-        if training { addBytes(to: &memory) }
+        if training {
+            addBytes(to: &memory)
+            for node in graph.nodes {
+                guard case .dense = node.layer else { continue }
+                let needed = Linear.workspaceCount(
+                    count: batchSize, outputs: graph.values[node.output].channels, threads: threads)
+                workspaceCount = max(workspaceCount, needed)
+            }
+        }
         let (offsets, count) = memory.place()
         arenaCount = count
         values = values.mapValues { offsets[$0] }

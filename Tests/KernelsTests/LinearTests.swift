@@ -12,7 +12,13 @@ struct LinearTests {
         }
     }
 
-    @Test(arguments: [(1, 1, 1), (3, 5, 7), (4, 40, 33), (17, 100, 100), (5, 513, 550), (2, 30, 4100)])
+    private func scratch(_ count: Int, _ outputs: Int, _ threads: Threads) -> [Float] {
+        [Float](repeating: .nan, count: Linear.workspaceCount(count: count, outputs: outputs, threads: threads))
+    }
+
+    @Test(arguments: [
+        (1, 1, 1), (3, 5, 7), (4, 40, 33), (17, 100, 100), (5, 513, 550), (2, 30, 4100), (300, 50, 70),
+    ])
     func layer(_ count: Int, _ inputs: Int, _ outputs: Int) {
         let threads = Threads(2)
         let x = normals(count * inputs, seed: 1)
@@ -36,16 +42,24 @@ struct LinearTests {
         #expect(masked == zip(dy, y).map { $1 > 0 ? $0 : 0 })
 
         var dx = [Float](repeating: .nan, count: count * inputs)
-        Linear.inputGradient(dy, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, threads: threads)
-        #expect(agree(
-            dx, product(count, inputs, outputs, { dy[$0 * outputs + $1] }, { w[$1 * outputs + $0] }), tolerance: 2e-6))
+        var workspace = scratch(count, outputs, threads)
+        Linear.inputGradient(
+            dy, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
+            threads: threads)
+        #expect(
+            agree(
+                dx, product(count, inputs, outputs, { dy[$0 * outputs + $1] }, { w[$1 * outputs + $0] }),
+                tolerance: 2e-6))
 
         var dw = [Float](repeating: .nan, count: inputs * outputs)
         var db = [Float](repeating: .nan, count: outputs)
         Linear.weightGradient(
-            x, dy, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, threads: threads)
-        #expect(agree(
-            dw, product(inputs, outputs, count, { x[$1 * inputs + $0] }, { dy[$0 * outputs + $1] }), tolerance: 2e-6))
+            x, dy, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
+            threads: threads)
+        #expect(
+            agree(
+                dw, product(inputs, outputs, count, { x[$1 * inputs + $0] }, { dy[$0 * outputs + $1] }), tolerance: 2e-6
+            ))
         #expect(agree(db, product(1, outputs, count, { _, _ in 1 }, { dy[$0 * outputs + $1] }), tolerance: 2e-6))
     }
 
@@ -58,10 +72,13 @@ struct LinearTests {
             var dw = [Float](repeating: 0, count: inputs * outputs)
             Linear.forward(
                 x, weights: w, bias: nil, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
+            var workspace = scratch(count, outputs, threads)
             Linear.inputGradient(
-                y, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, threads: threads)
+                y, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
+                threads: threads)
             Linear.weightGradient(
-                x, y, to: &dw, bias: nil, count: count, inputs: inputs, outputs: outputs, threads: threads)
+                x, y, to: &dw, bias: nil, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
+                threads: threads)
             return y + dx + dw
         }
     }
