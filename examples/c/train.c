@@ -1,6 +1,5 @@
 /*
- * Trains a small ResNet18 with parameter linear prediction on the synthetic images, then predicts some classes. In a
- * minute or two on two cores it gets most of them right.
+ * Trains a small ResNet18 with parameter linear prediction on the synthetic images, then predicts some classes.
  *
  *     cc train.c $(pkg-config --cflags --libs plp) -o train && ./train
  */
