@@ -30,8 +30,8 @@
  * Counts.   int64_t, so that a negative one can be reported. Epochs, iterations and entries are counted from 0.
  * Images.   3 × 32 × 32 values each, channels first (NCHW), red, green, blue; either bytes as in the files
  *           (PLP_UINT8; the model's normalisation is applied) or values taken as they are (PLP_FLOAT32).
- * Process.  The library prints nothing, never exits and installs no signal handler. Its threads are a pool of the
- *           process (libdispatch), which a forked child does not inherit: fork before the first call, or exec.
+ * Process.  The library prints nothing, never exits and installs no signal handler. It has threads of its own, which a
+ *           forked child does not inherit: fork before the first call, or exec.
  *
  * Since 0.1, unless a declaration says otherwise.
  */

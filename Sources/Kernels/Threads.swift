@@ -1,18 +1,21 @@
 // Parallel loops. Blocks are handed out to whichever thread is free, so a result must not depend on which thread
 // computed which block: sizes of blocks follow from shapes alone and partial sums are added in the order of blocks.
 
-import Dispatch
 import FoundationEssentials
 import Synchronization
 
 /// A number of threads that share loops.
 public final class Threads: Sendable {
     public let count: Int
+    private let crew: Crew
 
     /// - Parameter count: threads that compute together, the calling one included; 0 takes one for each processor.
     public init(_ count: Int = 0) {
         self.count = count > 0 ? count : Threads.processors
+        crew = Crew(helpers: self.count - 1)
     }
+
+    deinit { crew.dismiss() }
 
     /// Processors this process may run on.
     public static var processors: Int { ProcessInfo.processInfo.activeProcessorCount }
@@ -33,7 +36,7 @@ public final class Threads: Sendable {
             return
         }
         let next = Atomic<Int>(0)
-        DispatchQueue.concurrentPerform(iterations: workers) { worker in
+        crew.share(among: workers) { worker in
             while true {
                 let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 guard index < count else { return }

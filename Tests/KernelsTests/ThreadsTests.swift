@@ -1,0 +1,92 @@
+import Foundation
+import Kernels
+import Synchronization
+import Testing
+
+/// Counts how often each index came, and whether two calls ever shared a worker.
+private final class Record: Sendable {
+    private let counts: Mutex<[Int]>
+    private let busy = Mutex<Set<Int>>([])
+    private let clash = Atomic<Bool>(false)
+
+    init(_ count: Int) { counts = Mutex(Array(repeating: 0, count: count)) }
+
+    func call(_ index: Int, _ worker: Int, _ body: () -> Void = {}) {
+        if !busy.withLock({ $0.insert(worker).inserted }) { clash.store(true, ordering: .relaxed) }
+        counts.withLock { $0[index] += 1 }
+        body()
+        _ = busy.withLock { $0.remove(worker) }
+    }
+
+    var isOnceEach: Bool { counts.withLock { $0.allSatisfy { $0 == 1 } } && !clash.load(ordering: .relaxed) }
+}
+
+private func threadsOfProcess() throws -> Int {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count
+}
+
+@Suite struct ThreadsTests {
+    @Test(arguments: [1, 2, 3, 8])
+    func eachIndexOnceAndWorkersApart(count: Int) {
+        let threads = Threads(count)
+        for indices in [0, 1, 2, 7, 100] {
+            for _ in 0..<200 {
+                let record = Record(indices)
+                threads.forEach(indices) { index, worker in
+                    #expect(worker < count)
+                    record.call(index, worker)
+                }
+                #expect(record.isOnceEach)
+            }
+        }
+    }
+
+    /// Helpers sleep after a while without work: loops come shortly before, at, and long after that moment.
+    @Test func helpersThatSleepAreWoken() {
+        let threads = Threads(3)
+        for pause in 0..<300 {
+            usleep(UInt32(pause))
+            let record = Record(3)
+            threads.forEach(3) { index, worker in record.call(index, worker) { usleep(20) } }
+            #expect(record.isOnceEach)
+        }
+    }
+
+    /// Blocks that take long are shared: two that each wait for the other to begin end only on two threads.
+    @Test func threadsWorkAtTheSameTime() {
+        let begun = Atomic<Int>(0)
+        Threads(2).forEach(2) { _ in
+            begun.add(1, ordering: .relaxed)
+            while begun.load(ordering: .relaxed) < 2 { usleep(10) }
+        }
+        #expect(begun.load(ordering: .relaxed) == 2)
+    }
+
+    @Test func loopsWithinLoops() {
+        let threads = Threads(3)
+        let outer = Record(5)
+        threads.forEach(5) { index, worker in
+            let inner = Record(4)
+            outer.call(index, worker) { threads.forEach(4) { inner.call($0, $1) } }
+            #expect(inner.isOnceEach)
+        }
+        #expect(outer.isOnceEach)
+    }
+
+    @Test func loopsOfSeveralCallers() {
+        let threads = Threads(2)
+        DispatchQueue.concurrentPerform(iterations: 4) { _ in
+            for _ in 0..<500 {
+                let record = Record(10)
+                threads.forEach(10) { record.call($0, $1) }
+                #expect(record.isOnceEach)
+            }
+        }
+    }
+
+    @Test func helpersEndWithTheirThreads() throws {
+        for _ in 0..<2_000 { Threads(8).forEach(8) { _ in } }
+        for _ in 0..<1_000 where try threadsOfProcess() > 200 { usleep(1_000) }
+        #expect(try threadsOfProcess() <= 200)  // of 14,000; other tests have theirs
+    }
+}
