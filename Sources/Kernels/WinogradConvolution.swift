@@ -29,32 +29,32 @@ struct TileGrid {
         )
     }
 
-    /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero: `zeros` holds as many as there
-    /// are channels. The value of a tile and channel at a point goes to `target[point * pointStride + place(tile,
-    /// channel)]`.
+    /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero. The value of a tile and channel
+    /// at a point goes to `target[point * pointStride + place(tile, channel)]`.
     @inline(__always)
     func transform<Map: LinearMap>(
-        _ map: Map.Type, _ tiles: Range<Int>, zeros: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>,
-        pointStride: Int, place: (_ tile: Int, _ channel: Int) -> Int
+        _ map: Map.Type, _ tiles: Range<Int>, to target: UnsafeMutablePointer<Float>, pointStride: Int,
+        place: (_ tile: Int, _ channel: Int) -> Int
     ) {
         withUnsafeTemporaryAllocation(of: Vector.self, capacity: Map.inputs * Map.outputs) { scratch in
-            withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: side * side) { pixels in
-                for index in tiles {
-                    let (first, rows, columns) = tile(index)
-                    for row in 0..<side {
-                        for column in 0..<side {
-                            pixels[row * side + column] =
-                                rows.contains(row) && columns.contains(column)
-                                ? UnsafePointer(first + (row * maps.width + column) * maps.stride) : zeros
+            for index in tiles {
+                let (first, rows, columns) = tile(index)
+                let isInside = rows.count == side && columns.count == side
+                for channel in stride(from: 0, to: maps.channels, by: Vector.lanes) {
+                    let (pixels, count) = (first + channel, maps.channels - channel)
+                    let values = target + place(index - tiles.lowerBound, channel)
+                    @inline(__always) func apply(_ x: (_ row: Int, _ column: Int) -> Vector) {
+                        Map.applyTwice(scratch.baseAddress!, x) {
+                            $2.store(to: values + ($0 * Map.outputs + $1) * pointStride)
                         }
                     }
-                    for channel in stride(from: 0, to: maps.channels, by: Vector.lanes) {
-                        let count = maps.channels - channel
-                        let values = target + place(index - tiles.lowerBound, channel)
-                        Map.applyTwice(
-                            scratch.baseAddress!,
-                            { Vector(at: pixels[$0 * Map.inputs + $1] + channel, count: count) },
-                            { $2.store(to: values + ($0 * Map.outputs + $1) * pointStride) })
+                    if isInside && count >= Vector.lanes {
+                        apply { Vector(at: pixels + ($0 * maps.width + $1) * maps.stride) }
+                    } else {
+                        apply {
+                            rows.contains($0) && columns.contains($1)
+                                ? Vector(at: pixels + ($0 * maps.width + $1) * maps.stride, count: count) : .zero
+                        }
                     }
                 }
             }
@@ -105,7 +105,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     func blocks(images: Int) -> Int { blocks.count(images: images) }
 
     func workspaceCount(workers: Int) -> Int {
-        sourceStride + Tile.weightPoints * pointStrideU + workers * Tile.points * (pointStrideV + pointStrideM)
+        Tile.weightPoints * pointStrideU + workers * Tile.points * (pointStrideV + pointStrideM)
     }
 
     @specialized(where Tile == FourOutputs)
@@ -116,9 +116,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
         workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
     ) {
-        let zeros = workspace
-        zeros.update(repeating: 0, count: sourceStride)
-        let u = zeros + sourceStride
+        let u = workspace
         let scratch = u + Tile.weightPoints * pointStrideU
         transformWeights(weights, to: u, threads)
 
@@ -133,7 +131,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             let tiles = bands.lowerBound * tilesPerRow..<bands.upperBound * tilesPerRow
             let v = scratch + worker * Tile.points * (pointStrideV + pointStrideM)
             let m = v + Tile.points * pointStrideV
-            sources.transform(Tile.Input.self, tiles, zeros: zeros, to: v, pointStride: pointStrideV) {
+            sources.transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV) {
                 $0 * sourceStride + $1
             }
             for point in 0..<Tile.points {

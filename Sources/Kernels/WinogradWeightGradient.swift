@@ -28,7 +28,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     private var pointStrideU: Int { shape.inputChannels * outputStride + Vector.lanes }
 
     func workspaceCount(workers: Int) -> Int {
-        max(inputStride, outputStride) + Tile.points * (pointStrideV + pointStrideM) + Tile.weightPoints * pointStrideU
+        Tile.points * (pointStrideV + pointStrideM) + Tile.weightPoints * pointStrideU
     }
 
     @specialized(where Tile == FourOutputs)
@@ -38,9 +38,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
         threads: Threads
     ) {
-        let zeros = workspace
-        zeros.update(repeating: 0, count: max(inputStride, outputStride))
-        let v = zeros + max(inputStride, outputStride)
+        let v = workspace
         let m = v + Tile.points * pointStrideV
         let u = m + Tile.points * pointStrideM
 
@@ -57,10 +55,10 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             threads.forEach(divideUp(tiles.count, by: group)) { index in
                 let first = index * group
                 let part = tiles.lowerBound + first..<min(tiles.lowerBound + first + group, tiles.upperBound)
-                inputs.transform(Tile.Input.self, part, zeros: zeros, to: v, pointStride: pointStrideV) {
+                inputs.transform(Tile.Input.self, part, to: v, pointStride: pointStrideV) {
                     (first + $0) * inputStride + $1
                 }
-                outputs.transform(Tile.OutputGradient.self, part, zeros: zeros, to: m, pointStride: pointStrideM) {
+                outputs.transform(Tile.OutputGradient.self, part, to: m, pointStride: pointStrideM) {
                     let panel = $1 / PackedMatrix.panelWidth * PackedMatrix.panelWidth
                     let width = min(PackedMatrix.panelWidth, outputStride - panel)
                     return tiles.count * panel + (first + $0) * width + $1 - panel
