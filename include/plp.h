@@ -387,7 +387,8 @@ plp_status plp_trainer_restore(plp_trainer *trainer, const char *path);
 
 /* ---- Profile ----------------------------------------------------------------------------------------------------- */
 
-/* Time spent in one operation of one layer, over all training iterations of this trainer. */
+/* Time spent in one operation of one layer, over all training iterations of this trainer. The last entry, "update" of
+   "parameters", is the optimizer's step, prediction included. */
 typedef struct plp_profile_entry {
     size_t struct_size;
     const char *layer;     /* such as "conv2_x.0.residual_function.0" */
@@ -396,7 +397,7 @@ typedef struct plp_profile_entry {
     int64_t calls;
 } plp_profile_entry;
 
-/* Entries come in the order of computation, forward, then backward. Their strings live as long as the trainer. */
+/* Entries come in the order of computation: forward, backward, update. Their strings live as long as the trainer. */
 plp_status plp_trainer_profile_count(const plp_trainer *trainer, int64_t *count);
 plp_status plp_trainer_profile_entry(const plp_trainer *trainer, int64_t index, plp_profile_entry *entry);
 

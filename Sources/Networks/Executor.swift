@@ -123,6 +123,8 @@ public final class Executor {
     public enum Operation: String, Sendable, CaseIterable {
         case convolution, normalization, pooling, dense, dropout
         case inputGradient, weightGradient, normalizationGradient, poolingGradient, denseGradient, dropoutGradient
+        /// The optimizer's step over all parameters, prediction included: what follows an executor's work.
+        case update
     }
 
     /// Time spent in one layer's operation since the executor was made, or since `resetProfile()`.
@@ -131,6 +133,10 @@ public final class Executor {
         public let operation: Operation
         public let seconds: Double
         public let calls: Int
+
+        public init(layer: String, operation: Operation, seconds: Double, calls: Int) {
+            (self.layer, self.operation, self.seconds, self.calls) = (layer, operation, seconds, calls)
+        }
     }
 
     /// The steps in their order, with the time each has taken.

@@ -41,6 +41,8 @@ public final class Trainer {
     private let staging: FloatBuffer
     /// The running statistics as they were before the latest mini-batch.
     private let statisticsBefore: FloatBuffer
+    /// Time that updates took, and how many there were.
+    private var updates = (seconds: 0.0, calls: 0)
     /// The best model by validation; nil until there is one.
     var best: Model?
     /// Evaluates the model in training or, where the predictor averages, a second one that holds the average.
@@ -314,9 +316,11 @@ public final class Trainer {
 
     @discardableResult
     private func step(at position: RunPosition?) -> Optimizer.Outcome {
+        let start = now()
         let outcome = optimizer.step(
             parameters: model.parameters, gradients: executor.gradients, statistics: model.statistics, at: position)
         if outcome.predicted, optimizer.predictor?.statistics == .predicted { model.clampVariances() }
+        updates = (updates.seconds + now() - start, updates.calls + 1)
         return outcome
     }
 
@@ -340,8 +344,11 @@ public final class Trainer {
         if let best { try best.copy() } else { try currentEvaluator().model.copy() }
     }
 
-    /// Time that each of the network's layers took in training so far.
-    public var profile: [Executor.ProfileEntry] { executor.profile }
+    /// Time that each of the network's layers, and at last the update of its parameters, took in training so far.
+    public var profile: [Executor.ProfileEntry] {
+        executor.profile
+            + [.init(layer: "parameters", operation: .update, seconds: updates.seconds, calls: updates.calls)]
+    }
 
     /// The evaluator of the model as it is now.
     private func currentEvaluator() throws(Failure) -> Evaluator {

@@ -103,12 +103,6 @@ def test_wrong_images(small, images):
         plp.Trainer(small, **QUICK).step(images, [0, 1])
 
 
-def test_profile(small):
-    profile = small.profile(batch_size=8, iterations=2)
-    assert profile.seconds > 0 and all(t.seconds >= 0 for t in profile.timings)
-    assert "images/s" in str(profile)
-
-
 # ---- Steps -----------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +111,22 @@ def test_step_learns_a_mini_batch(small, synthetic):
     trainer = plp.Trainer(small, **QUICK)
     losses = [trainer.step(images, labels) for _ in range(15)]
     assert losses[-1] < losses[0] - 1
+
+
+def test_profile(small, synthetic):
+    images, labels = synthetic[0].images[:8], synthetic[0].labels[:8]
+    trainer = plp.Trainer(small, predictor=plp.PLP(), batch_size=8)
+    assert trainer.profile.iterations == 0 and trainer.profile.seconds == 0
+    trainer.step(images, labels)
+    first = trainer.profile
+    assert first.iterations == 1 and first.timings[0].operation == "convolution"
+    assert first.timings[-1].operation == "update" and all(t.seconds > 0 for t in first.timings)
+    for _ in range(3):
+        trainer.step(images, labels)
+    later = trainer.profile - first
+    assert later.iterations == 3
+    assert later.seconds == pytest.approx((4 * trainer.profile.seconds - first.seconds) / 3)
+    assert "images/s" in str(later) and "parameters" in str(later)
 
 
 def test_gradients_change_nothing(small, synthetic):

@@ -660,7 +660,7 @@ static PyObject *trainer_restore(PyObject *module, PyObject *args)
     return none_or_error(status);
 }
 
-/* [(layer, operation, seconds)] */
+/* [(layer, operation, seconds, calls)] */
 static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
 {
     plp_trainer *trainer;
@@ -672,7 +672,7 @@ static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
         plp_profile_entry entry = {.struct_size = sizeof entry};
         if (failed(plp_trainer_profile_entry(trainer, index, &entry)))
             return Py_DECREF(entries), NULL;
-        PyObject *tuple = Py_BuildValue("ssd", entry.layer, entry.operation, entry.seconds);
+        PyObject *tuple = Py_BuildValue("ssdL", entry.layer, entry.operation, entry.seconds, (long long)entry.calls);
         if (!tuple || PyList_Append(entries, tuple) < 0)
             Py_CLEAR(entries);
         Py_XDECREF(tuple);

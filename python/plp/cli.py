@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
 from .datasets import Dataset
 from .options import RECIPES, Recipe, by_name
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     profile = commands.add_parser("profile", help="show where the time of a training step goes")
     profile.add_argument("network", nargs="?", default="resnet18", choices=ARCHITECTURES)
+    profile.add_argument("--method", default="sgd", metavar="NAME", help="as in train")
     profile.add_argument("--width", type=float, default=1.0, metavar="X")
     profile.add_argument("--batch-size", type=int, default=128, metavar="N")
     profile.set_defaults(run=_profile)
@@ -200,7 +203,16 @@ def _download(options: argparse.Namespace) -> int:
 
 def _profile(options: argparse.Namespace) -> int:
     model = Model(options.network, width=options.width)
-    print(f"{model!r}\n{model.profile(batch_size=options.batch_size)}")
+    recipe = replace(by_name(options.method, Recipe()), batch_size=options.batch_size)
+    trainer = Trainer(model, **vars(recipe))
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (recipe.batch_size, 3, 32, 32), np.uint8)
+    labels = random.integers(0, model.classes, recipe.batch_size)
+    trainer.step(images, labels)  # plans and allocates
+    start = trainer.profile
+    for _ in range(6):  # two cycles of a prediction
+        trainer.step(images, labels)
+    print(f"{model!r}\n{trainer.profile - start}")
     return 0
 
 

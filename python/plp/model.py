@@ -11,7 +11,6 @@ import numpy as np
 
 from . import _plp
 from ._checks import checked_images, checked_integer
-from ._tables import text_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -178,56 +177,6 @@ class Model:
             threads = checked_integer("threads", threads)
             _plp.model_logits(self._handle, array, dtype, len(array), threads, result)
         return result
-
-    def profile(self, *, batch_size: int = 128, iterations: int = 5, threads: int = 0) -> Profile:
-        """Where the time of a training step goes, layer by layer. The model stays as it is."""
-        from .training import Trainer
-
-        trainer = Trainer(self, batch_size=batch_size, threads=threads)
-        images = np.zeros((batch_size, 3, 32, 32), np.uint8)
-        labels = np.zeros(batch_size, np.int32)
-        trainer.gradients(images, labels)
-        warm = _plp.trainer_profile(trainer._handle)
-        for _ in range(iterations):
-            trainer.gradients(images, labels)
-        return Profile(
-            batch_size,
-            tuple(
-                Timing(layer, operation, (seconds - before) / iterations)
-                for (layer, operation, seconds), (_, _, before) in zip(_plp.trainer_profile(trainer._handle), warm)
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Mean seconds that a mini-batch spends in one operation of one layer."""
-
-    layer: str
-    operation: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Time by operation, in the order of computation, as :meth:`Model.profile` measures it; prints as a table."""
-
-    batch_size: int
-    timings: tuple[Timing, ...]
-
-    @property
-    def seconds(self) -> float:
-        """All of them together."""
-        return sum(timing.seconds for timing in self.timings)
-
-    def __str__(self) -> str:
-        total = self.seconds or 1.0
-        rows = [["layer", "operation", "ms", "share"]]
-        rows += [[t.layer, t.operation, f"{t.seconds * 1e3:.2f}", f"{t.seconds / total:.1%}"] for t in self.timings]
-        return (
-            f"{text_table(rows)}\n{self.seconds * 1e3:.1f} ms for {self.batch_size} images: "
-            f"{self.batch_size / total:,.0f} images/s"
-        )
 
 
 def _some(names: list[str]) -> str:

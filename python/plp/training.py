@@ -16,6 +16,7 @@ from .datasets import Dataset
 from .history import Epoch, History, Metrics
 from .model import _PARAMETER, Model
 from .options import SGD, Augmentation, Optimizer, Predictor, Recipe
+from .profile import Profile, Timing
 from .schedules import Constant, Schedule
 
 if TYPE_CHECKING:
@@ -192,6 +193,14 @@ class Trainer:
     def evaluate(self, dataset: Dataset) -> Metrics:
         """Measures the model in training (with EMA: the average) on a dataset as it is."""
         return Metrics(*_plp.trainer_evaluate(self._handle, _handle("dataset", dataset)))
+
+    @property
+    def profile(self) -> Profile:
+        """Where the time of this trainer's iterations so far went; the first one also plans and allocates."""
+        entries = _plp.trainer_profile(self._handle)
+        iterations = entries[0][3]
+        timings = (Timing(layer, kind, seconds / max(iterations, 1)) for layer, kind, seconds, _ in entries)
+        return Profile(self.recipe.batch_size, iterations, tuple(timings))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a checkpoint: all a run needs to go on bit for bit, history and best model included.
