@@ -36,8 +36,7 @@ class Worker:
         self.process.wait()
 
     def ask(self, command):
-        self.process.stdin.write(f"{command}\n")
-        return self._answer()
+        return at_once([self], command)[0]
 
     def seconds(self, command, steps=1):
         return self.ask(f"{command} {steps}")["seconds"] / steps
@@ -47,6 +46,13 @@ class Worker:
         if not line:
             raise SystemExit(f"{self.name}: its process ended with status {self.process.wait()}")
         return json.loads(line)
+
+
+def at_once(workers, command):
+    """Their answers to a command that all work on at the same time."""
+    for worker in workers:
+        worker.process.stdin.write(f"{command}\n")
+    return [worker._answer() for worker in workers]
 
 
 class Start:
@@ -68,16 +74,20 @@ class Start:
         self.file.close()
 
 
-def in_turns(workers, command, rounds, steps=1):
-    """{name: seconds a step, one for each round}. The order turns with each round: the machine's drift hits all alike."""
-    seconds = {worker.name: [] for worker in workers}
-    for worker in workers:
-        worker.seconds(command)    # the first one plans and allocates
+def in_turns(sides, rounds):
+    """{name: what that side measures, once a round}. The order turns with each round: drift hits all sides alike.
+
+    A side is a function of nothing; a first call, which plans and allocates, does not count.
+    """
+    for measure in sides.values():
+        measure()
+    results = {name: [] for name in sides}
+    names = list(sides)
     for turn in range(rounds):
-        shift = turn % len(workers)
-        for worker in workers[shift:] + workers[:shift]:
-            seconds[worker.name].append(worker.seconds(command, steps))
-    return seconds
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            results[name].append(sides[name]())
+    return results
 
 
 def ratio(slower, faster):

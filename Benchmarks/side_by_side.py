@@ -7,6 +7,7 @@ as the comparison: what is reported is the median of the ratios within a turn. B
 agree on the loss of the first mini-batch from the same weights.
 """
 import argparse
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -38,9 +39,9 @@ def compare(options, network):
         for name, tolerance in TOLERANCE.items():
             if not abs(losses[name] - losses[OURS]) <= tolerance * losses[OURS]:
                 raise SystemExit(f"{network}: the loss is {losses[OURS]} here and {losses[name]} in {name}")
-        training = in_turns(workers, "train", options.rounds)
+        training = in_turns({worker.name: partial(worker.seconds, "train") for worker in workers}, options.rounds)
         memory = {worker.name: worker.ask("memory") for worker in workers}
-        evaluation = in_turns(workers, "evaluate", options.rounds)
+        evaluation = in_turns({worker.name: partial(worker.seconds, "evaluate") for worker in workers}, options.rounds)
         versions = [worker.version for worker in workers]
         for worker in workers:
             worker.__exit__()

@@ -4,46 +4,70 @@
                     [--width 1]
 """
 import argparse
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from statistics import mean
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from measuring import NETWORKS, Start, Worker, in_turns, machine, median, ratio, table, write  # noqa: E402
+from measuring import NETWORKS, Start, Worker, at_once, in_turns, machine, median, ratio, table, write  # noqa: E402
 
 
 def sweep(network, options):
     """Images per second in training and evaluation, and megabytes, for each batch size; a process for each."""
     rows = []
     for batch_size in options.batch_sizes:
-        with Start(network, batch_size, options.width) as start:
-            with Worker("ours", start, network=network, batch_size=batch_size, width=options.width) as worker:
-                training = median(in_turns([worker], "train", options.rounds)["ours"])
-                memory = worker.ask("memory")
-                evaluation = median(in_turns([worker], "evaluate", options.rounds)["ours"])
+        with workers(network, options, batch_size, ours={}) as (ours,):
+            training = median(in_turns({"": partial(ours.seconds, "train")}, options.rounds)[""])
+            memory = ours.ask("memory")
+            evaluation = median(in_turns({"": partial(ours.seconds, "evaluate")}, options.rounds)[""])
         rates = {"training": batch_size / training, "evaluation": batch_size / evaluation}
         rows.append({"batch_size": batch_size, **rates, "megabytes": memory})
     return rows
 
 
-def versus(network, options, steps, **sides):
-    """The second side's time over the first's, in turns of `steps` steps at batch 128."""
-    with Start(network, 128, options.width) as start:
-        common = {"network": network, "batch_size": 128, "width": options.width}
-        workers = [Worker(name, start, **common, **side) for name, side in sides.items()]
-        seconds = in_turns(workers, "train", options.pairs, steps)
-        for worker in workers:
-            worker.__exit__()
-    return ratio(*(seconds[name] for name in reversed(sides)))
+def scaling(network, options):
+    """How many times as fast two threads train as one, and what two processes of one thread each do together.
+
+    The latter share nothing but the machine: what they fall short of 2 is the processors' and the memory's, not ours.
+    """
+    with workers(network, options, 128, one={"threads": 1}, other={"threads": 1}, two={"threads": 2}) as (one, other, two):
+        seconds = in_turns({
+            "one": partial(one.seconds, "train"), "two": partial(two.seconds, "train"),
+            "both": lambda: mean(answer["seconds"] for answer in at_once([one, other], "train 1")),
+        }, options.pairs)
+    return {"threads": ratio(seconds["one"], seconds["two"]),
+            "processes": ratio([2 * value for value in seconds["one"]], seconds["both"])}
+
+
+def prediction(network, options):
+    """What PLP costs, in turns of a cycle: whole steps, and the updates alone, whose difference is all that it adds."""
+    def cycle(worker):
+        before = worker.ask("updates")
+        seconds = worker.seconds("train", 3)
+        return seconds, (worker.ask("updates") - before) / 3
+
+    with workers(network, options, 128, sgd={}, plp={"predictor": "plp"}) as sides:
+        turns = in_turns({worker.name: partial(cycle, worker) for worker in sides}, options.pairs)
+    steps = {name: [step for step, _ in values] for name, values in turns.items()}
+    updates = {name: median(update for _, update in values) for name, values in turns.items()}
+    return {"steps": ratio(steps["plp"], steps["sgd"]), "updates": updates,
+            "added": 1 + (updates["plp"] - updates["sgd"]) / median(steps["sgd"])}
+
+
+@contextmanager
+def workers(network, options, batch_size, **sides):
+    with Start(network, batch_size, options.width) as start, ExitStack() as stack:
+        common = {"network": network, "batch_size": batch_size, "width": options.width}
+        yield [stack.enter_context(Worker(name, start, **common, **side)) for name, side in sides.items()]
 
 
 def measure(network, options):
     print(f"{network} …", flush=True)
-    return {
-        "batch_sizes": sweep(network, options),
-        "one_thread_to_two": versus(network, options, 1, two={"threads": 2}, one={"threads": 1}),
-        "plp_to_sgd": versus(network, options, 3, sgd={}, plp={"predictor": "plp"}),    # a turn is a cycle
-    }
+    return {"batch_sizes": sweep(network, options), "scaling": scaling(network, options),
+            "prediction": prediction(network, options)}
 
 
 def markdown(results, options):
@@ -54,10 +78,20 @@ def markdown(results, options):
         rows = [[network] + [f"{row[what]:.0f}" for row in result["batch_sizes"]]
                 for network, result in results["networks"].items()]
         text += "\n" + table([title] + [f"batch {size}" for size in options.batch_sizes], rows)
-    rows = [[network] + [f"{r['median']:.3f} ({r['lowest']:.3f}–{r['highest']:.3f}, n = {r['n']})"
-                         for r in (result["one_thread_to_two"], result["plp_to_sgd"])]
+
+    def spread(r):
+        return f"{r['median']:.3f} ({r['lowest']:.3f}–{r['highest']:.3f}, n = {r['n']})"
+
+    rows = [[network, spread(result["scaling"]["threads"]), spread(result["scaling"]["processes"])]
             for network, result in results["networks"].items()]
-    return text + "\n" + table(["time of a step at batch 128", "one thread : two", "PLP : SGD"], rows)
+    text += ("\nTraining at batch 128 on two threads, and what two processes of one thread each reach together, which "
+             "share nothing but the machine:\n\n"
+             + table(["times as fast as one thread", "two threads", "two processes"], rows))
+    rows = [[network, *(f"{result['prediction']['updates'][name] * 1e3:.2f}" for name in ("sgd", "plp")),
+             f"{result['prediction']['added']:.4f}", spread(result["prediction"]["steps"])]
+            for network, result in results["networks"].items()]
+    return text + "\nWhat prediction costs at batch 128, in turns of three steps:\n\n" + table(
+        ["a step", "update, SGD, ms", "update, PLP, ms", "PLP : SGD by the updates", "PLP : SGD, whole steps"], rows)
 
 
 def picture(results):
@@ -81,7 +115,7 @@ def main():
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[32, 64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=5, help="steps of each batch size")
-    parser.add_argument("--pairs", type=int, default=15, help="turns of the two comparisons")
+    parser.add_argument("--pairs", type=int, default=15, help="turns of the comparisons")
     parser.add_argument("--width", type=float, default=1.0)
     options = parser.parse_args()
     results = {"machine": machine(), "networks": {network: measure(network, options) for network in options.networks}}

@@ -3,8 +3,8 @@
     python worker.py OPTIONS     a JSON object: engine, network, width, batch_size, threads, start, predictor, precision
 
 `start` is an .npz file with the state dictionary, "images" (float32) and "labels". Then each line on standard input is a
-number of training steps ("train 3"), of passes in evaluation mode ("evaluate 1"), or "memory"; each is answered by one
-line of JSON. Every engine has its process, since neither may warm the other's caches, threads or memory.
+number of training steps ("train 3"), of passes in evaluation mode ("evaluate 1"), "memory", or "updates"; each is
+answered by one line of JSON. Every engine has its process, since neither may warm the other's caches, threads or memory.
 """
 import json
 import os
@@ -31,6 +31,11 @@ class Ours:
 
     def train(self):
         return self.trainer.step(self.images, self.labels)
+
+    def update_seconds(self):
+        """Seconds that updates have taken so far, predictions included."""
+        profile = self.trainer.profile
+        return profile.timings[-1].seconds * profile.iterations
 
     def evaluate(self):
         return float(self.model.logits(self.images, threads=self.threads)[0, 0])
@@ -88,6 +93,8 @@ def main():
         command, _, count = line.partition(" ")
         if command.strip() == "memory":
             answer = peak_memory()
+        elif command.strip() == "updates":
+            answer = side.update_seconds()
         else:
             compute = {"train": side.train, "evaluate": side.evaluate}[command]
             began = time.perf_counter()
