@@ -46,7 +46,7 @@ public enum BatchNormalization {
     public static func moments(of y: Maps, into records: UnsafeMutablePointer<Float>, threads: Threads) {
         let blocks = PixelBlocks(y)
         let stride = momentsCount(channels: y.channels)
-        threads.forEach(blocks.count) { moments(of: y, pixels: blocks[$0], into: records + $0 * stride) }
+        threads.sweep(blocks.count) { moments(of: y, pixels: blocks[$0], into: records + $0 * stride) }
     }
 
     /// Merges the records of `blocks` blocks, in float64 and in their order, to mean and biased variance.
@@ -119,7 +119,7 @@ public enum BatchNormalization {
         to z: Maps, threads: Threads
     ) {
         let blocks = PixelBlocks(y)
-        threads.forEach(blocks.count) {
+        threads.sweep(blocks.count) {
             apply(pixels: blocks[$0], y, scale: scale, shift: shift, residual: residual, relu: relu, to: z)
         }
     }
@@ -142,7 +142,7 @@ public enum BatchNormalization {
         threads: Threads
     ) {
         let blocks = PixelBlocks(y)
-        threads.forEach(blocks.count) {
+        threads.sweep(blocks.count) {
             gradientSums(
                 pixels: blocks[$0], dz: dz, mask: mask, y: y, mean: mean, into: records + $0 * 2 * y.channels)
         }
@@ -188,7 +188,7 @@ public enum BatchNormalization {
         residualGradient: Maps? = nil, accumulateResidual: Bool = false, threads: Threads
     ) {
         let blocks = PixelBlocks(y)
-        threads.forEach(blocks.count) {
+        threads.sweep(blocks.count) {
             inputGradient(
                 pixels: blocks[$0], dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation,
                 gamma: gamma, dgamma: dgamma, dbeta: dbeta, to: dy, residualGradient: residualGradient,

@@ -165,7 +165,7 @@ struct GatheredPass: MapPass {
             end += packedCount(phase)
         }
         let (scratch, packedPhases) = (end, packed)
-        threads.forEach(blocks.count(images: target.count)) { block, worker in
+        threads.sweep(blocks.count(images: target.count)) { block, worker in
             let bands = blocks.bands(of: block, images: target.count)
             let gathered = scratch + worker * scratchCount
             for (phase, packed) in zip(phases, packedPhases) {
@@ -328,7 +328,7 @@ struct GatheredWeightGradient: WeightGradientPass {
         let partials = (0..<slices).map { $0 == 0 ? dw : workspace + ($0 - 1) * partialCount }
         let scratch = workspace + (slices - 1) * partialCount
         let blockCount = blocks.count(images: x.count)
-        threads.forEach(rowBlocks.count * slices) { job, worker in
+        threads.sweep(rowBlocks.count * slices) { job, worker in
             let (slice, number) = job.quotientAndRemainder(dividingBy: rowBlocks.count)
             accumulate(
                 x, dy, rows: rowBlocks[number],

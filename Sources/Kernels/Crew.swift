@@ -64,10 +64,14 @@ final class Crew: @unchecked Sendable {
             seen = round.load(ordering: .sequentiallyConsistent)
             if isDismissed.load(ordering: .sequentiallyConsistent) { return }
             inside.add(1, ordering: .sequentiallyConsistent)
-            job.load(ordering: .sequentiallyConsistent)?.pointee(helper.worker)
+            takeUpJob(as: helper.worker)
             inside.subtract(1, ordering: .sequentiallyConsistent)
         }
     }
+
+    /// Not inlined, so that the job is let go of before the helper counts itself out.
+    @inline(never)
+    private func takeUpJob(as worker: Int) { job.load(ordering: .sequentiallyConsistent)?.pointee(worker) }
 }
 
 /// How a helper sleeps.

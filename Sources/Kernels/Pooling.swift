@@ -43,7 +43,7 @@ public enum Pooling {
         _ x: Maps, _ shape: PoolingShape, to y: Maps, argmax: UnsafeMutablePointer<UInt8>? = nil, threads: Threads
     ) {
         let windows = Windows(x: x, kernel: shape.kernel, y: y, argmax: argmax)
-        threads.forEach(y.count * y.height) { line in
+        threads.sweep(y.count * y.height) { line in
             let (image, row) = line.quotientAndRemainder(dividingBy: y.height)
             let rows = shape.taps(ofWindow: row, length: x.height)
             for column in 0..<y.width {
@@ -64,7 +64,7 @@ public enum Pooling {
         threads: Threads
     ) {
         let windows = WindowsGradient(dy: dy, argmax: argmax, shape: shape, dx: dx, accumulates: accumulate)
-        threads.forEach(dx.count * dx.height) { line in
+        threads.sweep(dx.count * dx.height) { line in
             let (image, row) = line.quotientAndRemainder(dividingBy: dx.height)
             let rows = shape.windows(covering: row, count: dy.height)
             for column in 0..<dx.width {
@@ -82,7 +82,7 @@ public enum Pooling {
     /// y[n][c] = the mean of channel c of image n.
     public static func average(_ x: Maps, to y: UnsafeMutablePointer<Float>, threads: Threads) {
         let pixels = x.height * x.width
-        threads.forEach(x.count) { image in
+        threads.sweep(x.count) { image in
             forEachVector(in: 0..<x.channels) { channel, count in
                 let source = x.base + image * pixels * x.stride + channel
                 var sum = Vector()
@@ -95,7 +95,7 @@ public enum Pooling {
     /// dx = the gradient of x, from the gradient dy[n][c] of its means.
     public static func averageGradient(_ dy: UnsafePointer<Float>, to dx: Maps, threads: Threads) {
         let pixels = dx.height * dx.width
-        threads.forEach(dx.count) { image in
+        threads.sweep(dx.count) { image in
             forEachVector(in: 0..<dx.channels) { channel, count in
                 let target = dx.base + image * pixels * dx.stride + channel
                 let share = Vector(at: dy + image * dx.channels + channel, count: count) / Float(pixels)

@@ -8,6 +8,7 @@ import Synchronization
 public final class Threads: Sendable {
     public let count: Int
     private let crew: Crew
+    private let sweepsBackward = Atomic<Bool>(false)
 
     /// - Parameter count: threads that compute together, the calling one included; 0 takes one for each processor.
     public init(_ count: Int = 0) {
@@ -44,4 +45,21 @@ public final class Threads: Sendable {
             }
         }
     }
+
+    /// The same for a loop that goes through whole maps, from the first index up or from the last one down: each time
+    /// the other way than the last sweep, the end of which is still in the L3 cache where maps are larger than that.
+    @inline(__always)
+    public func sweep(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
+        let isBackward = sweepsBackward.load(ordering: .relaxed)
+        sweepsBackward.store(!isBackward, ordering: .relaxed)
+        forEach(count) { index, worker in body(isBackward ? count - 1 - index : index, worker) }
+    }
+
+    @inline(__always)
+    public func sweep(_ count: Int, _ body: (_ index: Int) -> Void) {
+        sweep(count) { index, _ in body(index) }
+    }
+
+    /// Tells that maps have been gone through from first to last, by other loops.
+    public func endSweepForward() { sweepsBackward.store(true, ordering: .relaxed) }
 }

@@ -126,7 +126,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         let targets = TileGrid(
             maps: target, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
             rowsPerImage: blocks.bandsPerImage)
-        threads.forEach(blocks.count(images: target.count)) { block, worker in
+        threads.sweep(blocks.count(images: target.count)) { block, worker in
             let bands = blocks.bands(of: block, images: target.count)
             let tiles = bands.lowerBound * tilesPerRow..<bands.upperBound * tilesPerRow
             let v = scratch + worker * Tile.points * (pointStrideV + pointStrideM)

@@ -81,6 +81,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
                 }
             }
         }
+        threads.endSweepForward()
         transformWeightGradient(u, to: dw, threads)
     }
 

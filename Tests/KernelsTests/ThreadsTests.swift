@@ -84,6 +84,32 @@ private func threadsOfProcess() throws -> Int {
         }
     }
 
+    @Test func sweepsGoBackAndForth() {
+        let threads = Threads(1)
+        var order: [Int] = []
+        func sweep() -> [Int] {
+            order = []
+            threads.sweep(3) { order.append($0) }
+            return order
+        }
+        #expect(sweep() == [0, 1, 2])
+        #expect(sweep() == [2, 1, 0])
+        #expect(sweep() == [0, 1, 2])
+        threads.endSweepForward()
+        #expect(sweep() == [2, 1, 0])
+        threads.endSweepForward()
+        #expect(sweep() == [2, 1, 0])
+    }
+
+    @Test(arguments: [2, 3]) func sweepsGoToEachIndexOnce(count: Int) {
+        let threads = Threads(count)
+        for _ in 0..<50 {
+            let record = Record(20)
+            threads.sweep(20) { record.call($0, $1) }
+            #expect(record.isOnceEach)
+        }
+    }
+
     @Test func helpersEndWithTheirThreads() throws {
         for _ in 0..<2_000 { Threads(8).forEach(8) { _ in } }
         for _ in 0..<1_000 where try threadsOfProcess() > 200 { usleep(1_000) }
