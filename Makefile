@@ -30,6 +30,7 @@ test: build test-packages ## run the tests of Swift, C and Python
 
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
+	swift run -c release KernelBenchmark >Benchmarks/results/kernels.txt && cat Benchmarks/results/kernels.txt
 	.venv/bin/python Benchmarks/suite.py
 	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
 

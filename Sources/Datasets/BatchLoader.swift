@@ -52,12 +52,12 @@ public final class BatchLoader: @unchecked Sendable {
     ) throws(Failure) {
         let indices = indices ?? Array(0..<dataset.count)
         guard batchSize >= 1 else {
-            throw Failure(.invalidArgument, "batch size: \(batchSize) found, at least 1 expected")
+            throw Failure(.invalidArgument, "batch size: found \(batchSize), expected at least 1")
         }
         guard !indices.isEmpty else { throw Failure(.invalidArgument, "\(dataset.name): no image selected") }
         if let wrong = indices.first(where: { !(0..<dataset.count).contains($0) }) {
             throw Failure(
-                .invalidArgument, "\(dataset.name): image \(wrong) selected, 0 to \(dataset.count - 1) expected")
+                .invalidArgument, "\(dataset.name): found image \(wrong) selected, expected 0 to \(dataset.count - 1)")
         }
         self.dataset = dataset
         self.indices = indices

@@ -25,8 +25,8 @@ extension Dataset {
         throw Failure(
             .notFound,
             """
-            \(folder): no CIFAR-100 found; a file \(split) (Python layout) or \(split).bin (binary layout) expected \
-            there, in cifar-100-python/ or in cifar-100-binary/
+            \(folder): found no CIFAR-100, expected a file \(split) (Python layout) or \(split).bin (binary layout) there, \
+            in cifar-100-python/ or in cifar-100-binary/
             """)
     }
 
@@ -41,7 +41,7 @@ extension Dataset {
         guard let place = places.first(where: { Files.exists("\($0)/\(files[0])") }) else {
             throw Failure(
                 .notFound,
-                "\(folder): no CIFAR-10 found; a file \(files[0]) expected there or in cifar-10-batches-bin/")
+                "\(folder): found no CIFAR-10, expected a file \(files[0]) there or in cifar-10-batches-bin/")
         }
         let pixels = try Bytes(count: files.count * 10_000 * Images.values)
         var labels: [Int32] = []
@@ -82,8 +82,8 @@ extension Dataset {
                 throw Failure(
                     .corrupt,
                     """
-                    \(path): label \(record[offset]) found at image \(grouped(image)), \
-                    byte \(grouped(image * size + offset)), 0 to \(classes - 1) expected
+                    \(path): found label \(record[offset]) at image \(grouped(image)), \
+                    byte \(grouped(image * size + offset)), expected 0 to \(classes - 1)
                     """)
             }
             labels.append(Int32(record[labelRanges.count - 1]))
@@ -116,7 +116,7 @@ extension Dataset {
                     let found = if case .integer(let label) = value { "label \(label)" } else { "no number" }
                     throw Failure(
                         .corrupt,
-                        "\(path): \(found) found in '\(key)' at image \(grouped(image)), 0 to \(classes - 1) expected")
+                        "\(path): found \(found) in '\(key)' at image \(grouped(image)), expected 0 to \(classes - 1)")
                 }
                 labels.append(Int32(label))
             }
@@ -138,7 +138,7 @@ extension Dataset {
         var names: [String] = []
         for case .string(let range) in list.items { names.append(String(decoding: bytes.raw[range], as: UTF8.self)) }
         guard names.count == 100 else {
-            throw Failure(.corrupt, "\(path): \(names.count) names found in 'fine_label_names', 100 expected")
+            throw Failure(.corrupt, "\(path): found \(names.count) names in 'fine_label_names', expected 100")
         }
         return names
     }

@@ -25,18 +25,18 @@ public final class Dataset: @unchecked Sendable {
         name: String, _ storage: Bytes, offset: Int = 0, labels: [Int32], classes: Int, labelNames: [String]?
     ) throws(Failure) {
         guard (1...Int(Int32.max)).contains(classes) else {
-            throw Failure(.invalidArgument, "\(name): \(classes) classes found, at least 1 expected")
+            throw Failure(.invalidArgument, "\(name): found \(classes) classes, expected at least 1")
         }
         guard !labels.isEmpty else {
-            throw Failure(.invalidArgument, "\(name): no image found, at least 1 expected")
+            throw Failure(.invalidArgument, "\(name): found no image, expected at least 1")
         }
         if let image = labels.firstIndex(where: { !(0..<Int32(classes)).contains($0) }) {
             throw Failure(
                 .invalidArgument,
-                "\(name): label \(labels[image]) found at image \(image), 0 to \(classes - 1) expected")
+                "\(name): found label \(labels[image]) at image \(image), expected 0 to \(classes - 1)")
         }
         if let labelNames, labelNames.count != classes {
-            throw Failure(.invalidArgument, "\(name): \(labelNames.count) label names found, \(classes) expected")
+            throw Failure(.invalidArgument, "\(name): found \(labelNames.count) label names, expected \(classes)")
         }
         self.name = name
         self.storage = storage
@@ -62,7 +62,7 @@ public final class Dataset: @unchecked Sendable {
             throw Failure(
                 .invalidArgument,
                 """
-                \(name): \(grouped(images.count)) bytes found, \(grouped(labels.count * Images.values)) expected \
+                \(name): found \(grouped(images.count)) bytes, expected \(grouped(labels.count * Images.values)) \
                 (\(grouped(labels.count)) labels, each of an image of 3 × 32 × 32 bytes)
                 """)
         }
@@ -85,7 +85,7 @@ public final class Dataset: @unchecked Sendable {
         validation fraction: Double, seed: UInt64
     ) throws(Failure) -> (training: [Int], validation: [Int]) {
         guard fraction >= 0, fraction < 1 else {
-            throw Failure(.invalidArgument, "validation fraction: \(fraction) found, 0 to below 1 expected")
+            throw Failure(.invalidArgument, "validation fraction: found \(fraction), expected 0 to below 1")
         }
         let held = Int((Double(count) * fraction).rounded())
         guard held < count, held > 0 || fraction == 0 else {

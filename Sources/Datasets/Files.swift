@@ -45,7 +45,7 @@ enum Files {
         }
         let size = Int(status.st_size)
         guard sizes.contains(size) else {
-            throw Failure(.corrupt, "\(path): \(grouped(size)) bytes found, \(expected) expected")
+            throw Failure(.corrupt, "\(path): found \(grouped(size)) bytes, expected \(expected)")
         }
         let bytes = try Bytes(count: size)
         var done = 0
@@ -65,11 +65,11 @@ enum Files {
     /// The lines of a short text file that are not blank; nil where there is no such file.
     static func lines(_ path: String, count: Int) throws(Failure) -> [String]? {
         guard exists(path) else { return nil }
-        let bytes = try read(path, sizes: 0...65_536, expected: "a list of \(count) names, at most 65,536,")
+        let bytes = try read(path, sizes: 0...65_536, expected: "a list of \(count) names, at most 65,536")
         let lines = bytes.raw.split(whereSeparator: { $0 == 10 || $0 == 13 })
             .map { String(decoding: $0, as: UTF8.self) }
         guard lines.count == count else {
-            throw Failure(.corrupt, "\(path): \(lines.count) names found, \(count) expected")
+            throw Failure(.corrupt, "\(path): found \(lines.count) names, expected \(count)")
         }
         return lines
     }

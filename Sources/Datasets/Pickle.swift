@@ -210,8 +210,8 @@ package struct Pickle {
             throw Failure(
                 .corrupt,
                 """
-                \(path): \(grouped(bytes.count - position)) bytes found behind byte \(grouped(position)), \
-                \(grouped(count)) expected
+                \(path): found \(grouped(bytes.count - position)) bytes behind byte \(grouped(position)), \
+                expected \(grouped(count))
                 """)
         }
         defer { position += count }
@@ -237,6 +237,6 @@ package struct Pickle {
     private func text(_ range: Range<Int>) -> String { String(decoding: bytes[range].prefix(64), as: UTF8.self) }
 
     private func failure(_ found: String, at place: Int) -> Failure {
-        Failure(.corrupt, "\(path): \(found) found at byte \(grouped(place)), CIFAR-100's Python layout expected")
+        Failure(.corrupt, "\(path): found \(found) at byte \(grouped(place)), expected CIFAR-100's Python layout")
     }
 }

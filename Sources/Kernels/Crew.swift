@@ -35,8 +35,9 @@ final class Crew: @unchecked Sendable {
         announce(to: helpers[...])
     }
 
-    /// Calls `body` with 0 on this thread and, on helpers that have the time, with their numbers, below `workers`;
-    /// returns when all these calls have. A call from within `body`, or while another thread's goes on, has no helpers.
+    /// Calls `body` with 0 on this thread and with their numbers on helpers that have the time, of whom enough for
+    /// `workers` in all are woken; returns when all these calls have. A call from within `body`, or while another
+    /// thread's goes on, has no helpers.
     func share(among workers: Int, _ body: Job) {
         guard !isBusy.exchange(true, ordering: .acquiring) else { return body(0) }
         withoutActuallyEscaping(body) { body in

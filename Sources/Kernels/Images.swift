@@ -13,11 +13,11 @@ public struct Normalization: Sendable, Equatable {
     /// - Throws: `Failure(.invalidArgument)` unless there are three finite means and three finite positive deviations.
     public init(mean: [Float], deviation: [Float]) throws(Failure) {
         guard mean.count == Images.channels, mean.allSatisfy(\.isFinite) else {
-            throw Failure(.invalidArgument, "mean: \(mean) found, three finite numbers expected")
+            throw Failure(.invalidArgument, "mean: found \(mean), expected three finite numbers")
         }
         guard deviation.count == Images.channels, deviation.allSatisfy({ $0.isFinite && $0 > 0 }) else {
             throw Failure(
-                .invalidArgument, "deviation: \(deviation) found, three finite numbers above 0 expected")
+                .invalidArgument, "deviation: found \(deviation), expected three finite numbers above 0")
         }
         self.init(known: mean, deviation)
     }

@@ -168,7 +168,7 @@ public final class Executor {
     /// - Throws: `Failure` where the batch size is out of range or the buffers exceed the memory.
     public init(_ model: Model, batchSize: Int, mode: Mode, threads: Threads) throws(Failure) {
         guard (1...65_536).contains(batchSize) else {
-            throw Failure(.invalidArgument, "batch size: \(batchSize) found, a number from 1 to 65,536 expected")
+            throw Failure(.invalidArgument, "batch size: found \(batchSize), expected a number from 1 to 65,536")
         }
         let training = mode == .training
         let graph = model.graph

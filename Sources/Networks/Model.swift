@@ -100,15 +100,15 @@ public final class Model {
             }
             guard tensor.shape == entry.shape else {
                 throw Failure(
-                    .invalidArgument, "tensor \(entry.name): shape \(tensor.shape) found, \(entry.shape) expected")
+                    .invalidArgument, "tensor \(entry.name): found shape \(tensor.shape), expected \(entry.shape)")
             }
             switch (entry.kind, tensor.values) {
             case (.counter, .int64), (.parameter, .float32), (.statistic, .float32): break
             default:
                 throw Failure(
                     .invalidArgument,
-                    "tensor \(entry.name): \(entry.kind == .counter ? "float32" : "int64") values found, "
-                        + "\(entry.kind == .counter ? "int64" : "float32") expected")
+                    "tensor \(entry.name): found \(entry.kind == .counter ? "float32" : "int64") values, "
+                        + "expected \(entry.kind == .counter ? "int64" : "float32")")
             }
             found.append((entry, tensor.values))
         }

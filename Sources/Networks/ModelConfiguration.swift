@@ -62,7 +62,7 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     /// Throws where a value is out of its range.
     public func validate() throws(Failure) {
         func require(_ holds: Bool, _ name: String, _ found: Any, _ expected: String) throws(Failure) {
-            if !holds { throw Failure(.invalidArgument, "\(name): \(found) found, \(expected) expected") }
+            if !holds { throw Failure(.invalidArgument, "\(name): found \(found), expected \(expected)") }
         }
         try require((2...100_000).contains(classes), "classes", classes, "a number from 2 to 100,000")
         try require(width > 0 && width <= 8, "width", width, "a number above 0 and at most 8")

@@ -117,7 +117,7 @@ public struct Safetensors {
     public init(decoding data: Data, name: String) throws(Failure) {
         func corrupt(_ what: String) -> Failure { Failure(.corrupt, "\(name): \(what)") }
         guard data.count >= 8 else {
-            throw corrupt("\(data.count) bytes found, a safetensors header of 8 or more expected")
+            throw corrupt("found \(data.count) bytes, expected a safetensors header of 8 or more")
         }
         let length = data.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard length <= UInt64(Self.longestHeader), Int(length) <= data.count - 8 else {
@@ -137,7 +137,7 @@ public struct Safetensors {
                 continue
             }
             guard ["F32", "I64"].contains(place.dtype) else {
-                throw corrupt("tensor \(key) is of type \(place.dtype), F32 or I64 expected")
+                throw corrupt("found tensor \(key) of type \(place.dtype), expected F32 or I64")
             }
             let size = place.dtype == "F32" ? 4 : 8
             var bytes = size
@@ -151,8 +151,8 @@ public struct Safetensors {
                 begin >= 0, begin <= end, end <= body.count, end - begin == bytes
             else {
                 throw corrupt(
-                    "tensor \(key) of shape \(place.shape) at \(place.data_offsets), \(bytes) bytes within "
-                        + "\(body.count) expected")
+                    "found tensor \(key) of shape \(place.shape) at \(place.data_offsets), expected \(bytes) bytes "
+                        + "within \(body.count)")
             }
             let slice = body.dropFirst(begin).prefix(bytes)
             let values: Values =
@@ -162,10 +162,10 @@ public struct Safetensors {
         tensors.sort { ($0.begin, $0.tensor.name) < ($1.begin, $1.tensor.name) }
         var end = 0
         for (begin, tensor) in tensors {
-            guard begin == end else { throw corrupt("tensor \(tensor.name) begins at byte \(begin), \(end) expected") }
+            guard begin == end else { throw corrupt("found tensor \(tensor.name) at byte \(begin), expected \(end)") }
             end += tensor.values.count * tensor.values.type.size
         }
-        guard end == body.count else { throw corrupt("\(body.count) bytes of tensors found, \(end) expected") }
+        guard end == body.count else { throw corrupt("found \(body.count) bytes of tensors, expected \(end)") }
         self.init(tensors: tensors.map(\.tensor), metadata: metadata)
     }
 

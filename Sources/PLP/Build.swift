@@ -31,5 +31,5 @@ let unsupportedProcessor: Failure? = {
         ? nil
         : Failure(
             .invalidArgument,
-            "processor: without \(missing.joined(separator: ", ")) found, one with all that libplp was built for expected")
+            "processor: found one without \(missing.joined(separator: ", ")), expected one with all that libplp was built for")
 }()

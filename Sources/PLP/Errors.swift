@@ -39,7 +39,7 @@ extension Failure.Kind {
 
 extension Failure {
     static func argument(_ name: String, found: Any, expected: String) -> Failure {
-        Failure(.invalidArgument, "\(name): \(found) found, \(expected) expected")
+        Failure(.invalidArgument, "\(name): found \(found), expected \(expected)")
     }
 }
 

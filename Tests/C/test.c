@@ -97,11 +97,11 @@ static void test_synthetic(void)
     CHECK(memcmp(first.images, third.images, 50 * IMAGE));
 
     plp_dataset *none = FOREIGN(plp_dataset);
-    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 0, 0, &none), "count: 0 found");
-    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, -1, 0, &none), "count: -1 found");
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 0, 0, &none), "count: found 0");
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, -1, 0, &none), "count: found -1");
     INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, INT64_MAX, 0, &none), "count");
-    INVALID(plp_dataset_synthetic((plp_split)7, 1, 0, &none), "split: 7 found");
-    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 1, 0, NULL), "dataset: NULL found");
+    INVALID(plp_dataset_synthetic((plp_split)7, 1, 0, &none), "split: found 7");
+    INVALID(plp_dataset_synthetic(PLP_SPLIT_TRAIN, 1, 0, NULL), "dataset: found NULL");
     CHECK(none == FOREIGN(plp_dataset));
     plp_dataset_free(test);
     plp_dataset_free(same);
@@ -127,10 +127,10 @@ static void test_arrays(void)
     CHECK(!name);
 
     plp_dataset *none = FOREIGN(plp_dataset);
-    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 5, &none), "images: NULL found");
-    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 5, &none), "labels: NULL found");
+    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 5, &none), "images: found NULL");
+    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 5, &none), "labels: found NULL");
     INVALID(plp_dataset_from_arrays(images, labels, 0, 5, &none), "count");
-    INVALID(plp_dataset_from_arrays(images, labels, -3, 5, &none), "count: -3 found");
+    INVALID(plp_dataset_from_arrays(images, labels, -3, 5, &none), "count: found -3");
     INVALID(plp_dataset_from_arrays(images, labels, INT64_MAX / 2, 5, &none), "count");
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, 4, &none), "label 4");
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, 0, &none), "0 classes");
@@ -141,9 +141,9 @@ static void test_arrays(void)
     CHECK(none == FOREIGN(plp_dataset));
 
     name = "untouched";
-    INVALID(plp_dataset_label_name(dataset, 5, &name), "label: 5 found");
-    INVALID(plp_dataset_label_name(dataset, -1, &name), "label: -1 found");
-    INVALID(plp_dataset_label_name(dataset, 0, NULL), "name: NULL found");
+    INVALID(plp_dataset_label_name(dataset, 5, &name), "label: found 5");
+    INVALID(plp_dataset_label_name(dataset, -1, &name), "label: found -1");
+    INVALID(plp_dataset_label_name(dataset, 0, NULL), "name: found NULL");
     CHECK(!strcmp(name, "untouched"));
     plp_dataset_free(dataset);
 }
@@ -171,10 +171,10 @@ static void test_files(void)
     FAILS(plp_dataset_cifar10(folder, PLP_SPLIT_TRAIN, &none), PLP_ERROR_NOT_FOUND, folder);
     FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, folder);
     FAILS(plp_dataset_cifar100("/no such folder", PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, "/no such folder");
-    INVALID(plp_dataset_cifar100(NULL, PLP_SPLIT_TEST, &none), "folder: NULL found");
+    INVALID(plp_dataset_cifar100(NULL, PLP_SPLIT_TEST, &none), "folder: found NULL");
     INVALID(plp_dataset_cifar100("\xff\xfe", PLP_SPLIT_TEST, &none), "UTF-8");
     INVALID(plp_dataset_cifar100(folder, (plp_split)-1, &none), "split");
-    INVALID(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, NULL), "dataset: NULL found");
+    INVALID(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, NULL), "dataset: found NULL");
     CHECK(none == FOREIGN(plp_dataset));
     unlink(file("test_batch.bin"));
     free(records);
@@ -289,11 +289,11 @@ static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         type value = {.struct_size = sizeof value - 1}, *pointer = &value;                    \
         INVALID(call, #type ".struct_size: ");                                                \
         value.struct_size = 0;                                                                \
-        INVALID(call, #type ".struct_size: 0 found");                                         \
+        INVALID(call, #type ".struct_size: found 0");                                         \
         value.struct_size = SIZE_MAX;                                                         \
         INVALID(call, #type ".struct_size: ");                                                \
         pointer = NULL;                                                                       \
-        INVALID(call, ": NULL found");                                                        \
+        INVALID(call, ": found NULL");                                                        \
     } while (0)
     SIZED(plp_dataset_info, plp_dataset_describe(dataset, pointer));
     SIZED(plp_model_info, plp_model_describe(model, pointer));
@@ -309,7 +309,7 @@ static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(type##_init(&value, sizeof value - 8), #type ".struct_size");                 \
         INVALID(type##_init(&value, 0), "found");                                             \
         CHECK(!memcmp(&value, &before, sizeof value));                                        \
-        INVALID(type##_init(NULL, sizeof value), "options: NULL found");                      \
+        INVALID(type##_init(NULL, sizeof value), "options: found NULL");                      \
         OK(type##_init(&value, sizeof value));                                                \
         CHECK(value.struct_size == sizeof value);                                             \
         value.struct_size += 8;                                                               \
@@ -322,15 +322,15 @@ static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *tr
     OPTIONS(plp_fit_options, plp_trainer_fit(trainer, dataset, &value));
     CHECK(no_model == FOREIGN(plp_model) && no_trainer == FOREIGN(plp_trainer));
 
-    INVALID(plp_model_create(NULL, NULL), "model: NULL found");
-    INVALID(plp_model_load(file("never"), NULL), "model: NULL found");
-    INVALID(plp_model_save(model, NULL), "path: NULL found");
-    INVALID(plp_trainer_create(model, NULL, NULL), "trainer: NULL found");
-    INVALID(plp_trainer_best_model(trainer, NULL), "model: NULL found");
-    INVALID(plp_trainer_save(trainer, NULL), "path: NULL found");
-    INVALID(plp_trainer_restore(trainer, NULL), "path: NULL found");
-    INVALID(plp_trainer_evaluate(trainer, dataset, NULL), "metrics: NULL found");
-    INVALID(plp_trainer_profile_count(trainer, NULL), "count: NULL found");
+    INVALID(plp_model_create(NULL, NULL), "model: found NULL");
+    INVALID(plp_model_load(file("never"), NULL), "model: found NULL");
+    INVALID(plp_model_save(model, NULL), "path: found NULL");
+    INVALID(plp_trainer_create(model, NULL, NULL), "trainer: found NULL");
+    INVALID(plp_trainer_best_model(trainer, NULL), "model: found NULL");
+    INVALID(plp_trainer_save(trainer, NULL), "path: found NULL");
+    INVALID(plp_trainer_restore(trainer, NULL), "path: found NULL");
+    INVALID(plp_trainer_evaluate(trainer, dataset, NULL), "metrics: found NULL");
+    INVALID(plp_trainer_profile_count(trainer, NULL), "count: found NULL");
 }
 
 /* ---- Models ------------------------------------------------------------------------------------------------------ */
@@ -366,7 +366,7 @@ static void test_model_options(void)
         options.field = value;                          \
         INVALID(plp_model_create(&options, &none), text); \
     } while (0)
-    BAD(architecture, NULL, "architecture: NULL found");
+    BAD(architecture, NULL, "architecture: found NULL");
     BAD(architecture, "resnet19", "\"resnet19\"");
     BAD(architecture, "\xc3", "UTF-8");
     BAD(classes, 0, "classes");
@@ -459,20 +459,20 @@ static void test_entries(plp_model *model)
     /* Nothing below changes a thing. */
     plp_entry untouched = entry;
     INVALID(plp_model_entry(model, info.entry_count, &entry), "index");
-    INVALID(plp_model_entry(model, -1, &entry), "index: -1 found");
+    INVALID(plp_model_entry(model, -1, &entry), "index: found -1");
     INVALID(plp_model_entry(model, INT64_MIN, &entry), "index");
     CHECK(!memcmp(&entry, &untouched, sizeof entry));
     INVALID(plp_model_find_entry(model, "conv9.weight", &counter), "\"conv9.weight\"");
-    INVALID(plp_model_find_entry(model, NULL, &counter), "name: NULL found");
-    INVALID(plp_model_find_entry(model, "conv1.0.weight", NULL), "index: NULL found");
+    INVALID(plp_model_find_entry(model, NULL, &counter), "name: found NULL");
+    INVALID(plp_model_find_entry(model, "conv1.0.weight", NULL), "index: found NULL");
     const size_t wrong[] = {0, bytes - 1, bytes + 4, SIZE_MAX};
     for (int i = 0; i < 4; i++) {
         INVALID(plp_model_get_values(model, 0, back, wrong[i]), "bytes");
         CHECK(strstr(plp_last_error_message(), "conv1.0.weight"));
         INVALID(plp_model_set_values(model, 0, back, wrong[i]), "bytes");
     }
-    INVALID(plp_model_get_values(model, 0, NULL, bytes), "values: NULL found");
-    INVALID(plp_model_set_values(model, 0, NULL, bytes), "values: NULL found");
+    INVALID(plp_model_get_values(model, 0, NULL, bytes), "values: found NULL");
+    INVALID(plp_model_set_values(model, 0, NULL, bytes), "values: found NULL");
     INVALID(plp_model_get_values(model, -1, back, bytes), "index");
     INVALID(plp_model_set_values(model, info.entry_count, back, bytes), "index");
 }
@@ -500,15 +500,15 @@ static void test_logits(void)
     CHECK(isfinite(one[0]) && one[0] != one[1]);
 
     one[0] = -7;
-    INVALID(plp_model_logits(model, NULL, PLP_UINT8, 1, 0, one), "images: NULL found");
-    INVALID(plp_model_logits(model, normalised, PLP_INT64, 1, 0, one), "dtype: 2 found");
-    INVALID(plp_model_logits(model, normalised, (plp_dtype)99, 1, 0, one), "dtype: 99 found");
-    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 0, 0, one), "count: 0 found");
-    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, -1, 0, one), "count: -1 found");
+    INVALID(plp_model_logits(model, NULL, PLP_UINT8, 1, 0, one), "images: found NULL");
+    INVALID(plp_model_logits(model, normalised, PLP_INT64, 1, 0, one), "dtype: found 2");
+    INVALID(plp_model_logits(model, normalised, (plp_dtype)99, 1, 0, one), "dtype: found 99");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 0, 0, one), "count: found 0");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, -1, 0, one), "count: found -1");
     INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, INT64_MAX, 0, one), "count");
-    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, -1, one), "threads: -1 found");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, -1, one), "threads: found -1");
     INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, INT64_MAX, one), "threads");
-    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, 0, NULL), "logits: NULL found");
+    INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, 0, NULL), "logits: found NULL");
     CHECK(one[0] == -7);
     free(normalised);
     plp_dataset_free(dataset);
@@ -624,7 +624,7 @@ static void test_trainer_options(plp_model *model)
         INVALID(plp_trainer_create(model, &options, &none), text); \
     } while (0)
 #define BAD(field, value, text) BAD_AFTER((void)0, field, value, text)
-    BAD(optimizer, (plp_optimizer)9, "optimizer: 9 found");
+    BAD(optimizer, (plp_optimizer)9, "optimizer: found 9");
     BAD(learning_rate, -0.1, "learning rate");
     BAD(learning_rate, NAN, "learning rate");
     BAD(learning_rate, INFINITY, "learning rate");
@@ -634,7 +634,7 @@ static void test_trainer_options(plp_model *model)
     BAD(weight_decay, -1, "weight decay");
     BAD(weight_decay, NAN, "weight decay");
     BAD_AFTER(options.momentum = 0, nesterov, 1, "momentum");
-    BAD(schedule, (plp_schedule)9, "schedule: 9 found");
+    BAD(schedule, (plp_schedule)9, "schedule: found 9");
     BAD(warmup_epochs, -1, "warm-up");
     BAD(warmup_epochs, NAN, "warm-up");
     BAD(warmup_epochs, 1e300, "warm-up");
@@ -642,20 +642,20 @@ static void test_trainer_options(plp_model *model)
     BAD(cyclic_up, 0, "up");
     BAD(cyclic_up, INT64_MAX, "up");
     BAD(cyclic_down, -1, "down");
-    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, 2, "milestones: NULL found");
-    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, -1, "milestones: -1 found");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, 2, "milestones: found NULL");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, -1, "milestones: found -1");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, INT64_MAX, "milestones");
     BAD_AFTER((options.schedule = PLP_SCHEDULE_MULTI_STEP, options.milestone_count = 2), milestones, falling,
               "milestones");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, step_factor, NAN, "factor");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_COSINE, cosine_floor, -1, "floor");
-    BAD(predictor, (plp_predictor)9, "predictor: 9 found");
-    BAD(momentum_at_prediction, (plp_momentum_rule)9, "momentum_at_prediction: 9 found");
-    BAD(statistics_at_prediction, (plp_statistics_rule)9, "statistics_at_prediction: 9 found");
+    BAD(predictor, (plp_predictor)9, "predictor: found 9");
+    BAD(momentum_at_prediction, (plp_momentum_rule)9, "momentum_at_prediction: found 9");
+    BAD(statistics_at_prediction, (plp_statistics_rule)9, "statistics_at_prediction: found 9");
 #define BAD_PLP(field, value, text) BAD_AFTER(options.predictor = PLP_PREDICTOR_PLP, field, value, text)
     BAD_PLP(prediction_step, NAN, "coefficients");
     BAD_PLP(prediction_step, 1e300, "coefficients");
-    BAD_PLP(coefficient_count, 3, "coefficients: NULL found");
+    BAD_PLP(coefficient_count, 3, "coefficients: found NULL");
     BAD_PLP(coefficient_count, INT64_MIN, "coefficients");
     BAD_PLP(coefficients, (options.coefficient_count = 3, bad_numbers), "coefficients");
     BAD_PLP(coefficients, (options.coefficient_count = 1, bad_numbers), "coefficients");
@@ -767,8 +767,8 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     }
     CHECK(predictions == 3);
     plp_epoch epoch = {.struct_size = sizeof epoch};
-    INVALID(plp_trainer_epoch(trainer, 2, &epoch), "index: 2 found");
-    INVALID(plp_trainer_epoch(trainer, -1, &epoch), "index: -1 found");
+    INVALID(plp_trainer_epoch(trainer, 2, &epoch), "index: found 2");
+    INVALID(plp_trainer_epoch(trainer, -1, &epoch), "index: found -1");
 
     /* The best model is what was measured on the test set. */
     plp_model *best = NULL;
@@ -918,12 +918,12 @@ static void test_steps(void)
     INVALID(plp_trainer_get_gradient(trainer, statistic, gradient, 16), "running_mean");
     INVALID(plp_trainer_get_gradient(trainer, -1, gradient, entry.bytes), "index");
     INVALID(plp_trainer_get_gradient(trainer, 0, gradient, entry.bytes - 4), "bytes");
-    INVALID(plp_trainer_get_gradient(trainer, 0, NULL, entry.bytes), "values: NULL found");
-    INVALID(plp_trainer_step(trainer, NULL, PLP_UINT8, info.labels, COUNT, &first), "images: NULL found");
-    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, NULL, COUNT, &first), "labels: NULL found");
-    INVALID(plp_trainer_step(trainer, info.images, PLP_INT64, info.labels, COUNT, &first), "dtype: 2 found");
-    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 0, &first), "count: 0 found");
-    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 17, &first), "count: 17 found");
+    INVALID(plp_trainer_get_gradient(trainer, 0, NULL, entry.bytes), "values: found NULL");
+    INVALID(plp_trainer_step(trainer, NULL, PLP_UINT8, info.labels, COUNT, &first), "images: found NULL");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, NULL, COUNT, &first), "labels: found NULL");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_INT64, info.labels, COUNT, &first), "dtype: found 2");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 0, &first), "count: found 0");
+    INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 17, &first), "count: found 17");
     INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, INT64_MIN, &first), "count");
     INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first), "label");
     wrong[7] = -1;
@@ -1064,17 +1064,17 @@ static void test_predict(void)
     result[0] = -7;
     const double wrong[] = {1, NAN, 1}, huge[] = {1, 1e300, 1};
     const float *missing[] = {one, NULL, three};
-    INVALID(plp_predict(NULL, NULL, 3, COUNT, result), "vectors: NULL found");
-    INVALID(plp_predict(missing, NULL, 3, COUNT, result), "vectors[1]: NULL found");
+    INVALID(plp_predict(NULL, NULL, 3, COUNT, result), "vectors: found NULL");
+    INVALID(plp_predict(missing, NULL, 3, COUNT, result), "vectors[1]: found NULL");
     INVALID(plp_predict(vectors, NULL, 2, COUNT, result), "found");
-    INVALID(plp_predict(vectors, coefficients, 0, COUNT, result), "vector_count: 0 found");
+    INVALID(plp_predict(vectors, coefficients, 0, COUNT, result), "vector_count: found 0");
     INVALID(plp_predict(vectors, coefficients, -1, COUNT, result), "vector_count");
     INVALID(plp_predict(vectors, coefficients, INT64_MAX, COUNT, result), "vector_count");
-    INVALID(plp_predict(vectors, coefficients, 3, -1, result), "count: -1 found");
+    INVALID(plp_predict(vectors, coefficients, 3, -1, result), "count: found -1");
     INVALID(plp_predict(vectors, coefficients, 3, INT64_MAX, result), "count");
     INVALID(plp_predict(vectors, wrong, 3, COUNT, result), "coefficients");
     INVALID(plp_predict(vectors, huge, 3, COUNT, result), "coefficients");
-    INVALID(plp_predict(vectors, NULL, 3, COUNT, NULL), "result: NULL found");
+    INVALID(plp_predict(vectors, NULL, 3, COUNT, NULL), "result: found NULL");
     CHECK(result[0] == -7);
 }
 

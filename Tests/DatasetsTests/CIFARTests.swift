@@ -83,16 +83,16 @@ import Testing
             }
         }
         try expectCorrupt(
-            ["30,739,998 bytes found", "30,740,000 (10,000 images of 3,074 bytes) expected"], Self.binary.dropLast(2))
-        try expectCorrupt(["30,740,001 bytes found"], Self.binary + [0])
-        try expectCorrupt(["0 bytes found"], [])
+            ["found 30,739,998 bytes, expected 30,740,000 (10,000 images of 3,074 bytes)"], Self.binary.dropLast(2))
+        try expectCorrupt(["found 30,740,001 bytes"], Self.binary + [0])
+        try expectCorrupt(["found 0 bytes"], [])
         var damaged = Self.binary
         damaged[1234 * 3074 + 1] = 100
         try expectCorrupt(["label 100", "image 1,234", "0 to 99"], damaged)
         damaged[17 * 3074] = 20
         try expectCorrupt(["label 20", "image 17", "0 to 19"], damaged)
         try folder.write("test.bin", Self.binary)
-        for (names, found) in [("a\nb\n", "2 names found"), (String(repeating: "x\n", count: 50_000), "bytes found")] {
+        for (names, found) in [("a\nb\n", "found 2 names"), (String(repeating: "x\n", count: 50_000), "65,536")] {
             try folder.write("fine_label_names.txt", ascii(names))
             expectFailure(.corrupt, "fine_label_names.txt", found) {
                 try Dataset.cifar100(folder: folder.path, split: .test)
@@ -113,10 +113,10 @@ import Testing
         let whole = Self.python()
         let filler = [UInt8](repeating: 0, count: 32_000_000 - whole.count)
         try expectCorrupt(["array 'data' of 10,000 × 3,072"], Self.python(images: 9_999))
-        try expectCorrupt(["bytes found behind byte"], whole.dropLast(2))
+        try expectCorrupt(["bytes behind byte"], whole.dropLast(2))
         try expectCorrupt(["something behind it"], join(whole, ascii(".")))
         try expectCorrupt(["32,000,000", "30,720,000 to 31,360,000"], join(whole, filler))
-        try expectCorrupt(["10,000 bytes found"], Array(whole[..<10_000]))
+        try expectCorrupt(["found 10,000 bytes"], Array(whole[..<10_000]))
         try expectCorrupt(["list 'fine_labels' of 10,000 labels"], Self.python(fine: Array(Self.fine.dropLast())))
         let (fine, coarse) = (join(Self.fine.dropLast(), [100]), join([20], Array(Self.coarse.dropFirst())))
         try expectCorrupt(["label 100", "'fine_labels' at image 9,999"], Self.python(fine: fine))
@@ -124,7 +124,7 @@ import Testing
         try folder.write("test", whole)
         let names = Instruction.list([Instruction.string("apple")])
         try folder.write("meta", Instruction.file([("fine_label_names", names)]))
-        expectFailure(.corrupt, "/meta: 1 names found") {
+        expectFailure(.corrupt, "/meta: found 1 names") {
             try Dataset.cifar100(folder: folder.path, split: .test)
         }
     }

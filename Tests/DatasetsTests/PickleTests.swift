@@ -58,7 +58,7 @@ import Testing
 
     @Test func hostileLengthsAreSeen() {
         for length: [UInt8] in [[255, 255, 255, 255], [0, 0, 0, 128], [255, 255, 255, 127]] {
-            expectCorrupt(join(start("T"), length, [1, 2, 3]), "3 bytes found behind byte 7")
+            expectCorrupt(join(start("T"), length, [1, 2, 3]), "found 3 bytes behind byte 7")
         }
         let sizes = [(0, 0), (-1, -6), (65_536, 65_536), (Int(Int32.max), Int(Int32.max)), (3, 3)]
         for (rows, columns) in sizes {
@@ -78,7 +78,7 @@ import Testing
     /// Filling a list by one item at a time, or by none, takes no longer than the file is long.
     @Test(.timeLimit(.minutes(1))) func listsGrowInLinearTime() {
         let fill = String(repeating: "(Ne", count: 150_000) + String(repeating: "(e", count: 1_000_000)
-        expectCorrupt(start("]" + fill), "0 bytes found")
+        expectCorrupt(start("]" + fill), "found 0 bytes")
     }
 
     /// Damaged files are read or refused; nothing else happens.

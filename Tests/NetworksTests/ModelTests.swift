@@ -107,25 +107,25 @@ import Testing
         }
         #expect(failure { $0.removeFirst() } == "tensor conv1.0.weight is missing")
         #expect(failure { $0[0].name = "conv0" } == "tensor conv1.0.weight is missing")
-        #expect(failure { $0[1].shape = [2, 3] } == "tensor conv1.1.weight: shape [2, 3] found, [6] expected")
+        #expect(failure { $0[1].shape = [2, 3] } == "tensor conv1.1.weight: found shape [2, 3], expected [6]")
         #expect(
             failure { $0.append(Safetensors.Tensor(name: "more", shape: [], values: .float32([1]))) }
                 == "tensor more does not belong to resnet18")
-        #expect(failure { $0[1].values = .int64([1, 1, 1, 1, 1, 1]) }?.contains("int64 values found") == true)
+        #expect(failure { $0[1].values = .int64([1, 1, 1, 1, 1, 1]) }?.contains("found int64 values") == true)
         #expect(model.parameters.array == before)
         #expect(failure { $0.removeAll { $0.name.hasSuffix("num_batches_tracked") } } == nil)
     }
 
     @Test(arguments: [
-        (ModelConfiguration(.vgg16, classes: 1), "classes: 1 found"),
-        (ModelConfiguration(.vgg16, classes: 1_000_000_000), "classes: 1000000000 found"),
-        (ModelConfiguration(.vgg16, width: 0), "width: 0.0 found"),
-        (ModelConfiguration(.vgg16, width: .nan), "width: nan found"),
-        (ModelConfiguration(.vgg16, width: .infinity), "width: inf found"),
-        (ModelConfiguration(.vgg16, dropout: 1), "dropout: 1.0 found"),
-        (ModelConfiguration(.vgg16, dropout: .nan), "dropout: nan found"),
+        (ModelConfiguration(.vgg16, classes: 1), "classes: found 1"),
+        (ModelConfiguration(.vgg16, classes: 1_000_000_000), "classes: found 1000000000"),
+        (ModelConfiguration(.vgg16, width: 0), "width: found 0.0"),
+        (ModelConfiguration(.vgg16, width: .nan), "width: found nan"),
+        (ModelConfiguration(.vgg16, width: .infinity), "width: found inf"),
+        (ModelConfiguration(.vgg16, dropout: 1), "dropout: found 1.0"),
+        (ModelConfiguration(.vgg16, dropout: .nan), "dropout: found nan"),
         (ModelConfiguration(.vgg16, channelCountEpsilons: true), "channelCountEpsilons"),
-        (ModelConfiguration(.vgg16, mean: [0, 0]), "mean: [0.0, 0.0] found"),
+        (ModelConfiguration(.vgg16, mean: [0, 0]), "mean: found [0.0, 0.0]"),
         (ModelConfiguration(.vgg16, deviation: [1, 1, 0]), "deviation"),
     ])
     func absurdConfigurations(configuration: ModelConfiguration, message: String) {
