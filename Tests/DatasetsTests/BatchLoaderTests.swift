@@ -112,7 +112,7 @@ import Testing
 
     @Test func refusesWhatCannotBeLoaded() {
         for size in [0, -1, Int.min] {
-            expectFailure(.invalidArgument, "batch size: \(size)") { try loader(batchSize: size) }
+            expectFailure(.invalidArgument, "batch size: found \(size)") { try loader(batchSize: size) }
         }
         expectFailure(.invalidArgument, "no image selected") { try loader([]) }
         for index in [-1, 1000, Int.max] {

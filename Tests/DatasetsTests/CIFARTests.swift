@@ -60,10 +60,10 @@ import Testing
         let folder = try Folder()
         try folder.write("test/nothing", [])
         for path in [folder.path + "/no", folder.path, "", "/dev/null"] {
-            expectFailure(.notFound, "no CIFAR-100", "train.bin") {
+            expectFailure(.notFound, "no CIFAR-100,", "train.bin") {
                 try Dataset.cifar100(folder: path, split: .train)
             }
-            expectFailure(.notFound, "no CIFAR-10 ", "data_batch_1.bin") {
+            expectFailure(.notFound, "no CIFAR-10,", "data_batch_1.bin") {
                 try Dataset.cifar10(folder: path, split: .train)
             }
         }
