@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -72,6 +73,14 @@ class Start:
 
     def __exit__(self, *_):
         self.file.close()
+
+
+@contextmanager
+def workers(sides, network, batch_size, **common):
+    """The workers of {name: a side's own options}, all with the same start."""
+    with Start(network, batch_size, common["width"]) as start, ExitStack() as stack:
+        common |= {"network": network, "batch_size": batch_size}
+        yield [stack.enter_context(Worker(name, start, **common, **side)) for name, side in sides.items()]
 
 
 def in_turns(sides, rounds):

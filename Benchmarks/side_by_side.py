@@ -14,7 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from measuring import NETWORKS, Start, Worker, in_turns, machine, median, ratio, table, write  # noqa: E402
+from measuring import NETWORKS, in_turns, machine, median, ratio, table, workers, write  # noqa: E402
 
 SIDES = {
     "plp float32": {"engine": "plp"},
@@ -25,26 +25,19 @@ OURS, *PEERS = SIDES
 TOLERANCE = {"PyTorch float32": 1e-4, "PyTorch bfloat16": 3e-2}    # of the loss, relative
 
 
-def start_workers(options, network, start):
-    peer = {"python": str(options.peer / "bin/python"), "environment": {"LD_PRELOAD": "libtcmalloc_minimal.so.4"}}
-    common = {"network": network, "width": options.width, "batch_size": options.batch_size, "threads": options.threads}
-    return [Worker(name, start, **common, **side, **(peer if name in PEERS else {})) for name, side in SIDES.items()]
-
-
 def compare(options, network):
     print(f"{network} …", flush=True)
-    with Start(network, options.batch_size, options.width) as start:
-        workers = start_workers(options, network, start)
-        losses = {worker.name: worker.ask("train 1")["values"][0] for worker in workers}
+    peer = {"python": str(options.peer / "bin/python"), "environment": {"LD_PRELOAD": "libtcmalloc_minimal.so.4"}}
+    sides = {name: {**side, **(peer if name in PEERS else {})} for name, side in SIDES.items()}
+    with workers(sides, network, options.batch_size, width=options.width, threads=options.threads) as all_sides:
+        losses = {worker.name: worker.ask("train 1")["values"][0] for worker in all_sides}
         for name, tolerance in TOLERANCE.items():
             if not abs(losses[name] - losses[OURS]) <= tolerance * losses[OURS]:
                 raise SystemExit(f"{network}: the loss is {losses[OURS]} here and {losses[name]} in {name}")
-        training = in_turns({worker.name: partial(worker.seconds, "train") for worker in workers}, options.rounds)
-        memory = {worker.name: worker.ask("memory") for worker in workers}
-        evaluation = in_turns({worker.name: partial(worker.seconds, "evaluate") for worker in workers}, options.rounds)
-        versions = [worker.version for worker in workers]
-        for worker in workers:
-            worker.__exit__()
+        training = in_turns({worker.name: partial(worker.seconds, "train") for worker in all_sides}, options.rounds)
+        memory = {worker.name: worker.ask("memory") for worker in all_sides}
+        evaluation = in_turns({worker.name: partial(worker.seconds, "evaluate") for worker in all_sides}, options.rounds)
+        versions = [worker.version for worker in all_sides]
     return {"losses": losses, "training": training, "evaluation": evaluation, "memory": memory, "versions": versions}
 
 

@@ -4,7 +4,6 @@
                     [--width 1]
 """
 import argparse
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from statistics import mean
 
@@ -12,14 +11,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from measuring import NETWORKS, Start, Worker, at_once, in_turns, machine, median, ratio, table, write  # noqa: E402
+from measuring import NETWORKS, at_once, in_turns, machine, median, ratio, table, workers, write  # noqa: E402
 
 
 def sweep(network, options):
     """Images per second in training and evaluation, and megabytes, for each batch size; a process for each."""
     rows = []
     for batch_size in options.batch_sizes:
-        with workers(network, options, batch_size, ours={}) as (ours,):
+        with workers({"ours": {}}, network, batch_size, width=options.width) as (ours,):
             training = median(in_turns({"": partial(ours.seconds, "train")}, options.rounds)[""])
             memory = ours.ask("memory")
             evaluation = median(in_turns({"": partial(ours.seconds, "evaluate")}, options.rounds)[""])
@@ -33,7 +32,8 @@ def scaling(network, options):
 
     The latter share nothing but the machine: what they fall short of 2 is the processors' and the memory's, not ours.
     """
-    with workers(network, options, 128, one={"threads": 1}, other={"threads": 1}, two={"threads": 2}) as (one, other, two):
+    sides = {"one": {"threads": 1}, "other": {"threads": 1}, "two": {"threads": 2}}
+    with workers(sides, network, 128, width=options.width) as (one, other, two):
         seconds = in_turns({
             "one": partial(one.seconds, "train"), "two": partial(two.seconds, "train"),
             "both": lambda: mean(answer["seconds"] for answer in at_once([one, other], "train 1")),
@@ -49,19 +49,12 @@ def prediction(network, options):
         seconds = worker.seconds("train", 3)
         return seconds, (worker.ask("updates") - before) / 3
 
-    with workers(network, options, 128, sgd={}, plp={"predictor": "plp"}) as sides:
-        turns = in_turns({worker.name: partial(cycle, worker) for worker in sides}, options.pairs)
+    with workers({"sgd": {}, "plp": {"predictor": "plp"}}, network, 128, width=options.width) as both:
+        turns = in_turns({worker.name: partial(cycle, worker) for worker in both}, options.pairs)
     steps = {name: [step for step, _ in values] for name, values in turns.items()}
     updates = {name: median(update for _, update in values) for name, values in turns.items()}
     return {"steps": ratio(steps["plp"], steps["sgd"]), "updates": updates,
             "added": 1 + (updates["plp"] - updates["sgd"]) / median(steps["sgd"])}
-
-
-@contextmanager
-def workers(network, options, batch_size, **sides):
-    with Start(network, batch_size, options.width) as start, ExitStack() as stack:
-        common = {"network": network, "batch_size": batch_size, "width": options.width}
-        yield [stack.enter_context(Worker(name, start, **common, **side)) for name, side in sides.items()]
 
 
 def measure(network, options):

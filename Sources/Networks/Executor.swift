@@ -127,7 +127,7 @@ public final class Executor {
         case update
     }
 
-    /// Time spent in one layer's operation since the executor was made, or since `resetProfile()`.
+    /// Time spent in one layer's operation since the executor was made.
     public struct ProfileEntry: Sendable {
         public let layer: String
         public let operation: Operation
@@ -144,11 +144,6 @@ public final class Executor {
         (forward + backward).map {
             ProfileEntry(layer: $0.layer, operation: $0.operation, seconds: $0.seconds, calls: $0.calls)
         }
-    }
-
-    public func resetProfile() {
-        for index in forward.indices { (forward[index].seconds, forward[index].calls) = (0, 0) }
-        for index in backward.indices { (backward[index].seconds, backward[index].calls) = (0, 0) }
     }
 
     // MARK: - Compiling
