@@ -26,7 +26,11 @@ final class Bytes {
 }
 
 enum Files {
-    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+    /// Whether there is a file of that name; a folder is none.
+    static func exists(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFDIR
+    }
 
     /// Reads a whole file.
     ///

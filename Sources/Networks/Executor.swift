@@ -70,7 +70,7 @@ public final class Executor {
             logits: logitsBase, labels: labels, count: count, classes: model.configuration.classes,
             gradient: logitsGradient)
         run(&backward, pass)
-        for index in model.batchesTracked.indices { model.batchesTracked[index] += 1 }
+        for index in model.batchesTracked.indices { model.batchesTracked[index] &+= 1 }
         return metrics
     }
 

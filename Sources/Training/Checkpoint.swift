@@ -123,8 +123,7 @@ extension Trainer {
             history.epochs.indices.allSatisfy({ history.epochs[$0].number == $0 }),
             history.epochs.dropLast().allSatisfy(\.isComplete),
             history.epochs.indices.contains(history.bestEpoch ?? 0) || history.bestEpoch == nil,
-            tracked.allSatisfy({ $0.count == model.batchesTracked.count }),
-            tracked.joined().allSatisfy({ (0...Int64(largestCount)).contains($0) })
+            tracked.allSatisfy({ $0.count == model.batchesTracked.count })
         else { throw Failure(.corrupt, "\(path): counters that contradict each other found in \(Self.metadataKey)") }
     }
 }

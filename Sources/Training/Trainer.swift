@@ -18,8 +18,8 @@ import Optimization
 ///     }
 ///     try trainer.bestModel().save(to: "resnet18.safetensors")
 ///
-/// Without options it is the paper's baseline; `predictor: PLP()` makes that its method. What is drawn at random
-/// follows from the seed and the place in the run alone: two trainers with one seed see the same split, the same
+/// With `schedule: .cyclic()` and nothing else it is the paper's baseline; `predictor: PLP()` makes that its method.
+/// What is drawn at random follows from the seed and the place in the run alone: two trainers with one seed see the same split, the same
 /// batches and the same dropout, whatever their methods, and results do not depend on the number of threads.
 ///
 /// A trainer belongs to one thread at a time, and its model with it.
@@ -59,7 +59,7 @@ public final class Trainer {
     ///   - threads: that compute; 0 for one per processor.
     /// - Throws: `Failure` naming an option out of its range, or if the memory is too small.
     public init(
-        _ model: Model, optimizer: SGD = SGD(), schedule: Schedule = .cyclic(), predictor: (any Predictor)? = nil,
+        _ model: Model, optimizer: SGD = SGD(), schedule: Schedule = .constant, predictor: (any Predictor)? = nil,
         batchSize: Int = 128, augmentation: Augmentation = .standard, seed: UInt64 = 0, threads: Int = 0
     ) throws(Failure) {
         try require("threads", threads, in: 0...1024)
@@ -106,8 +106,9 @@ public final class Trainer {
     ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end. May save a
     ///     checkpoint.
     /// - Returns: the run's history.
-    /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number.
-    ///   Model, best model and history are then as they were before that iteration.
+    /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number:
+    ///   model, best model and history are then as they were before that iteration. Likewise where at an epoch's end
+    ///   parameters are: best model and history are then as they were before it.
     @discardableResult
     public func fit(
         _ training: Dataset, validation: Validation = .none, test: Dataset? = nil, epochs: Int,
@@ -119,8 +120,10 @@ public final class Trainer {
         let loader = try BatchLoader(
             training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
             augmentation: augmentation, shuffle: true, seed: seed)
-        history.isStopped = true
+        history.isStopped = false
         history.test = nil
+        var isDone = false
+        defer { history.isStopped = !isDone }
 
         while history.completeEpochs < epochs {
             if history.completeEpochs == history.epochs.count {
@@ -145,7 +148,7 @@ public final class Trainer {
             guard let metrics else { return history }
             history.test = metrics
         }
-        history.isStopped = false
+        isDone = true
         return history
     }
 
@@ -224,6 +227,11 @@ public final class Trainer {
 
     /// Keeps the model if it is the best, and closes the epoch.
     private func finishEpoch() throws(Failure) {
+        // A loss tells of the parameters before its update, so the epoch's last update is looked at here.
+        let parameters = model.parameters
+        guard Updates.isFinite(parameters.pointer, count: parameters.count) else {
+            throw notFinite("parameters", "infinite or not a number")
+        }
         let bestSoFar = history.bestEpoch.flatMap { history.epochs[$0].validation }
         if let validation = epoch.validation {
             if bestSoFar.map({ validation.accuracy > $0.accuracy }) ?? true {
@@ -311,7 +319,7 @@ public final class Trainer {
     /// Takes back what the latest mini-batch did to the running statistics.
     private func forgetMiniBatch() {
         model.statistics.copy(from: statisticsBefore)
-        for index in model.batchesTracked.indices { model.batchesTracked[index] -= 1 }
+        for index in model.batchesTracked.indices { model.batchesTracked[index] &-= 1 }
     }
 
     @discardableResult
@@ -325,12 +333,14 @@ public final class Trainer {
     }
 
     private func requireFinite(_ loss: Double, _ name: String) throws(Failure) {
-        guard loss.isFinite else {
-            throw Failure(
-                .notFinite,
-                "\(name): found \(loss) at iteration \(optimizer.iteration) (epoch \(history.completeEpochs)), "
-                    + "expected a finite number; a lower learning rate may help")
-        }
+        guard loss.isFinite else { throw notFinite(name, loss) }
+    }
+
+    private func notFinite(_ name: String, _ found: Any) -> Failure {
+        Failure(
+            .notFinite,
+            "\(name): found \(found) at iteration \(optimizer.iteration) (epoch \(history.completeEpochs)), "
+                + "expected finite numbers; a lower learning rate may help")
     }
 
     // MARK: - Measuring

@@ -58,7 +58,6 @@ import Testing
 
     @Test func saysWhatIsMissing() throws {
         let folder = try Folder()
-        try folder.write("test/nothing", [])
         for path in [folder.path + "/no", folder.path, "", "/dev/null"] {
             expectFailure(.notFound, "no CIFAR-100,", "train.bin") {
                 try Dataset.cifar100(folder: path, split: .train)
@@ -67,6 +66,22 @@ import Testing
                 try Dataset.cifar10(folder: path, split: .train)
             }
         }
+    }
+
+    /// A folder named as a file is does not hide what lies in the layouts' own folders.
+    @Test func looksForFiles() throws {
+        let folder = try Folder()
+        try folder.write("test/apple/1.png", [])
+        expectFailure(.notFound, "no CIFAR-100,", "test.bin") {
+            try Dataset.cifar100(folder: folder.path, split: .test)
+        }
+        try folder.write("cifar-100-binary/test.bin", Self.binary)
+        check(try .cifar100(folder: folder.path, split: .test), names: nil)
+    }
+
+    @Test func refusesWhatIsNoRegularFile() throws {
+        let folder = try Folder()
+        #expect(mkfifo(folder.path + "/test", 0o600) == 0)
         expectFailure(.inputOutput, "/test: ", "regular") {
             try Dataset.cifar100(folder: folder.path, split: .test)
         }

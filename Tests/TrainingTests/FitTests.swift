@@ -180,6 +180,28 @@ import Training
         #expect(trainer.model.statistics.array == statistics)
     }
 
+    /// What the last update did, no loss tells of.
+    @Test func stopsAtParametersThatAreNotFinite() throws {
+        let trainer = try Small.trainer()
+        try trainer.fit(Small.training, epochs: 1)
+        expectFailure(.notFinite, "parameters: found infinite or not a number at iteration 14") {
+            try trainer.fit(Small.training, epochs: 2) {
+                guard $0.phase == .training, $0.iteration == $0.iterations - 1 else { return .proceed }
+                trainer.model.parameters.pointer[0] = .infinity
+                return .proceed
+            }
+        }
+        #expect(trainer.history.isStopped && trainer.history.completeEpochs == 1)
+    }
+
+    @Test func isNotStoppedWhileItGoesOn() throws {
+        let trainer = try Small.trainer()
+        try trainer.fit(Small.training, epochs: 1) { _ in
+            #expect(!trainer.history.isStopped)
+            return .proceed
+        }
+    }
+
     @Test func refusesWhatMakesNoSense() throws {
         expectFailure(.invalidArgument, "batch size", "0") { _ = try Small.trainer(batchSize: 0) }
         expectFailure(.invalidArgument, "threads", "-1") { _ = try Small.trainer(threads: -1) }
