@@ -97,12 +97,13 @@ plp_status plp_dataset_cifar100(const char *folder, plp_split split, plp_dataset
 plp_status plp_dataset_cifar10(const char *folder, plp_split split, plp_dataset **dataset);
 
 /* `count` images made by code, of 100 classes in 20 groups of 5: no file needed. A function of its arguments; the two
-   splits share no image. count: 1 or more. */
+   splits share no image. count: 1 to 1,000,000. */
 plp_status plp_dataset_synthetic(plp_split split, int64_t count, uint64_t seed, plp_dataset **dataset);
 
-/* A copy of the caller's images [count][3][32][32] and labels [count], each 0 ..< classes. */
+/* A copy of the caller's images [count][3][32][32] and labels [count], each 0 ..< classes. classes: 1 to INT32_MAX.
+   name: what messages and histories call it; NULL for "images". */
 plp_status plp_dataset_from_arrays(const uint8_t *images, const int32_t *labels, int64_t count, int64_t classes,
-                                   plp_dataset **dataset);
+                                   const char *name, plp_dataset **dataset);
 
 typedef struct plp_dataset_info {
     size_t struct_size;
@@ -199,6 +200,9 @@ plp_status plp_model_set_values(plp_model *model, int64_t index, const void *val
 plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
                             float *logits);
 
+/* Loss and errors on a dataset, as it is. threads: as above. */
+plp_status plp_model_evaluate(plp_model *model, const plp_dataset *dataset, int64_t threads, plp_metrics *metrics);
+
 void plp_model_free(plp_model *model);
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
@@ -226,11 +230,13 @@ typedef enum plp_predictor {
     PLP_PREDICTOR_EMA = 3 /* every iteration: m = ema_decay m + (1 - ema_decay) θ; m is evaluated, θ trained on */
 } plp_predictor;
 
-/* What a prediction does to the optimizer's momentum, and to batch norm's running statistics. */
+/* What a prediction does to the optimizer's momentum (PLP and Lookahead), and to batch norm's running statistics, which
+   may be predicted as the parameters are (with EMA: averaged, and evaluated with the averaged parameters). */
 typedef enum plp_momentum_rule { PLP_MOMENTUM_KEPT = 0, PLP_MOMENTUM_RESET = 1 } plp_momentum_rule;
 typedef enum plp_statistics_rule { PLP_STATISTICS_KEPT = 0, PLP_STATISTICS_PREDICTED = 1 } plp_statistics_rule;
 
-/* The defaults are the paper's baseline; predictor = PLP_PREDICTOR_PLP makes them its method. */
+/* With schedule = PLP_SCHEDULE_CYCLIC the defaults are the paper's baseline; predictor = PLP_PREDICTOR_PLP makes that
+   its method. The whole run, which some options speak of, has plp_fit_options.epochs. */
 typedef struct plp_trainer_options {
     size_t struct_size;
 
@@ -238,37 +244,37 @@ typedef struct plp_trainer_options {
     double learning_rate;    /* 0.001; 0 to 1000 */
     double momentum;         /* 0.9; 0 ..< 1 */
     double weight_decay;     /* 1e-4; 0 to 1000 */
-    int nesterov;            /* 0 */
+    int nesterov;            /* 0; 1 needs a momentum above 0 */
 
-    plp_schedule schedule;   /* PLP_SCHEDULE_CYCLIC */
-    double warmup_epochs;    /* 0: so many epochs of linear warm-up from 0 in front of the schedule */
-    double cyclic_peak;      /* 2; 0 or more */
-    int64_t cyclic_up;       /* 2000 iterations from 1 to cyclic_peak */
-    int64_t cyclic_down;     /* 2000 iterations back */
+    plp_schedule schedule;   /* PLP_SCHEDULE_CONSTANT */
+    double warmup_epochs;    /* 0: so many epochs of linear warm-up in front of the schedule; 0 to 1e6 */
+    double cyclic_peak;      /* 2; 0 to 1e6 */
+    int64_t cyclic_up;       /* 2000 iterations from 1 to cyclic_peak; 1 to 1e9 */
+    int64_t cyclic_down;     /* 2000 iterations back; 1 to 1e9 */
     const int64_t *milestones; /* NULL: rising epochs above 0, `milestone_count` of them; copied */
     int64_t milestone_count;   /* 0 */
-    double step_factor;        /* 0.2 */
+    double step_factor;        /* 0.2; 0 to 1000 */
     double cosine_floor;       /* 0; 0 to 1 */
 
     plp_predictor predictor;    /* PLP_PREDICTOR_NONE */
     const double *coefficients; /* NULL: the paper's, (-h/2, 1/2, (1 + h)/2), h = prediction_step; or one's own, the
-                                   oldest iterate's first, 2 to 1000 of them; copied */
+                                   oldest iterate's first, 2 to 1000 of them, each -1e6 to 1e6; copied */
     int64_t coefficient_count;  /* 0 */
     double prediction_step;     /* 1: how far ahead, in steps between midpoints; for the paper's coefficients */
     int64_t predictor_period;   /* 0: the number of coefficients, 5 for Lookahead; or so many iterations, not fewer */
     int64_t predictor_start;    /* 0: PLP's first iteration */
     int64_t predictor_end;      /* INT64_MAX: the iteration from which PLP does nothing more */
-    double lookahead_rate;      /* 0.5; above 0, at most 1 */
+    double lookahead_rate;      /* 0.5; 0 to 1 */
     double ema_decay;           /* 0.999; 0 ..< 1 */
     plp_momentum_rule momentum_at_prediction;     /* PLP_MOMENTUM_KEPT */
     plp_statistics_rule statistics_at_prediction; /* PLP_STATISTICS_KEPT */
 
-    int64_t batch_size; /* 128 images */
-    int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0: off */
+    int64_t batch_size; /* 128 images; 1 to 65,536 */
+    int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0 (off) to 32 */
     int flip;           /* 1: mirror every other image, at random */
     double rotation;    /* 0: up to so many degrees either way; 0 to 180 */
     uint64_t seed;      /* 0: of order, augmentation, dropout and validation split */
-    int64_t threads;    /* 0: one per processor. Results do not depend on it */
+    int64_t threads;    /* 0: one per processor; 0 to 1024. Results do not depend on it */
 } plp_trainer_options;
 
 /* Fills `options` with the defaults above. struct_size: sizeof(plp_trainer_options), as the caller was compiled. */
@@ -323,7 +329,8 @@ typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
 
 typedef struct plp_fit_options {
     size_t struct_size;
-    int64_t epochs;             /* 1: the length of the whole run, epochs of an earlier fit or checkpoint included */
+    int64_t epochs;             /* 1: the length of the whole run, epochs of an earlier fit or checkpoint included; 1
+                                   to 1e6 */
     double validation_fraction; /* 0: of the training images, held out at random to choose the best model; 0 ..< 1 */
     const plp_dataset *validation; /* NULL; or a set of one's own for that, with validation_fraction 0 */
     const plp_dataset *test;       /* NULL; or a set measured once, at the end, with the best model */
@@ -337,12 +344,14 @@ plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
 /* Trains until the run has `epochs` epochs, then measures the best model on the test set, once. The best model (highest
    validation accuracy at an epoch's end, the first of equals; without validation, the latest) is kept beside the one in
    training: see plp_trainer_best_model. Datasets must have no more classes than the model.
-   Stopped by its callback it returns PLP_OK, and model and history are as of the last iteration. Called again, on the
-   same data, it goes on from there, or with more epochs than before.
-   NOT_FINITE: the loss, at the iteration named in the message; history and best model are usable. */
+   Stopped by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has not
+   been measured. Called again, on the same data, it goes on from there, or with more epochs than before.
+   NOT_FINITE: the loss at the iteration named in the message, or the parameters at an epoch's end; history and best
+   model are usable. */
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
 
-/* One iteration on a mini-batch as it is, without augmentation. images: [count][3][32][32], PLP_UINT8 or PLP_FLOAT32;
+/* One iteration on a mini-batch as it is, without augmentation, outside any run: at learning_rate and momentum,
+   whatever the schedule and DEMON; the predictor's cycle goes on. images: [count][3][32][32], PLP_UINT8 or PLP_FLOAT32;
    labels: [count]; count: 1 to the batch size. metrics: the mini-batch's before the update, or NULL. NOT_FINITE. */
 plp_status plp_trainer_step(plp_trainer *trainer, const void *images, plp_dtype dtype, const int32_t *labels,
                             int64_t count, plp_metrics *metrics);
@@ -367,7 +376,7 @@ typedef struct plp_history {
     size_t struct_size;
     const char *data;    /* what is trained on and what chooses the best model; valid until this function's next call */
     int64_t epoch_count; /* epochs recorded; the last may be incomplete */
-    int64_t best_epoch;  /* of the best model; -1 before an epoch has ended */
+    int64_t best_epoch;  /* of the best model; without validation, the latest complete one; -1 before there is one */
     int is_stopped;      /* 1: the latest fit ended before its end, by its callback or an error */
     plp_metrics test;    /* of the best model; count 0 where no test set was given or fit did not reach its end */
 } plp_history;
@@ -404,7 +413,8 @@ plp_status plp_trainer_profile_entry(const plp_trainer *trainer, int64_t index, 
 /* ---- The bare formula -------------------------------------------------------------------------------------------- */
 
 /* result[i] = Σ_k coefficients[k] vectors[k][i] for i ..< count: the prediction from `vector_count` iterates, oldest
-   first. coefficients: [vector_count], or NULL for the paper's (-1/2, 1/2, 1) over three. result may be one of them. */
+   first, 1 to 1000. coefficients: [vector_count], or NULL for the paper's (-1/2, 1/2, 1) over three. result may be one
+   of them. */
 plp_status plp_predict(const float *const *vectors, const double *coefficients, int64_t vector_count, int64_t count,
                        float *result);
 

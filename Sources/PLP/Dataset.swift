@@ -8,19 +8,24 @@ final class DatasetHandle: Handle {
 
     let dataset: Dataset
     private let name: OwnedString
+    /// A copy that stays where it is.
+    private let labels: UnsafeMutableBufferPointer<Int32>
     private let labelNames: [OwnedString]?
 
     init(_ dataset: Dataset) {
         self.dataset = dataset
         name = OwnedString(dataset.name)
+        labels = .allocate(capacity: dataset.count)
+        _ = labels.initialize(from: dataset.labels)
         labelNames = dataset.labelNames?.map(OwnedString.init)
     }
+
+    deinit { labels.deallocate() }
 
     var description: plp_dataset_info {
         plp_dataset_info(
             struct_size: plp_dataset_info.size, name: name.pointer, count: Int64(dataset.count),
-            classes: Int64(dataset.classes), images: dataset.images,
-            labels: dataset.labels.withUnsafeBufferPointer(\.baseAddress))
+            classes: Int64(dataset.classes), images: dataset.images, labels: UnsafePointer(labels.baseAddress))
     }
 
     /// It never changes: any number of threads may share it.
@@ -84,14 +89,14 @@ public func plp_dataset_synthetic(
 @c @implementation
 public func plp_dataset_from_arrays(
     _ images: UnsafePointer<UInt8>?, _ labels: UnsafePointer<Int32>?, _ count: Int64, _ classes: Int64,
-    _ dataset: UnsafeMutablePointer<OpaquePointer?>?
+    _ name: UnsafePointer<CChar>?, _ dataset: UnsafeMutablePointer<OpaquePointer?>?
 ) -> plp_status {
     open(dataset) { () throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
         return try Dataset(
             images: UnsafeRawBufferPointer(start: try present(images, "images"), count: count * imageValues),
             labels: Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count)),
-            classes: Int(classes))
+            classes: Int(classes), name: name == nil ? "images" : try text(name, "name"))
     }
 }
 

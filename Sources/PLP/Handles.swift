@@ -53,9 +53,11 @@ func release(_ handle: OpaquePointer?) {
     _ = live.withLock { $0.objects.removeValue(forKey: UInt(bitPattern: handle)) }
 }
 
-/// Runs `body` with what stands behind a handle, for which no other call may run meanwhile.
+/// Runs `body` with what stands behind a handle, for which no other call may run meanwhile. Messages call it by `name`,
+/// where an argument has another than the handle's noun.
 func using<Object: Handle>(
-    _ handle: OpaquePointer?, fromCallback: Bool = true, _ body: (Object) throws(Failure) -> Void
+    _ handle: OpaquePointer?, _ name: String? = nil, fromCallback: Bool = true,
+    _ body: (Object) throws(Failure) -> Void
 ) throws(Failure) {
     let found = live.withLock { $0.objects[UInt(bitPattern: handle)] }
     guard let object = found as? Object else {
@@ -63,7 +65,7 @@ func using<Object: Handle>(
             if let found { "a \(type(of: found).noun)" } else if handle == nil { "NULL" } else {
                 "a freed or foreign handle"
             }
-        throw .argument(Object.noun, found: description, expected: "a live \(Object.noun)")
+        throw .argument(name ?? Object.noun, found: description, expected: "a live \(Object.noun)")
     }
     try object.exclusively(fromCallback: fromCallback) { () throws(Failure) in try body(object) }
 }

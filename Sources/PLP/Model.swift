@@ -10,7 +10,7 @@ final class ModelHandle: Handle {
     private let architecture: OwnedString
     private let entryNames: [OwnedString]
     private let indices: [String: Int]
-    /// Made at the first call for logits, and kept for the next ones.
+    /// Made at the first call that needs one, and kept for the next ones.
     private var evaluator: (evaluator: Evaluator, batchSize: Int, threads: Int)?
 
     init(_ model: Model) {
@@ -57,15 +57,15 @@ final class ModelHandle: Handle {
             bytes: entry.bytes)
     }
 
-    func logits(_ images: PlanarImages, count: Int, threads: Int) throws(Failure) -> [Float] {
+    /// One for `count` images.
+    func evaluator(images count: Int, threads: Int64) throws(Failure) -> Evaluator {
+        let threads = try number(threads, "threads", in: 0...1024)
         let batchSize = min(count, 128)
-        if let evaluator, evaluator.threads == threads, evaluator.batchSize >= batchSize {
-            return try evaluator.evaluator.logits(images)
-        }
+        if let evaluator, evaluator.threads == threads, evaluator.batchSize >= batchSize { return evaluator.evaluator }
         evaluator = nil  // its memory is free for the next one
         let made = try Evaluator(model, batchSize: batchSize, threads: threads)
         evaluator = (made, batchSize, threads)
-        return try made.logits(images)
+        return made
     }
 }
 
@@ -236,12 +236,25 @@ public func plp_model_logits(
 ) -> plp_status {
     attempt(model) { (handle: ModelHandle) throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
-        let threads = try number(threads, "threads", in: 0...1024)
         let images = try PlanarImages(images, dtype, count: count)
         let logits = try present(logits, "logits")
         logits.update(
-            from: try handle.logits(images, count: count, threads: threads),
+            from: try handle.evaluator(images: count, threads: threads).logits(images),
             count: count * handle.model.configuration.classes)
+    }
+}
+
+@c @implementation
+public func plp_model_evaluate(
+    _ model: OpaquePointer?, _ dataset: OpaquePointer?, _ threads: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?
+) -> plp_status {
+    attempt(model) { (handle: ModelHandle) throws(Failure) in
+        let metrics = try present(metrics, "metrics")
+        try using(dataset) { (dataset: DatasetHandle) throws(Failure) in
+            let dataset = dataset.dataset
+            metrics.pointee = plp_metrics(
+                try handle.evaluator(images: dataset.count, threads: threads).evaluate(dataset))
+        }
     }
 }
 

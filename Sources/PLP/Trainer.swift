@@ -53,7 +53,7 @@ extension plp_trainer_options: Options {
     static var defaults: plp_trainer_options {
         plp_trainer_options(
             struct_size: size, optimizer: PLP_OPTIMIZER_SGD, learning_rate: 0.001, momentum: 0.9, weight_decay: 1e-4,
-            nesterov: 0, schedule: PLP_SCHEDULE_CYCLIC, warmup_epochs: 0, cyclic_peak: 2, cyclic_up: 2000,
+            nesterov: 0, schedule: PLP_SCHEDULE_CONSTANT, warmup_epochs: 0, cyclic_peak: 2, cyclic_up: 2000,
             cyclic_down: 2000, milestones: nil, milestone_count: 0, step_factor: 0.2, cosine_floor: 0,
             predictor: PLP_PREDICTOR_NONE, coefficients: nil, coefficient_count: 0, prediction_step: 1,
             predictor_period: 0, predictor_start: 0, predictor_end: Int64.max, lookahead_rate: 0.5, ema_decay: 0.999,
@@ -193,8 +193,8 @@ public func plp_trainer_fit(
 ) -> plp_status {
     attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
         let options = try chosen(options)
-        let training = try dataset(train)
-        let test = options.test == nil ? nil : try dataset(options.test)
+        let training = try dataset(train, "train")
+        let test = options.test == nil ? nil : try dataset(options.test, "test")
         try handle.trainer.fit(
             training, validation: try options.chosenValidation(), test: test, epochs: Int(options.epochs)
         ) { progress in
@@ -211,13 +211,13 @@ extension plp_fit_options {
         guard validation_fraction == 0 else {
             throw .argument("validation_fraction", found: validation_fraction, expected: "0 beside a validation set")
         }
-        return .dataset(try dataset(validation))
+        return .dataset(try dataset(validation, "validation"))
     }
 }
 
-private func dataset(_ handle: OpaquePointer?) throws(Failure) -> Dataset {
+private func dataset(_ handle: OpaquePointer?, _ name: String) throws(Failure) -> Dataset {
     var dataset: Dataset?
-    try using(handle) { (handle: DatasetHandle) in dataset = handle.dataset }
+    try using(handle, name) { (handle: DatasetHandle) in dataset = handle.dataset }
     return dataset!
 }
 

@@ -116,10 +116,16 @@ static void test_arrays(void)
     for (size_t i = 0; i < sizeof images; i++)
         images[i] = (uint8_t)(i * 7);
     plp_dataset *dataset = NULL;
-    OK(plp_dataset_from_arrays(images, labels, COUNT, 5, &dataset));
+    OK(plp_dataset_from_arrays(images, labels, COUNT, 5, NULL, &dataset));
     plp_dataset_info info = {.struct_size = sizeof info};
     OK(plp_dataset_describe(dataset, &info));
-    CHECK(info.count == COUNT && info.classes == 5);
+    CHECK(info.count == COUNT && info.classes == 5 && !strcmp(info.name, "images"));
+    plp_dataset *named = NULL;
+    OK(plp_dataset_from_arrays(images, labels, COUNT, 5, "mine", &named));
+    OK(plp_dataset_describe(named, &info));
+    CHECK(!strcmp(info.name, "mine"));
+    plp_dataset_free(named);
+    OK(plp_dataset_describe(dataset, &info));
     CHECK(info.images != images && !memcmp(info.images, images, sizeof images));
     CHECK(info.labels != labels && !memcmp(info.labels, labels, sizeof labels));
     const char *name = "untouched";
@@ -127,17 +133,19 @@ static void test_arrays(void)
     CHECK(!name);
 
     plp_dataset *none = FOREIGN(plp_dataset);
-    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 5, &none), "images: found NULL");
-    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 5, &none), "labels: found NULL");
-    INVALID(plp_dataset_from_arrays(images, labels, 0, 5, &none), "count");
-    INVALID(plp_dataset_from_arrays(images, labels, -3, 5, &none), "count: found -3");
-    INVALID(plp_dataset_from_arrays(images, labels, INT64_MAX / 2, 5, &none), "count");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 4, &none), "label 4");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 0, &none), "0 classes");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, -1, &none), "-1 classes");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MAX, &none), "classes");
+    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 5, NULL, &none), "images: found NULL");
+    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 5, NULL, &none), "labels: found NULL");
+    INVALID(plp_dataset_from_arrays(images, labels, 0, 5, NULL, &none), "count");
+    INVALID(plp_dataset_from_arrays(images, labels, -3, 5, NULL, &none), "count: found -3");
+    INVALID(plp_dataset_from_arrays(images, labels, INT64_MAX / 2, 5, NULL, &none), "count");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 4, NULL, &none), "label 4");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 0, NULL, &none), "0 classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, -1, NULL, &none), "-1 classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MAX, NULL, &none), "classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, "", &none), "name: found an empty string");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, "\xff", &none), "name: ");
     labels[1] = -1;
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, &none), "label -1");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, NULL, &none), "label -1");
     CHECK(none == FOREIGN(plp_dataset));
 
     name = "untouched";
@@ -248,7 +256,8 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_dataset_describe(datasets[i], &dataset_info), "dataset: ");
         CHECK(strstr(plp_last_error_message(), found[i]));
         INVALID(plp_dataset_label_name(datasets[i], 0, &name), "dataset: ");
-        INVALID(plp_trainer_fit(trainer, datasets[i], NULL), "dataset: ");
+        INVALID(plp_trainer_fit(trainer, datasets[i], NULL), "train: ");
+        INVALID(plp_model_evaluate(model, datasets[i], 0, &metrics), "dataset: ");
         INVALID(plp_trainer_evaluate(trainer, datasets[i], &metrics), "dataset: ");
 
         INVALID(plp_model_describe(models[i], &model_info), "model: ");
@@ -511,6 +520,29 @@ static void test_logits(void)
     INVALID(plp_model_logits(model, normalised, PLP_FLOAT32, 1, 0, NULL), "logits: found NULL");
     CHECK(one[0] == -7);
     free(normalised);
+
+    /* What evaluation measures follows from the logits. */
+    plp_metrics metrics = {0}, again = {0};
+    OK(plp_model_evaluate(model, dataset, 1, &metrics));
+    OK(plp_model_evaluate(model, dataset, 2, &again));
+    double loss = 0;
+    int errors = 0;
+    for (int i = 0; i < COUNT; i++) {
+        const float *logits = bytes[i], own = logits[info.labels[i]];
+        double sum = 0;
+        bool first = true;
+        for (int j = 0; j < 100; j++) {
+            sum += exp(logits[j] - own);
+            first = first && (j == info.labels[i] || logits[j] < own);
+        }
+        loss += log(sum) / COUNT;
+        errors += !first;
+    }
+    CHECK(metrics.count == COUNT && metrics.loss == again.loss);
+    CHECK(fabs(metrics.loss - loss) < 1e-5 && fabs(metrics.top1_error - (double)errors / COUNT) < 1e-9);
+    INVALID(plp_model_evaluate(model, dataset, -1, &metrics), "threads: found -1");
+    INVALID(plp_model_evaluate(model, dataset, 1, NULL), "metrics: found NULL");
+    CHECK(metrics.count == COUNT);
     plp_dataset_free(dataset);
     plp_model_free(model);
 }
@@ -638,10 +670,10 @@ static void test_trainer_options(plp_model *model)
     BAD(warmup_epochs, -1, "warm-up");
     BAD(warmup_epochs, NAN, "warm-up");
     BAD(warmup_epochs, 1e300, "warm-up");
-    BAD(cyclic_peak, NAN, "peak");
-    BAD(cyclic_up, 0, "up");
-    BAD(cyclic_up, INT64_MAX, "up");
-    BAD(cyclic_down, -1, "down");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_CYCLIC, cyclic_peak, NAN, "peak");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_CYCLIC, cyclic_up, 0, "up");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_CYCLIC, cyclic_up, INT64_MAX, "up");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_CYCLIC, cyclic_down, -1, "down");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, 2, "milestones: found NULL");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, -1, "milestones: found -1");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_count, INT64_MAX, "milestones");
@@ -811,7 +843,7 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     BAD(validation_fraction, -0.5, "validation");
     BAD(validation_fraction, NAN, "validation");
     BAD(validation, test, "validation_fraction");
-    BAD(test, FOREIGN(plp_dataset), "dataset: ");
+    BAD(test, FOREIGN(plp_dataset), "test: ");
     BAD(validation_fraction, 0.5, "data"); /* other images than it was trained on */
 #undef BAD
     OK(plp_trainer_history(trainer, &history));
@@ -910,6 +942,17 @@ static void test_steps(void)
     for (size_t i = 0; i < entry.bytes / 4; i++)
         CHECK(fabsf(new[i] - (old[i] - 0.125f * gradient[i])) <= 1e-6f);
     OK(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 1, NULL));
+
+    /* A counter at its end goes on from the other, as PyTorch's does. */
+    int64_t counter = -1, tracked = INT64_MAX;
+    OK(plp_model_find_entry(model, "conv1.1.num_batches_tracked", &counter));
+    OK(plp_model_set_values(model, counter, &tracked, sizeof tracked));
+    OK(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 1, NULL));
+    OK(plp_model_get_values(model, counter, &tracked, sizeof tracked));
+    CHECK(tracked == INT64_MIN);
+    OK(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, 1, NULL));
+    OK(plp_trainer_save(trainer, file("wrapped")));
+    OK(plp_trainer_restore(trainer, file("wrapped")));
 
     const plp_metrics untouched = first;
     int64_t statistic = -1;

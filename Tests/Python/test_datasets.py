@@ -54,6 +54,9 @@ def test_slices(synthetic):
     assert (len(part), part.classes, part.label_names) == (200, train.classes, train.label_names)
     assert np.array_equal(part.images, train.images[100:300]) and part.name == f"{train.name}[100:300]"
     assert train[::100].name == f"{train.name}[::100]" and len(train[-50:]) == 50
+    model = plp.Model("resnet18", width=1 / 64)
+    history = plp.Trainer(model, batch_size=50).fit(part, validation=train[:50], progress=False)
+    assert f"{train.name}[100:300], 200 images" in history.data and f"{train.name}[:50], 50 images" in history.data
     with pytest.raises(TypeError, match="slices"):
         train[0]
     with pytest.raises(ValueError):

@@ -1,7 +1,9 @@
 """Options: what they mean to the library, and what it says of wrong ones."""
 
 import dataclasses
+import json
 
+import numpy as np
 import plp
 import pytest
 from plp.options import by_name, describe
@@ -17,12 +19,14 @@ def test_options_are_frozen_and_compare_by_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
         plp.SGD().lr = 1
     assert plp.DEMON(lr=0.1) == plp.DEMON(lr=0.1) != plp.SGD(lr=0.1)
-    assert repr(plp.EMA(decay=0.9)) == "EMA(decay=0.9)"
+    assert repr(plp.schedules.Cosine(floor=0.5)) == "Cosine(floor=0.5)"
 
 
 def test_descriptions_are_plain_data():
     assert describe(plp.PLP(coefficients=(-1.0, 2.0)))["coefficients"] == [-1.0, 2.0]
     assert describe(plp.QUICK)["schedule"] == {"type": "Cosine", "floor": 0.0}
+    odd = plp.PLP(coefficients=np.array([-1.0, 2.0]), period=np.int64(4))
+    assert json.loads(json.dumps(describe(odd)))["coefficients"] == [-1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,60 @@ def test_unknown_methods(name):
 def test_absurd_options(small, options):
     with pytest.raises(ValueError, match=r"\w+ .*"):
         plp.Trainer(small, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": plp.PLP()}, r"optimizer is PLP\(.*, expected SGD or DEMON"),
+        ({"optimizer": None}, "optimizer is None, expected SGD or DEMON"),
+        ({"predictor": "plp"}, "predictor is 'plp', expected PLP, Lookahead, EMA or None"),
+        ({"predictor": plp.PLP}, "predictor is <class"),
+        ({"schedule": plp.PLP()}, "schedule is PLP.*, expected Constant, Cyclic, MultiStep, Cosine or Warmup"),
+        ({"schedule": None}, "schedule is None"),
+        ({"augmentation": None}, "augmentation is None, expected Augmentation"),
+    ],
+    ids=str,
+)
+def test_options_of_another_kind(small, options, message):
+    with pytest.raises(ValueError, match=message):
+        plp.Trainer(small, **options)
+    with pytest.raises(ValueError, match=message):
+        plp.Recipe(**options)
+
+
+def test_the_defaults_are_the_same_wherever_a_run_is_described(small):
+    assert plp.Trainer(small).recipe == plp.Recipe()
+    assert plp.Trainer(small, **vars(plp.PAPER)).recipe == plp.PAPER
+
+
+def test_a_warmup_of_a_warmup_is_refused():
+    with pytest.raises(ValueError, match="Warmup's schedule is Warmup"):
+        plp.schedules.Warmup(plp.schedules.Warmup())
+
+
+def test_numbers_that_are_none(small):
+    with pytest.raises(ValueError, match="coefficients is 'abc', expected numbers"):
+        plp.Trainer(small, predictor=plp.PLP(coefficients="abc"))
+    with pytest.raises(ValueError, match="a milestone is 1.5, expected a whole number"):
+        plp.Trainer(small, schedule=plp.schedules.MultiStep((1, 1.5)))
+    with pytest.raises(ValueError, match=r"mean is \(0.5, 0.5\), expected three numbers"):
+        plp.Model(mean=(0.5, 0.5))
+
+
+def test_colours_may_come_as_arrays():
+    assert plp.Model(width=1 / 64, mean=np.full(3, 0.5), deviation=[0.25, 0.25, 0.25]).parameter_count > 0
+
+
+@pytest.mark.parametrize("predictor", [plp.Lookahead(period=2), plp.EMA(decay=0.5)], ids=str)
+def test_averages_may_take_running_statistics_along(small, synthetic, predictor):
+    def statistics(rule):
+        model = plp.Model("resnet18", width=1 / 16, seed=1)
+        trainer = plp.Trainer(model, predictor=dataclasses.replace(predictor, statistics=rule), batch_size=50)
+        trainer.fit(synthetic[0], progress=False)
+        return trainer.best_model.state_dict()["conv1.1.running_mean"]
+
+    assert not np.array_equal(statistics("kept"), statistics("predicted"))
 
 
 def test_a_huge_batch_is_an_error(small):

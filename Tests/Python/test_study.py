@@ -6,7 +6,7 @@ import plp
 import pytest
 from test_history import drawn, history
 
-SMALL = {"epochs": 1, "width": 1 / 16, "recipe": plp.Recipe(plp.SGD(lr=0.05), batch_size=50), "progress": False}
+SMALL = {"epochs": 1, "width": 1 / 16, "recipe": plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=50), "progress": False}
 
 
 def made_up():

@@ -141,6 +141,19 @@ def test_gradients_change_nothing(small, synthetic):
     assert gradients["fc.bias"].sum() == pytest.approx(0, abs=1e-5)
 
 
+def test_parameters_are_what_has_gradients(small, synthetic):
+    gradients = plp.Trainer(small, **QUICK).gradients(synthetic[0].images[:2], synthetic[0].labels[:2])
+    assert small.parameter_names == list(gradients)
+    assert sum(gradient.size for gradient in gradients.values()) == small.parameter_count
+
+
+def test_a_counter_at_its_end_ends_nothing(small, synthetic):
+    state = small.state_dict()
+    counter = next(name for name in state if name.endswith("num_batches_tracked"))
+    small.load_state_dict({**state, counter: np.array(2**63 - 1)})
+    assert np.isfinite(plp.Trainer(small, **QUICK).step(synthetic[0].images[:2], synthetic[0].labels[:2]))
+
+
 def test_a_step_is_down_the_gradient(small, synthetic):
     images, labels = synthetic[0].images[:50], synthetic[0].labels[:50]
     trainer = plp.Trainer(small, optimizer=plp.SGD(lr=0.1, momentum=0.9, weight_decay=0.0), batch_size=50)
@@ -166,6 +179,16 @@ def test_prediction_follows_the_formula(synthetic):
     for name in (n for n in plain[0] if n.endswith(("weight", "bias"))):
         expected = plp.predict(*(state[name] for state in plain))
         np.testing.assert_array_max_ulp(predicted[2][name], expected, maxulp=1)
+
+
+def test_a_model_evaluates_as_its_trainer_does(small, synthetic):
+    trainer = plp.Trainer(small, **QUICK)
+    trainer.fit(synthetic[0], progress=False)
+    assert small.evaluate(synthetic[1]) == small.evaluate(synthetic[1], threads=1) == trainer.evaluate(synthetic[1])
+    with pytest.raises(ValueError, match="dataset is 3, expected a dataset"):
+        small.evaluate(3)
+    with pytest.raises(ValueError, match="threads: found -1"):
+        small.evaluate(synthetic[1], threads=-1)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +239,7 @@ def test_a_small_network_learns_the_synthetic_set():
     train, test = plp.datasets.synthetic(8000, 1000)
     model = plp.Model("resnet18", width=0.125)
     trainer = plp.Trainer(model, optimizer=plp.SGD(lr=0.1, weight_decay=5e-4), schedule=plp.schedules.Cosine(),
-                          predictor=plp.PLP(), augmentation=None)
+                          predictor=plp.PLP())
     history = trainer.fit(train, validation=0.1, test=test, epochs=6, progress=False)
     assert history.test.accuracy > 0.5    # where a linear classifier gets 0.12 at most
 
@@ -240,6 +263,7 @@ def test_callback_hears_every_iteration_and_can_stop(small, synthetic):
 
     def callback(progress):
         heard.append(progress)
+        assert not trainer.history.interrupted
         return len(heard) == 5
 
     trainer = plp.Trainer(small, **QUICK)
@@ -316,6 +340,8 @@ def test_checkpoints_of_other_runs(small, tmp_path):
         {"validation": 1.0},
         {"validation": -0.1},
         {"validation": float("nan")},
+        {"validation": "0.2"},
+        {"validation": []},
     ],
     ids=str,
 )

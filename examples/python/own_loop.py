@@ -6,7 +6,6 @@ import plp
 train, test = plp.datasets.synthetic(1_000, 200)
 model = plp.Model("resnet18", width=0.125)
 trainer = plp.Trainer(model, optimizer=plp.SGD(lr=0.05), batch_size=100)
-parameters = list(trainer.gradients(train.images[:1], train.labels[:1]))  # names of weights and biases
 
 iterates = []
 order = np.random.default_rng(0).permutation(len(train))
@@ -14,7 +13,7 @@ for batch in order.reshape(-1, 100):
     loss = trainer.step(train.images[batch], train.labels[batch])
     iterates.append(model.state_dict())
     if len(iterates) == 3:
-        predicted = {name: plp.predict(*(state[name] for state in iterates)) for name in parameters}
+        predicted = {name: plp.predict(*(state[name] for state in iterates)) for name in model.parameter_names}
         model.load_state_dict({**iterates[-1], **predicted})
         iterates = []
     print(f"loss {loss:.3f}")

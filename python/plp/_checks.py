@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import operator
+from array import array
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _plp
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-UINT8, FLOAT32 = 0, 1  # plp_dtype
 
 
 def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
@@ -18,7 +20,7 @@ def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
     array = np.asarray(images)
     if array.dtype not in (np.uint8, np.float32) or array.shape[1:] != (3, 32, 32):
         raise ValueError(f"images are {array.dtype} {list(array.shape)}, expected uint8 or float32 [count, 3, 32, 32]")
-    return np.ascontiguousarray(array), UINT8 if array.dtype == np.uint8 else FLOAT32
+    return np.ascontiguousarray(array), _plp.UINT8 if array.dtype == np.uint8 else _plp.FLOAT32
 
 
 def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
@@ -45,6 +47,20 @@ def checked_integer(name: str, value: object, least: int = -(2**63)) -> int:
     if number >= 2**63:
         raise ValueError(f"{name} is {number}, expected a whole number of at most 63 bits")
     return number
+
+
+def checked_numbers(name: str, values: Iterable[float]) -> array[float]:
+    try:
+        return array("d", values)
+    except TypeError:
+        raise ValueError(f"{name} is {values!r}, expected numbers") from None
+
+
+def checked_type(name: str, value: object, *types: type) -> None:
+    if not isinstance(value, types):
+        names = ["None" if t is type(None) else t.__name__ for t in types]
+        expected = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        raise ValueError(f"{name} is {value!r}, expected {expected}")
 
 
 def checked_seed(seed: object) -> int:

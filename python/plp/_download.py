@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
@@ -116,7 +117,7 @@ def _fetch(url: str, path: Path, progress: bool) -> str:
         raise ConnectionError(f"{url}: the server answered {error.code} ({error.reason}); {advice}") from None
     except urllib.error.URLError as error:
         raise ConnectionError(f"cannot reach {url}: {error.reason}; {advice}") from None
-    except (TimeoutError, ConnectionError) as error:
+    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise ConnectionError(f"lost the connection to {url}: {error}; {advice}") from None
     if expected is not None and received != expected:
         raise ConnectionError(f"{url} broke off after {received:,} of {expected:,} bytes; {advice}")

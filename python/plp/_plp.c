@@ -76,6 +76,18 @@ HANDLE(trainer)
 
 typedef enum { INT, INT64, UINT64, DOUBLE, DOUBLE_OR_NULL, FLOAT3, STRING, DOUBLES, INT64S } field_type;
 
+static const char *const expectations[] = {
+    [INT] = "a whole number of at most 63 bits",
+    [INT64] = "a whole number of at most 63 bits",
+    [UINT64] = "a whole number from 0 to 2**64 - 1",
+    [DOUBLE] = "a number",
+    [DOUBLE_OR_NULL] = "a number",
+    [FLOAT3] = "three numbers, for red, green and blue",
+    [STRING] = "a text",
+    [DOUBLES] = "numbers",
+    [INT64S] = "whole numbers",
+};
+
 typedef struct {
     const char *name;
     field_type type;
@@ -137,10 +149,7 @@ static bool set_options(const field *fields, void *options, PyObject *dict, back
         }
         if (!set_field(field, options, value, backing)) {
             PyErr_Clear(); /* it does not name the option; this does */
-            PyErr_Format(PyExc_ValueError, "%s is %R, expected %s", field->name, value,
-                         field->type == UINT64 ? "a whole number from 0 to 2**64 - 1"
-                         : field->type <= INT64 ? "a whole number of at most 63 bits"
-                                                : "a number");
+            PyErr_Format(PyExc_ValueError, "%s is %R, expected %s", field->name, value, expectations[field->type]);
             return false;
         }
     }
@@ -244,14 +253,22 @@ static PyType_Spec array_spec = {
     },
 };
 
-/* Images and labels of a mini-batch: whether there are as many bytes as `count` says. */
-static bool batch_fits(const Py_buffer *images, int dtype, const Py_buffer *labels, int64_t count)
+/* Images, and where there are any, labels or logits: whether there are as many bytes as `count` says. */
+static bool batch_fits(const Py_buffer *images, int dtype, const Py_buffer *others, int64_t others_each, int64_t count)
 {
     const int64_t image = 3 * 32 * 32 * (dtype == PLP_FLOAT32 ? 4 : 1);
-    if (count >= 0 && images->len / image >= count && (!labels || labels->len / 4 >= count))
+    if (count >= 0 && images->len / image >= count && others->len / others_each >= count)
         return true;
     PyErr_Format(PyExc_ValueError, "the arrays are too short for %lld images", (long long)count);
     return false;
+}
+
+/* (loss, top-1 error, top-5 error), or None where nothing was measured */
+static PyObject *metrics_tuple(plp_metrics metrics)
+{
+    if (metrics.count == 0)
+        Py_RETURN_NONE;
+    return Py_BuildValue("ddd", metrics.loss, metrics.top1_error, metrics.top5_error);
 }
 
 /* ---- Datasets ---------------------------------------------------------------------------------------------------- */
@@ -298,13 +315,14 @@ static PyObject *dataset_from_arrays(PyObject *module, PyObject *args)
 {
     Py_buffer images, labels;
     long long count, classes;
-    if (!PyArg_ParseTuple(args, "y*y*LL", &images, &labels, &count, &classes))
+    const char *name;
+    if (!PyArg_ParseTuple(args, "y*y*LLz", &images, &labels, &count, &classes, &name))
         return NULL;
     plp_dataset *dataset = NULL;
     plp_status status = PLP_OK;
-    bool fits = batch_fits(&images, PLP_UINT8, &labels, count);
+    bool fits = batch_fits(&images, PLP_UINT8, &labels, sizeof(int32_t), count);
     if (fits)
-        UNLOCKED(status = plp_dataset_from_arrays(images.buf, labels.buf, count, classes, &dataset));
+        UNLOCKED(status = plp_dataset_from_arrays(images.buf, labels.buf, count, classes, name, &dataset));
     PyBuffer_Release(&images);
     PyBuffer_Release(&labels);
     return fits ? dataset_wrap(status, dataset) : NULL;
@@ -437,29 +455,35 @@ static PyObject *model_set_values(PyObject *module, PyObject *args)
 static PyObject *model_logits(PyObject *module, PyObject *args)
 {
     plp_model *model;
+    plp_model_info info = {.struct_size = sizeof info};
     Py_buffer images, logits;
     int dtype;
     long long count, threads;
     if (!PyArg_ParseTuple(args, "O&y*iLLw*", model_of, &model, &images, &dtype, &count, &threads, &logits))
         return NULL;
-    plp_status status = PLP_OK;
-    bool fits = batch_fits(&images, dtype, NULL, count);
+    plp_status status = plp_model_describe(model, &info);
+    bool fits = !status && batch_fits(&images, dtype, &logits, info.classes * (int64_t)sizeof(float), count);
     if (fits)
         UNLOCKED(status = plp_model_logits(model, images.buf, (plp_dtype)dtype, count, threads, logits.buf));
     PyBuffer_Release(&images);
     PyBuffer_Release(&logits);
-    return fits ? none_or_error(status) : NULL;
+    return fits || status ? none_or_error(status) : NULL;
+}
+
+static PyObject *model_evaluate(PyObject *module, PyObject *args)
+{
+    plp_model *model;
+    plp_dataset *dataset;
+    long long threads;
+    if (!PyArg_ParseTuple(args, "O&O&L", model_of, &model, dataset_of, &dataset, &threads))
+        return NULL;
+    plp_metrics metrics;
+    plp_status status;
+    UNLOCKED(status = plp_model_evaluate(model, dataset, threads, &metrics));
+    return failed(status) ? NULL : metrics_tuple(metrics);
 }
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
-
-/* (loss, top-1 error, top-5 error), or None where nothing was measured */
-static PyObject *metrics_tuple(plp_metrics metrics)
-{
-    if (metrics.count == 0)
-        Py_RETURN_NONE;
-    return Py_BuildValue("ddd", metrics.loss, metrics.top1_error, metrics.top5_error);
-}
 
 /* (epoch, whether it is complete, predictions, learning rate, seconds, images/s, training, validation), or None */
 static PyObject *epoch_tuple(const plp_epoch *epoch)
@@ -559,7 +583,7 @@ static PyObject *run_mini_batch(PyObject *args, mini_batch run)
         return NULL;
     plp_metrics metrics;
     plp_status status = PLP_OK;
-    bool fits = batch_fits(&images, dtype, &labels, count);
+    bool fits = batch_fits(&images, dtype, &labels, sizeof(int32_t), count);
     if (fits)
         UNLOCKED(status = run(trainer, images.buf, (plp_dtype)dtype, labels.buf, count, &metrics));
     PyBuffer_Release(&images);
@@ -682,7 +706,7 @@ static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
 
 /* ---- The bare formula and the build ------------------------------------------------------------------------------ */
 
-enum { MOST_VECTORS = 64 };
+enum { MOST_VECTORS = 1000 }; /* plp_predict takes no more */
 
 /* (sequence of arrays of float32, array of float64 or None, result) */
 static PyObject *predict(PyObject *module, PyObject *args)
@@ -735,6 +759,7 @@ static PyMethodDef functions[] = {
     {"model_get_values", model_get_values, METH_VARARGS, NULL},
     {"model_set_values", model_set_values, METH_VARARGS, NULL},
     {"model_logits", model_logits, METH_VARARGS, NULL},
+    {"model_evaluate", model_evaluate, METH_VARARGS, NULL},
     {"trainer_create", trainer_create, METH_VARARGS, NULL},
     {"trainer_fit", trainer_fit, METH_VARARGS, NULL},
     {"trainer_step", trainer_step, METH_VARARGS, NULL},
@@ -759,6 +784,28 @@ static struct PyModuleDef definition = {
     .m_methods = functions,
 };
 
+/* The enumerators of plp.h under their names. */
+static bool add_enumerators(PyObject *module)
+{
+    static const struct {
+        const char *name;
+        long value;
+    } enumerators[] = {
+#define ENUMERATOR(name) {#name, PLP_##name}
+        ENUMERATOR(UINT8), ENUMERATOR(FLOAT32), ENUMERATOR(INT64), ENUMERATOR(SPLIT_TRAIN), ENUMERATOR(SPLIT_TEST),
+        ENUMERATOR(ENTRY_PARAMETER), ENUMERATOR(ENTRY_STATISTIC), ENUMERATOR(ENTRY_COUNTER), ENUMERATOR(OPTIMIZER_SGD),
+        ENUMERATOR(OPTIMIZER_DEMON), ENUMERATOR(SCHEDULE_CONSTANT), ENUMERATOR(SCHEDULE_CYCLIC),
+        ENUMERATOR(SCHEDULE_MULTI_STEP), ENUMERATOR(SCHEDULE_COSINE), ENUMERATOR(PREDICTOR_NONE),
+        ENUMERATOR(PREDICTOR_PLP), ENUMERATOR(PREDICTOR_LOOKAHEAD), ENUMERATOR(PREDICTOR_EMA), ENUMERATOR(MOMENTUM_KEPT),
+        ENUMERATOR(MOMENTUM_RESET), ENUMERATOR(STATISTICS_KEPT), ENUMERATOR(STATISTICS_PREDICTED),
+        ENUMERATOR(PHASE_TRAINING), ENUMERATOR(PHASE_VALIDATION), ENUMERATOR(PHASE_EPOCH_END), ENUMERATOR(PHASE_TEST),
+    };
+    for (size_t i = 0; i < sizeof enumerators / sizeof *enumerators; i++)
+        if (PyModule_AddIntConstant(module, enumerators[i].name, enumerators[i].value) < 0)
+            return false;
+    return true;
+}
+
 PyMODINIT_FUNC PyInit__plp(void)
 {
     PyObject *module = PyModule_Create(&definition);
@@ -770,7 +817,7 @@ PyMODINIT_FUNC PyInit__plp(void)
                                       "longer finite.",
                                       NULL, NULL);
     if (!ArrayType || PyModule_AddObjectRef(module, "Error", Error) < 0
-        || PyModule_AddStringConstant(module, "version", plp_version()) < 0) {
+        || PyModule_AddStringConstant(module, "version", plp_version()) < 0 || !add_enumerators(module)) {
         Py_DECREF(module);
         return NULL;
     }

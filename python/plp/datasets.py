@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "cifar10", "cifar100", "download", "find", "from_arrays", "synthetic"]
 
-_TRAIN, _TEST = 0, 1
-
 
 class Dataset:
     """Labelled images of 32 × 32 pixels in three colours. Never changes; any number of trainers may share it.
@@ -45,14 +43,21 @@ class Dataset:
         """A copy of a part, such as ``train[:10_000]`` for quick studies; the classes stay."""
         if not isinstance(part, slice):
             raise TypeError(f"a dataset is cut by slices such as [:1000], not by {part!r}; see images and labels")
-        dataset = from_arrays(self.images[part], self.labels[part], self.classes)
         bounds = ":".join("" if bound is None else str(bound) for bound in (part.start, part.stop, part.step))
-        dataset.name = f"{self.name}[{bounds.removesuffix(':')}]"
+        name = f"{self.name}[{bounds.removesuffix(':')}]"
+        dataset = from_arrays(self.images[part], self.labels[part], self.classes, name=name)
         dataset.label_names = self.label_names
         return dataset
 
     def __repr__(self) -> str:
         return f"<plp.datasets.Dataset {self.name!r}: {len(self):,} images, {self.classes} classes>"
+
+
+def checked_dataset(name: str, dataset: Dataset) -> Any:
+    """The library's handle of an argument that must be a dataset."""
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"{name} is {dataset!r:.40}, expected a dataset (see plp.datasets)")
+    return dataset._handle
 
 
 def cifar100(folder: str | os.PathLike[str] = "data", *, download: bool = False) -> tuple[Dataset, Dataset]:
@@ -71,7 +76,7 @@ def cifar100(folder: str | os.PathLike[str] = "data", *, download: bool = False)
         OSError: a file cannot be read.
     """
     try:
-        return Dataset(_plp.dataset_cifar100(folder, _TRAIN)), Dataset(_plp.dataset_cifar100(folder, _TEST))
+        return Dataset(_plp.dataset_cifar100(folder, _plp.SPLIT_TRAIN)), Dataset(_plp.dataset_cifar100(folder, _plp.SPLIT_TEST))
     except FileNotFoundError:
         if not download:
             raise
@@ -84,7 +89,7 @@ _download_archive = download  # cifar100's argument of that name hides it
 
 def cifar10(folder: str | os.PathLike[str] = "data") -> tuple[Dataset, Dataset]:
     """CIFAR-10 in its binary layout: ``folder`` holds ``cifar-10-batches-bin/``, or is it; see :func:`cifar100`."""
-    return Dataset(_plp.dataset_cifar10(folder, _TRAIN)), Dataset(_plp.dataset_cifar10(folder, _TEST))
+    return Dataset(_plp.dataset_cifar10(folder, _plp.SPLIT_TRAIN)), Dataset(_plp.dataset_cifar10(folder, _plp.SPLIT_TEST))
 
 
 def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -98,18 +103,19 @@ def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple
     """
     seed = checked_seed(seed)
     return (
-        Dataset(_plp.dataset_synthetic(_TRAIN, checked_integer("train", train), seed)),
-        Dataset(_plp.dataset_synthetic(_TEST, checked_integer("test", test), seed)),
+        Dataset(_plp.dataset_synthetic(_plp.SPLIT_TRAIN, checked_integer("train", train), seed)),
+        Dataset(_plp.dataset_synthetic(_plp.SPLIT_TEST, checked_integer("test", test), seed)),
     )
 
 
-def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None) -> Dataset:
+def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None, *, name: str = "images") -> Dataset:
     """A copy of one's own images.
 
     Args:
         images: uint8 [count, 3, 32, 32]: channels first; red, green, blue.
         labels: integers [count], each from 0 to classes - 1.
         classes: None for the largest label + 1.
+        name: what histories, studies and messages call it. A run goes on only with data of the same name and size.
 
     Raises:
         ValueError: a shape, a dtype or a label is not as above.
@@ -121,7 +127,7 @@ def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None
     if classes is None:
         classes = int(labels.max()) + 1 if len(labels) else 0
     classes = checked_integer("classes", classes)
-    return Dataset(_plp.dataset_from_arrays(np.ascontiguousarray(images), labels, len(images), classes))
+    return Dataset(_plp.dataset_from_arrays(np.ascontiguousarray(images), labels, len(images), classes, name))
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset] | None:

@@ -11,12 +11,13 @@ import numpy as np
 
 from . import _plp
 from ._checks import checked_images, checked_integer
+from .datasets import Dataset, checked_dataset
+from .history import Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-_DTYPES = (np.uint8, np.float32, np.int64)  # in the order of plp_dtype
-_PARAMETER = 0  # plp_entry_kind
+_DTYPES = {_plp.FLOAT32: np.float32, _plp.INT64: np.int64}
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Model:
 
     Args:
         architecture: ``"vgg16"`` (with batch norm), ``"resnet18"`` or ``"googlenet"``.
-        classes: outputs.
-        width: factor on every hidden channel count, above 0; 0.25 for quick studies.
-        dropout: None for the architecture's own, else the probability wherever it drops.
+        classes: outputs, 2 to 100,000.
+        width: factor on every hidden channel count, above 0, at most 8; 0.25 for quick studies.
+        dropout: None for the architecture's own, else the probability wherever it drops, at least 0 and below 1.
         seed: of the initial parameters.
         mean, deviation: per colour; a byte b enters as (b/255 - mean) / deviation. None for CIFAR-100's.
         channel_count_epsilons: GoogLeNet with the public trainer's mistaken batch-norm eps, for its checkpoints.
@@ -66,8 +67,8 @@ class Model:
             "width": width,
             "dropout": dropout,
             "seed": seed,
-            "mean": mean and tuple(mean),
-            "deviation": deviation and tuple(deviation),
+            "mean": None if mean is None else tuple(mean),
+            "deviation": None if deviation is None else tuple(deviation),
             "channel_count_epsilons": channel_count_epsilons,
         }
         self._open(_plp.model_create({k: v for k, v in options.items() if v is not None}))
@@ -120,6 +121,11 @@ class Model:
     def parameter_count(self) -> int:
         """Trainable values: weights and biases."""
         return self._info["parameter_count"]
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """The names of weights and biases: the entries of :meth:`state_dict` that training has gradients for."""
+        return [entry.name for entry in self._entries if entry.kind == _plp.ENTRY_PARAMETER]
 
     def __repr__(self) -> str:
         return (
@@ -177,6 +183,16 @@ class Model:
             threads = checked_integer("threads", threads)
             _plp.model_logits(self._handle, array, dtype, len(array), threads, result)
         return result
+
+    def evaluate(self, dataset: Dataset, *, threads: int = 0) -> Metrics:
+        """Loss and errors on a dataset as it is: running statistics, no dropout.
+
+        Args:
+            dataset: has at most as many classes as the model.
+            threads: 0 for one per processor. The result does not depend on it.
+        """
+        threads = checked_integer("threads", threads)
+        return Metrics(*_plp.model_evaluate(self._handle, checked_dataset("dataset", dataset), threads))
 
 
 def _some(names: list[str]) -> str:

@@ -1,19 +1,25 @@
 """What a run is made of: optimizer, predictor, augmentation, and a recipe that holds them together.
 
 All are frozen dataclasses: they compare by value, print as the code that makes them, and change by
-``dataclasses.replace``. Ranges are checked by the library when a trainer is made, with an error that names the value.
+``dataclasses.replace``. Ranges are checked by the library when a trainer is made, with a ValueError that names the
+value.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
-from ._checks import checked_integer
-from .schedules import Cosine, Cyclic, Schedule
+import numpy as np
+
+from . import _plp
+from ._checks import checked_integer, checked_numbers, checked_type
+from .schedules import SCHEDULES, Constant, Cosine, Cyclic, Schedule
+
+_MOMENTUM = {"kept": _plp.MOMENTUM_KEPT, "reset": _plp.MOMENTUM_RESET}
+_STATISTICS = {"kept": _plp.STATISTICS_KEPT, "predicted": _plp.STATISTICS_PREDICTED}
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,12 @@ class SGD:
     """Stochastic gradient descent with PyTorch's update: g += weight_decay θ; v = momentum v + g; θ -= lr v.
 
     With ``nesterov``, θ -= lr (g + momentum v). The defaults are the paper's.
+
+    Args:
+        lr: the learning rate, before the schedule's factor; 0 to 1000.
+        momentum: at least 0 and below 1.
+        weight_decay: 0 to 1000.
+        nesterov: needs a momentum above 0.
     """
 
     lr: float = 0.001
@@ -30,7 +42,7 @@ class SGD:
 
     def _fields(self) -> dict[str, Any]:
         return {
-            "optimizer": 0,
+            "optimizer": _plp.OPTIMIZER_SGD,
             "learning_rate": self.lr,
             "momentum": self.momentum,
             "weight_decay": self.weight_decay,
@@ -46,7 +58,7 @@ class DEMON(SGD):
     """
 
     def _fields(self) -> dict[str, Any]:
-        return {**super()._fields(), "optimizer": 1}
+        return {**super()._fields(), "optimizer": _plp.OPTIMIZER_DEMON}
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,8 @@ class PLP:
 
     Args:
         step: how far ahead, in steps between midpoints: coefficients (-h/2, ½, (1 + h)/2). 0 only averages θ2 and θ3.
-        coefficients: any others, oldest iterate first, in place of those that ``step`` gives.
-        period: iterations from one prediction to the next; None for as many as there are coefficients.
+        coefficients: 2 to 1000 others, oldest iterate first, in place of those that ``step`` gives.
+        period: iterations from one prediction to the next, not fewer than coefficients; None for as many.
         start, end: the first iteration it sees, and the first it no longer does; None for never.
         momentum: what happens to the optimizer's momentum at a prediction: ``"kept"`` or ``"reset"``.
         statistics: what happens to batch norm's running statistics: ``"kept"``, or ``"predicted"`` like the parameters.
@@ -79,14 +91,14 @@ class PLP:
 
     def _fields(self) -> dict[str, Any]:
         result: dict[str, Any] = {
-            "predictor": 1,
+            "predictor": _plp.PREDICTOR_PLP,
             "prediction_step": self.step,
             "predictor_start": self.start,
-            "momentum_at_prediction": one_of("momentum", self.momentum, ("kept", "reset")),
-            "statistics_at_prediction": one_of("statistics", self.statistics, ("kept", "predicted")),
+            "momentum_at_prediction": _choice("momentum", self.momentum, _MOMENTUM),
+            "statistics_at_prediction": _choice("statistics", self.statistics, _STATISTICS),
         }
         if self.coefficients is not None:
-            result["coefficients"] = array("d", self.coefficients)
+            result["coefficients"] = checked_numbers("coefficients", self.coefficients)
         if self.period is not None:
             result["predictor_period"] = checked_integer("period", self.period, least=1)
         if self.end is not None:
@@ -97,29 +109,48 @@ class PLP:
 @dataclass(frozen=True)
 class Lookahead:
     """Every ``period`` iterations the slow parameters go the fraction ``rate`` of the way to the fast ones, which then
-    start again from there: φ += rate (θ - φ); θ = φ (arXiv 1907.08610)."""
+    start again from there: φ += rate (θ - φ); θ = φ (arXiv 1907.08610).
+
+    Args:
+        period: iterations, 1 or more.
+        rate: 0 to 1.
+        momentum, statistics: as for :class:`PLP`.
+    """
 
     period: int = 5
     rate: float = 0.5
     momentum: Literal["kept", "reset"] = "kept"
+    statistics: Literal["kept", "predicted"] = "kept"
 
     def _fields(self) -> dict[str, Any]:
         return {
-            "predictor": 2,
+            "predictor": _plp.PREDICTOR_LOOKAHEAD,
             "predictor_period": checked_integer("period", self.period, least=1),
             "lookahead_rate": self.rate,
-            "momentum_at_prediction": one_of("momentum", self.momentum, ("kept", "reset")),
+            "momentum_at_prediction": _choice("momentum", self.momentum, _MOMENTUM),
+            "statistics_at_prediction": _choice("statistics", self.statistics, _STATISTICS),
         }
 
 
 @dataclass(frozen=True)
 class EMA:
-    """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; θ is trained on."""
+    """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; θ is trained on.
+
+    Args:
+        decay: at least 0 and below 1.
+        statistics: the running statistics that the average is evaluated with: the ``"kept"`` ones of the run, or
+            ``"predicted"``, their average.
+    """
 
     decay: float = 0.999
+    statistics: Literal["kept", "predicted"] = "kept"
 
     def _fields(self) -> dict[str, Any]:
-        return {"predictor": 3, "ema_decay": self.decay}
+        return {
+            "predictor": _plp.PREDICTOR_EMA,
+            "ema_decay": self.decay,
+            "statistics_at_prediction": _choice("statistics", self.statistics, _STATISTICS),
+        }
 
 
 Optimizer = SGD | DEMON
@@ -131,9 +162,9 @@ class Augmentation:
     """Random changes to every training image, drawn anew in each epoch.
 
     Args:
-        crop: pixels of zero padding on every side before a random 32 × 32 crop; 0 for none.
+        crop: pixels of zero padding on every side before a random 32 × 32 crop; 0 (none) to 32.
         flip: mirror every other image, at random.
-        rotation: up to so many degrees either way; 0 for none.
+        rotation: up to so many degrees either way; 0 (none) to 180.
     """
 
     crop: int = 4
@@ -149,15 +180,25 @@ class Augmentation:
         return {"crop": self.crop, "flip": self.flip, "rotation": self.rotation}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All choices of a run but the network, the data and the seed: ``Trainer(model, **vars(recipe))``."""
+    """All choices of a run but the network, the data and the seed: ``Trainer(model, **vars(recipe))``.
+
+    Raises:
+        ValueError: an option is of another kind than its name says.
+    """
 
     optimizer: Optimizer = SGD()
-    schedule: Schedule = Cyclic()
     predictor: Predictor | None = None
+    schedule: Schedule = Constant()
     batch_size: int = 128
     augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self) -> None:
+        checked_type("optimizer", self.optimizer, SGD, DEMON)
+        checked_type("predictor", self.predictor, PLP, Lookahead, EMA, type(None))
+        checked_type("schedule", self.schedule, *SCHEDULES)
+        checked_type("augmentation", self.augmentation, Augmentation)
 
     def scaled(self, factor: float) -> Recipe:
         """The same with ``factor`` times the learning rate."""
@@ -165,16 +206,16 @@ class Recipe:
 
     def _fields(self) -> dict[str, Any]:
         result = {"batch_size": self.batch_size}
-        for part in (self.optimizer, self.schedule, self.predictor, self.augmentation):
-            if part is not None:
+        for part in (self.optimizer, self.predictor, self.schedule, self.augmentation):
+            if part is not None:  # as a predictor may be
                 result |= part._fields()
         return result
 
 
-PAPER = Recipe()
+PAPER = Recipe(schedule=Cyclic())
 """The paper's performance runs: SGD, momentum 0.9, weight decay 1e-4, learning rate cyclic between 0.001 and 0.002."""
 
-QUICK = Recipe(SGD(lr=0.05, weight_decay=5e-4), Cosine())
+QUICK = Recipe(optimizer=SGD(lr=0.05, weight_decay=5e-4), schedule=Cosine())
 """Learns much in few epochs: learning rate 0.05 down to 0 along a cosine, weight decay 5e-4."""
 
 RECIPES = {"paper": PAPER, "quick": QUICK}
@@ -202,15 +243,17 @@ def by_name(method: str, recipe: Recipe) -> Recipe:
         raise ValueError(f"method {method!r} has the factor {factor!r}, expected a number such as 7/6") from None
 
 
-def one_of(name: str, value: object, names: Sequence[str]) -> int:
-    """The place of a named choice among those there are."""
-    if value not in names:
-        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, names))}")
-    return names.index(value)  # type: ignore[arg-type]
+def _choice(name: str, value: str, choices: Mapping[str, int]) -> int:
+    """The library's number of a named choice."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices))}")
+    return choices[value]
 
 
 def describe(value: Any) -> Any:
     """An option as plain data for JSON: dicts with the option's type beside its fields."""
     if is_dataclass(value):
         return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return [describe(part) for part in value] if isinstance(value, (tuple, list)) else value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import _plp
+from ._checks import checked_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ def predict(
     For three iterates and the paper's coefficients (-½, ½, 1): θ3 + ½ (θ2 - θ1).
 
     Args:
-        iterates: float32 arrays of one shape; contiguous ones are not copied.
+        iterates: 1 to 1000 float32 arrays of one shape; contiguous ones are not copied.
         coefficients: one for each iterate; None for the paper's.
         out: a contiguous float32 array of that shape for the result; may be one of the iterates.
 
@@ -48,6 +48,6 @@ def predict(
         raise ValueError(
             f"out is {result.dtype} {list(result.shape)}, expected float32 {list(arrays[0].shape)}, contiguous"
         )
-    weights = None if coefficients is None else array("d", coefficients)
+    weights = None if coefficients is None else checked_numbers("coefficients", coefficients)
     _plp.predict(tuple(np.ascontiguousarray(given) for given in arrays), weights, result)
     return result

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from . import _plp
+from ._checks import checked_integer, checked_type
 
 
 @dataclass(frozen=True)
@@ -12,7 +16,7 @@ class Constant:
     """The optimizer's learning rate, throughout."""
 
     def _fields(self) -> dict[str, Any]:
-        return {"schedule": 0}
+        return {"schedule": _plp.SCHEDULE_CONSTANT}
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,10 @@ class Cyclic:
     """Triangular: factors from 1 to ``peak`` in ``up`` iterations, and back in ``down``, over and over.
 
     The defaults are the paper's ratio (0.001 to 0.002) and PyTorch's length.
+
+    Args:
+        peak: 0 to 1,000,000.
+        up, down: iterations, 1 to 1,000,000,000.
     """
 
     peak: float = 2.0
@@ -27,39 +35,49 @@ class Cyclic:
     down: int = 2000
 
     def _fields(self) -> dict[str, Any]:
-        return {"schedule": 1, "cyclic_peak": self.peak, "cyclic_up": self.up, "cyclic_down": self.down}
+        return {
+            "schedule": _plp.SCHEDULE_CYCLIC,
+            "cyclic_peak": self.peak,
+            "cyclic_up": self.up,
+            "cyclic_down": self.down,
+        }
 
 
 @dataclass(frozen=True)
 class MultiStep:
-    """Times ``factor`` at each of the rising epochs ``milestones``, counted from 0 as in PyTorch."""
+    """Times ``factor`` (0 to 1000) at each of the rising epochs ``milestones``, counted from 0 as in PyTorch."""
 
-    milestones: tuple[int, ...]
+    milestones: Sequence[int]
     factor: float = 0.2
 
     def _fields(self) -> dict[str, Any]:
-        return {"schedule": 2, "milestones": array("q", self.milestones), "step_factor": self.factor}
+        milestones = array("q", (checked_integer("a milestone", milestone) for milestone in self.milestones))
+        return {"schedule": _plp.SCHEDULE_MULTI_STEP, "milestones": milestones, "step_factor": self.factor}
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine over the whole run, from a factor of 1 down to ``floor``."""
+    """Half a cosine over the whole run, from a factor of 1 down to ``floor``, 0 to 1."""
 
     floor: float = 0.0
 
     def _fields(self) -> dict[str, Any]:
-        return {"schedule": 3, "cosine_floor": self.floor}
+        return {"schedule": _plp.SCHEDULE_COSINE, "cosine_floor": self.floor}
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """A linear rise from 0 over ``epochs`` in front of another schedule."""
+    """A linear rise from 0 over ``epochs``, whole or not, in front of another schedule."""
 
     schedule: Constant | Cyclic | MultiStep | Cosine = Constant()
     epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_type("Warmup's schedule", self.schedule, *SCHEDULES[:-1])
 
     def _fields(self) -> dict[str, Any]:
         return {**self.schedule._fields(), "warmup_epochs": self.epochs}
 
 
 Schedule = Constant | Cyclic | MultiStep | Cosine | Warmup
+SCHEDULES = (Constant, Cyclic, MultiStep, Cosine, Warmup)

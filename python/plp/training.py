@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from . import _plp
 from ._checks import checked_images, checked_integer, checked_labels
 from ._progress import FitProgress
-from .datasets import Dataset
+from .datasets import Dataset, checked_dataset
 from .history import Epoch, History, Metrics
-from .model import _PARAMETER, Model
+from .model import Model
 from .options import SGD, Augmentation, Optimizer, Predictor, Recipe
 from .profile import Profile, Timing
 from .schedules import Constant, Schedule
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-_PHASES = ("training", "validation", "epoch end", "test")  # in the order of plp_phase
+_PHASES = {
+    _plp.PHASE_TRAINING: "training",
+    _plp.PHASE_VALIDATION: "validation",
+    _plp.PHASE_EPOCH_END: "epoch end",
+    _plp.PHASE_TEST: "test",
+}
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,13 @@ class Trainer:
         optimizer: :class:`plp.SGD` or :class:`plp.DEMON`.
         predictor: None, or :class:`plp.PLP`, :class:`plp.Lookahead`, :class:`plp.EMA`.
         schedule: of the learning rate; one of :mod:`plp.schedules`.
-        batch_size: images in a mini-batch.
-        augmentation: of training images in :meth:`fit`.
+        batch_size: images in a mini-batch, 1 to 65,536; an epoch's last one may have less.
+        augmentation: of training images in :meth:`fit`; ``Augmentation.none()`` for none.
         seed: of their order, augmentation, dropout and the validation split.
         threads: that compute; 0 for one per processor.
 
     Raises:
-        ValueError: an option out of its range.
+        ValueError: an option of another kind than its name says, or out of its range.
         MemoryError: activations for a mini-batch do not fit.
     """
 
@@ -81,7 +87,13 @@ class Trainer:
         threads: int = 0,
     ) -> None:
         self.model = model
-        self.recipe = Recipe(optimizer, schedule, predictor, batch_size, augmentation)
+        self.recipe = Recipe(
+            optimizer=optimizer,
+            predictor=predictor,
+            schedule=schedule,
+            batch_size=batch_size,
+            augmentation=augmentation,
+        )
         options = {**self.recipe._fields(), "seed": seed, "threads": threads}
         self._handle = _plp.trainer_create(model._handle, options)
 
@@ -89,7 +101,7 @@ class Trainer:
         self,
         train: Dataset,
         *,
-        validation: float | Dataset = 0.0,
+        validation: float | Dataset | None = None,
         test: Dataset | None = None,
         epochs: int = 1,
         callback: Callback | None = None,
@@ -98,12 +110,13 @@ class Trainer:
         """Trains until ``epochs`` are done in all, those of an earlier fit or checkpoint included.
 
         The best model, by validation accuracy, is kept: see :attr:`best_model`. Ctrl-C ends training after the
-        running iteration; history and model are then as of that iteration, and another fit goes on from there.
+        running iteration; history and model are then as of that iteration, the test set is not measured, and another
+        fit goes on from there.
 
         Args:
             train: the training images.
-            validation: the fraction of them to hold out, chosen at random, or a set of one's own. 0 for none; the best
-                model is then the latest.
+            validation: the fraction of them to hold out, chosen at random, or a set of one's own. None or 0 for neither;
+                the best model is then the latest.
             test: measured once, at the end, with the best model.
             epochs: the length of the whole run, to which schedules refer.
             callback: called with a :class:`plp.Progress` after each iteration; training stops when it returns True, and
@@ -117,7 +130,10 @@ class Trainer:
             ValueError: an argument out of its range, or a dataset with more classes than the model.
             plp.Error: the loss is no longer finite; :attr:`history` and :attr:`best_model` are usable.
         """
-        fraction, validation_set = (0.0, validation) if isinstance(validation, Dataset) else (validation, None)
+        is_set = isinstance(validation, Dataset)
+        fraction = 0.0 if is_set or validation is None else validation
+        if not isinstance(fraction, Real):
+            raise ValueError(f"validation is {validation!r:.40}, expected a fraction, a dataset or None")
         label = progress if isinstance(progress, str) else self.model.architecture
         with FitProgress(label, bool(progress)) as display:
 
@@ -129,11 +145,11 @@ class Trainer:
             try:
                 _plp.trainer_fit(
                     self._handle,
-                    _handle("train", train),
+                    checked_dataset("train", train),
                     checked_integer("epochs", epochs),
                     fraction,
-                    None if validation_set is None else validation_set._handle,
-                    None if test is None else _handle("test", test),
+                    validation._handle if is_set else None,
+                    None if test is None else checked_dataset("test", test),
                     on_iteration,
                 )
             except KeyboardInterrupt:
@@ -158,7 +174,10 @@ class Trainer:
         return Model._of(_plp.trainer_best_model(self._handle))
 
     def step(self, images: ArrayLike, labels: ArrayLike) -> float:
-        """One iteration on a mini-batch as it is, without augmentation.
+        """One iteration on a mini-batch as it is, without augmentation, outside any run.
+
+        It takes the optimizer's ``lr`` and ``momentum`` as they are: schedules and DEMON, which refer to the length of a
+        run, act in :meth:`fit` only. The predictor's cycle goes on.
 
         Args:
             images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
@@ -185,14 +204,14 @@ class Trainer:
         _plp.trainer_gradients(self._handle, array, dtype, checked_labels(labels, len(array)), len(array))
         gradients = {}
         for index, entry in enumerate(self.model._entries):
-            if entry.kind == _PARAMETER:
+            if entry.kind == _plp.ENTRY_PARAMETER:
                 gradients[entry.name] = np.empty(entry.shape, np.float32)
                 _plp.trainer_get_gradient(self._handle, index, gradients[entry.name])
         return gradients
 
     def evaluate(self, dataset: Dataset) -> Metrics:
         """Measures the model in training (with EMA: the average) on a dataset as it is."""
-        return Metrics(*_plp.trainer_evaluate(self._handle, _handle("dataset", dataset)))
+        return Metrics(*_plp.trainer_evaluate(self._handle, checked_dataset("dataset", dataset)))
 
     @property
     def profile(self) -> Profile:
@@ -221,12 +240,6 @@ class Trainer:
             plp.Error: it is damaged. On any error, nothing has changed.
         """
         _plp.trainer_restore(self._handle, path)
-
-
-def _handle(name: str, dataset: Dataset) -> Any:
-    if not isinstance(dataset, Dataset):
-        raise ValueError(f"{name} is {dataset!r:.40}, expected a dataset (see plp.datasets)")
-    return dataset._handle
 
 
 def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:
