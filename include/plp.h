@@ -346,8 +346,8 @@ plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
    training: see plp_trainer_best_model. Datasets must have no more classes than the model.
    Stopped by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has not
    been measured. Called again, on the same data, it goes on from there, or with more epochs than before.
-   NOT_FINITE: the loss at the iteration named in the message, or the parameters at an epoch's end; history and best
-   model are usable. */
+   NOT_FINITE: the loss at the iteration named in the message, or the model's values at an epoch's end; history and
+   best model are usable. */
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
 
 /* One iteration on a mini-batch as it is, without augmentation, outside any run: at learning_rate and momentum,

@@ -108,7 +108,7 @@ public final class Trainer {
     /// - Returns: the run's history.
     /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number:
     ///   model, best model and history are then as they were before that iteration. Likewise where at an epoch's end
-    ///   parameters are: best model and history are then as they were before it.
+    ///   parameters or running statistics are: best model and history are then as they were before it.
     @discardableResult
     public func fit(
         _ training: Dataset, validation: Validation = .none, test: Dataset? = nil, epochs: Int,
@@ -227,10 +227,11 @@ public final class Trainer {
 
     /// Keeps the model if it is the best, and closes the epoch.
     private func finishEpoch() throws(Failure) {
-        // A loss tells of the parameters before its update, so the epoch's last update is looked at here.
-        let parameters = model.parameters
-        guard Updates.isFinite(parameters.pointer, count: parameters.count) else {
-            throw notFinite("parameters", "infinite or not a number")
+        // A loss tells of the parameters before its update, and nothing of running statistics.
+        for (name, values) in [("parameters", model.parameters), ("running statistics", model.statistics)] {
+            guard Updates.isFinite(values.pointer, count: values.count) else {
+                throw notFinite(name, "infinite values or NaN")
+            }
         }
         let bestSoFar = history.bestEpoch.flatMap { history.epochs[$0].validation }
         if let validation = epoch.validation {

@@ -181,13 +181,15 @@ import Training
     }
 
     /// What the last update did, no loss tells of.
-    @Test func stopsAtParametersThatAreNotFinite() throws {
+    @Test(arguments: ["parameters", "running statistics"])
+    func stopsAtAModelThatIsNotFinite(_ part: String) throws {
         let trainer = try Small.trainer()
         try trainer.fit(Small.training, epochs: 1)
-        expectFailure(.notFinite, "parameters: found infinite or not a number at iteration 14") {
+        let buffer = part == "parameters" ? trainer.model.parameters : trainer.model.statistics
+        expectFailure(.notFinite, "\(part): found infinite values or NaN at iteration 14") {
             try trainer.fit(Small.training, epochs: 2) {
                 guard $0.phase == .training, $0.iteration == $0.iterations - 1 else { return .proceed }
-                trainer.model.parameters.pointer[0] = .infinity
+                buffer.pointer[0] = .infinity
                 return .proceed
             }
         }
