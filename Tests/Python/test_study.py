@@ -36,8 +36,18 @@ def test_differences_are_paired_by_seed():
     study = made_up()
     assert study.differences("resnet18", "plp") == pytest.approx([0.02, 0.04])
     heading, sgd, plp_row = study.table()
-    assert heading[-1] == "accuracy - sgd's" and sgd[-1] == ""
-    assert plp_row[-1] == "+3.00 ± 1.41" and plp_row[3] == "52.00 ± 0.00" and sgd[3] == "49.00 ± 1.41"
+    assert heading[-1] == "accuracy - sgd's [95 % interval]" and sgd[-1] == ""
+    assert plp_row[3] == "52.00 ± 0.00" and sgd[3] == "49.00 ± 1.41"
+
+
+def test_the_interval_is_students():
+    """Two differences: mean 3, standard error 1, and the 97.5 % quantile of one degree of freedom is 12.706."""
+    study = made_up()
+    assert study.table()[2][-1] == "+3.00 [-9.71, +15.71]"
+    assert "95 % confidence interval of their mean (Student's t)" in study.caption()
+    study.runs = study.runs[:2]
+    assert study.table()[0][-1] == "accuracy - sgd's" and study.table()[2][-1] == "+2.00"
+    assert "interval" not in study.caption()
 
 
 def test_a_run_without_its_partner_has_no_difference():
@@ -77,7 +87,7 @@ def test_plot(tmp_path):
 def test_report(tmp_path):
     made_up().report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "<svg" in page and "+3.00 ± 1.41" in page
+    assert "<svg" in page and "+3.00 [-9.71, +15.71]" in page and "Student&#x27;s t" in page
     assert "processor: &lt;any&gt;" in page
     assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
     assert "src=" not in page and "<link" not in page  # needs no other file

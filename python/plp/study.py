@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -64,6 +65,11 @@ class Study:
         return "sgd" if "sgd" in self.methods else next(iter(self.methods))
 
     @property
+    def chosen_epoch(self) -> str:
+        """The epoch of a run whose model the table's numbers are of, in words."""
+        return "the epoch with the best validation accuracy" if self.settings["validation"] else "the last epoch"
+
+    @property
     def measured_on(self) -> str:
         """The images behind the table's numbers."""
         kind = "validation images" if self.settings["validation"] else "training images"
@@ -83,7 +89,7 @@ class Study:
     def table(self) -> list[list[str]]:
         """Rows of text, the heading first."""
         rows = [["network", "method", "runs", "accuracy %", "top-1 error", "top-5 error", "loss", "images/s"]]
-        rows[0].append(f"accuracy - {self.baseline}'s")
+        rows[0].append(f"accuracy - {self.baseline}'s" + (" [95 % interval]" if self._is_repeated else ""))
         for network in self.networks:
             for method in self.methods:
                 runs = [run for run in self.runs if (run.network, run.method) == (network, method)]
@@ -102,7 +108,7 @@ class Study:
                         spread([m.top5_error for m in outcomes], 4),
                         spread([m.loss for m in outcomes], 3),
                         f"{fmean(run.history.images_per_second for run in runs):,.0f}",
-                        spread([100 * d for d in differences], 2, sign="+"),
+                        _with_interval([100 * d for d in differences]),
                     ]
                 )
         return rows
@@ -112,14 +118,19 @@ class Study:
         lines += [f"{run.network} {run.method} seed {run.seed}: {run.failure}" for run in self.runs if run.failure]
         return "\n".join(lines + (["(interrupted)"] if self.interrupted else []))
 
+    @property
+    def _is_repeated(self) -> bool:
+        return any(len(self.outcomes(n, m)) > 1 for n in self.networks for m in self.methods)
+
     def caption(self) -> str:
         """What the table's numbers are."""
-        chosen = "best validation accuracy" if self.settings["validation"] else "the last epoch"
-        repeated = any(len(self.outcomes(n, m)) > 1 for n in self.networks for m in self.methods)
-        means = "mean ± standard deviation over seeds; " if repeated else ""
+        means, interval = "", ""
+        if self._is_repeated:
+            means = "mean ± standard deviation over seeds; "
+            interval = ", with the 95 % confidence interval of their mean (Student's t)"
         return (
-            f"{means}{self.measured_on}, model of {chosen}, epochs: {self.settings['epochs']}; "
-            "differences in percentage points, same start and same mini-batches"
+            f"{means}{self.measured_on}, model of {self.chosen_epoch}, epochs: {self.settings['epochs']}; "
+            f"differences in percentage points, same start and same mini-batches{interval}"
         )
 
     def plot(self, path: str | os.PathLike[str]) -> None:
@@ -278,9 +289,22 @@ def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any],
             raise ValueError(f"{os.fspath(path)} holds another method of the name {name!r}: choose another name")
 
 
-def spread(values: Sequence[float], digits: int, sign: str = "") -> str:
+def spread(values: Sequence[float], digits: int) -> str:
     """A mean, and the standard deviation where there is more than one value."""
     if not values:
         return ""
     deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):{sign}.{digits}f}{deviation}"
+    return f"{fmean(values):.{digits}f}{deviation}"
+
+
+def _with_interval(differences: Sequence[float]) -> str:
+    """Their mean, and its 95 % confidence interval where there is more than one."""
+    if not differences:
+        return ""
+    mean = fmean(differences)
+    if len(differences) == 1:
+        return f"{mean:+.2f}"
+    from scipy.special import stdtrit  # the quantile of Student's t; loaded here, since it takes its time
+
+    half = stdtrit(len(differences) - 1, 0.975) * stdev(differences) / sqrt(len(differences))
+    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
