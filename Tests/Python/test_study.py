@@ -4,6 +4,7 @@ import json
 
 import plp
 import pytest
+from plp.plots import study_figure
 from test_history import drawn, history
 
 SMALL = {"epochs": 1, "width": 1 / 16, "recipe": plp.Recipe(plp.SGD(lr=0.05), batch_size=50), "progress": False}
@@ -79,9 +80,35 @@ def test_files_that_are_no_studies(tmp_path, text):
 
 def test_plot(tmp_path):
     made_up().plot(tmp_path / "study.png")
-    assert drawn(tmp_path / "study.png")
+    assert drawn(tmp_path / "study.png") and (tmp_path / "study.png").stat().st_size < 200_000
     with pytest.raises(ValueError, match="no complete run"):
         plp.Study({}, {}).plot(tmp_path / "empty.png")
+
+
+def test_the_picture_says_what_it_shows():
+    (row,) = study_figure(made_up()).subfigs
+    loss, _, difference = row.axes
+    assert row.get_suptitle() == "resnet18, width 0.25; lines: means of n seeds, bands: ± their standard deviation"
+    assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 2)"]
+    assert difference.get_ylabel() == "validation accuracy - sgd's, points"
+    assert [line.get_label() for line in difference.lines] == ["plp (n = 2)", "sgd"]
+    assert not any(difference.lines[0].get_ydata())  # the made-up runs have the same curves
+
+
+def test_a_failed_seed_does_not_hide_the_others():
+    study = made_up()
+    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "loss is not finite at iteration 7")
+    loss, _, difference = study_figure(study).subfigs[0].axes
+    assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 1)"]
+    assert [len(line.get_xdata()) for line in loss.lines] == [4, 4]
+    assert difference.lines[0].get_label() == "plp (n = 1)"
+
+
+@pytest.mark.filterwarnings("error")
+def test_failed_runs_alone_can_be_drawn():
+    study = made_up()
+    study.runs = [plp.Run("resnet18", "sgd", 0, history(), "loss is not finite at iteration 7")]
+    assert not study_figure(study).subfigs[0].axes[0].lines
 
 
 def test_report(tmp_path):
