@@ -5,6 +5,7 @@ import json
 import plp
 import pytest
 from plp.plots import study_figure
+from plp.report import choices
 from test_history import drawn, history
 
 SMALL = {"epochs": 1, "width": 1 / 16, "recipe": plp.Recipe(plp.SGD(lr=0.05), batch_size=50), "progress": False}
@@ -118,6 +119,31 @@ def test_report(tmp_path):
     assert "processor: &lt;any&gt;" in page
     assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
     assert "src=" not in page and "<link" not in page  # needs no other file
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lr", "source"),
+    [
+        (plp.schedules.Cyclic(), 0.001, "the paper's, the period our choice"),
+        (plp.schedules.Cyclic(up=500, down=500), 0.001, "the paper's, the period our choice"),
+        (plp.schedules.Cyclic(peak=10), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+        (plp.schedules.Cyclic(), 0.01, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+        (plp.schedules.Cosine(), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+    ],
+    ids=str,
+)
+def test_the_report_knows_the_papers_learning_rate(schedule, lr, source):
+    study = made_up()
+    study.settings["recipe"] = plp.options.describe(plp.Recipe(plp.SGD(lr=lr), schedule))
+    assert {row[0]: row[2] for row in choices(study)}["learning rate"] == source
+
+
+def test_the_report_without_validation():
+    study = made_up()
+    study.settings["validation"] = 0.0
+    rows = {row[0]: row[1:] for row in choices(study)}
+    assert rows["validation"] == ["none", "our choice; the paper's: 20 %, at random"]
+    assert rows["optimal model"][0] == "of the last epoch" and "model of the last epoch" in study.caption()
 
 
 def test_compare(synthetic, tmp_path):
