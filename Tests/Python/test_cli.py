@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import plp
 import pytest
@@ -15,42 +16,119 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLP_DATA", raising=False)
     synthetic = plp.datasets.synthetic
-    monkeypatch.setattr(plp.datasets, "synthetic", lambda: synthetic(400, 100))
+    monkeypatch.setattr(plp.datasets, "synthetic", lambda: synthetic(100, 40))
     return tmp_path
 
 
-def test_train_resume_and_evaluate(folder, capsys):
-    train = ["train", "resnet18", "--width", "0.0625", "--method", "plp", "--epochs"]
-    assert main([*train, "1"]) == 0
-    results = folder / "results"
-    assert {path.name for path in results.iterdir()} == {
+TRAIN = ["train", "resnet18", "--width", "0.0625", "--threads", "1", "--epochs"]
+RESULTS = Path("results/train")
+
+
+def epochs():
+    return json.loads((RESULTS / "history.json").read_text())["epochs"]
+
+
+def test_train_and_evaluate(capsys):
+    assert main([*TRAIN, "1"]) == 0
+    assert {path.name for path in RESULTS.iterdir()} == {
         "checkpoint.plp",
         "curves.png",
         "history.json",
         "model.safetensors",
     }
-    assert drawn(results / "curves.png")
+    assert drawn(RESULTS / "curves.png")
     assert "synthetic" in capsys.readouterr().err
-    assert main([*train, "2", "--resume"]) == 0
-    assert len(json.loads((results / "history.json").read_text())["epochs"]) == 2
-    capsys.readouterr()
-    assert main(["evaluate", "results/model.safetensors"]) == 0
+    assert main(["evaluate", "results/train/model.safetensors"]) == 0
     assert re.search(r"accuracy \d+\.\d\d%, top-1 error", capsys.readouterr().out)
 
 
+def test_train_goes_on_unless_fresh():
+    assert main([*TRAIN, "1"]) == 0
+    (first,) = epochs()
+    assert main([*TRAIN, "2"]) == 0
+    assert len(epochs()) == 2 and epochs()[0] == first
+    assert main([*TRAIN, "1", "--fresh"]) == 0
+    assert len(epochs()) == 1 and epochs() != [first]  # the same but for the time it took
+
+
+@pytest.mark.parametrize("changes", [["--method", "sgd"], ["--seed", "1"], ["--width", "0.125"], ["--epochs", "1"]])
+def test_train_keeps_another_runs_checkpoint(changes, capsys):
+    assert main([*TRAIN, "2"]) == 0
+    before = {path: path.read_bytes() for path in RESULTS.iterdir()}
+    assert main([*TRAIN, "2", *changes]) == 1
+    assert capsys.readouterr().err.endswith("; --fresh starts anew\n")
+    assert {path: path.read_bytes() for path in RESULTS.iterdir()} == before
+
+
+def test_train_names_fresh_for_a_damaged_checkpoint(capsys):
+    RESULTS.mkdir(parents=True)
+    (RESULTS / "checkpoint.plp").write_bytes(b"no checkpoint")
+    assert main([*TRAIN, "1"]) == 1
+    assert capsys.readouterr().err.endswith("; --fresh starts anew\n")
+    assert main([*TRAIN, "1", "--fresh"]) == 0
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_loss_that_is_no_longer_finite_keeps_what_was_good(complete, monkeypatch, capsys):
+    fit = plp.Trainer.fit
+
+    def diverging(trainer, *arguments, callback, **options):
+        stop = callback if complete else lambda progress: True
+        fit(trainer, *arguments, callback=stop, **{**options, "epochs": 1})
+        raise plp.Error("loss: found nan at iteration 2")
+
+    monkeypatch.setattr(plp.Trainer, "fit", diverging)
+    assert main([*TRAIN, "9"]) == 1
+    assert capsys.readouterr().err.endswith("plp: loss: found nan at iteration 2\n")
+    assert [epoch["complete"] for epoch in epochs()] == [complete]
+    assert (RESULTS / "curves.png").exists() == complete
+    assert plp.Model.load(RESULTS / "model.safetensors").width == 0.0625
+
+
 def test_compare_and_report(folder, capsys):
-    compare = ["compare", "--methods", "sgd,plp", "--epochs", "1", "--width", "0.0625", "--recipe", "quick"]
+    compare = ["compare", "--methods", "sgd,plp", "--epochs", "1", "--width", "0.0625", "--threads", "1"]
+    results = folder / "results" / "compare"
     assert main(compare) == 0
     assert capsys.readouterr().out.count("resnet18") == 2
     for name in ("curves.png", "report.html"):
-        (folder / "results" / name).unlink()
+        (results / name).unlink()
     assert main(["report"]) == 0
-    assert drawn(folder / "results" / "curves.png") and (folder / "results" / "report.html").exists()
-    runs = plp.Study.load("results/study.json").runs
+    assert drawn(results / "curves.png") and (results / "report.html").exists()
+    runs = plp.Study.load(results / "study.json").runs
     assert main(compare) == 0
-    assert plp.Study.load("results/study.json").runs == runs
+    assert plp.Study.load(results / "study.json").runs == runs
     assert main([*compare, "--fresh"]) == 0
-    assert plp.Study.load("results/study.json").runs != runs  # the same but for the time they took
+    assert plp.Study.load(results / "study.json").runs != runs  # the same but for the time they took
+
+
+def test_a_mistake_does_not_cost_the_study(folder):
+    plp.Study({"validation": 0.2}, {}, [plp.Run("resnet18", "sgd", 0, plp.History())]).save(folder / "study.json")
+    before = (folder / "study.json").read_bytes()
+    assert main(["compare", "--methods", "sgd,adam", "--fresh", "--output", "."]) == 1
+    assert (folder / "study.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [
+        ("train", ["results/train", "default: 10)", "default: quick)"]),
+        ("compare", ["results/compare", "default: 10, with --quick 5)", "default: paper, with --quick quick)"]),
+    ],
+)
+def test_help_names_the_defaults(command, defaults, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert all(default in text for default in defaults)
+    assert "None" not in text and "False" not in text
+
+
+def test_info_comes_before_the_data_is_read(folder, capsys):
+    (folder / "data" / "cifar-100-binary").mkdir(parents=True)
+    (folder / "data" / "cifar-100-binary" / "train.bin").write_bytes(b"damaged")
+    assert main(["info"]) == 1
+    assert f"plp {plp.__version__}" in capsys.readouterr().out
 
 
 def test_info_and_profile(capsys):
@@ -67,7 +145,7 @@ def test_info_and_profile(capsys):
         (["train", "--method", "adam"], "no method 'adam'"),
         (["train", "--width", "-1"], "width"),
         (["train", "--lr", "nan"], "learning rate"),
-        (["train", "--resume"], "checkpoint.plp"),
+        (["train", "--epochs", "0"], "epochs"),
         (["compare", "alexnet"], "alexnet"),
         (["evaluate", "nothing.safetensors"], "nothing.safetensors"),
         (["report", "nothing.json"], "nothing.json"),

@@ -1,12 +1,24 @@
 """Studies: paired runs, their table, picture and report, and how they go on."""
 
 import json
+from contextlib import nullcontext
 
+import numpy as np
 import plp
 import pytest
+from plp.plots import study_figure
+from plp.report import choices
 from test_history import drawn, history
 
-SMALL = {"epochs": 1, "width": 1 / 16, "recipe": plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=50), "progress": False}
+RECIPE = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=16)
+SMALL = {"epochs": 1, "width": 1 / 16, "recipe": RECIPE, "threads": 1, "progress": False}
+ITERATIONS = 3  # an epoch's; a fifth of the images is held out
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    """A few images are enough to tell runs from each other."""
+    return plp.datasets.synthetic(60, 20)
 
 
 def made_up():
@@ -36,8 +48,18 @@ def test_differences_are_paired_by_seed():
     study = made_up()
     assert study.differences("resnet18", "plp") == pytest.approx([0.02, 0.04])
     heading, sgd, plp_row = study.table()
-    assert heading[-1] == "accuracy - sgd's" and sgd[-1] == ""
-    assert plp_row[-1] == "+3.00 ± 1.41" and plp_row[3] == "52.00 ± 0.00" and sgd[3] == "49.00 ± 1.41"
+    assert heading[-1] == "accuracy - sgd's [95 % interval]" and sgd[-1] == ""
+    assert plp_row[3] == "52.00 ± 0.00" and sgd[3] == "49.00 ± 1.41"
+
+
+def test_the_interval_is_students():
+    """Two differences: mean 3, standard error 1, and the 97.5 % quantile of one degree of freedom is 12.706."""
+    study = made_up()
+    assert study.table()[2][-1] == "+3.00 [-9.71, +15.71]"
+    assert "95 % confidence interval of their mean (Student's t)" in study.caption()
+    study.runs = study.runs[:2]
+    assert study.table()[0][-1] == "accuracy - sgd's" and study.table()[2][-1] == "+2.00"
+    assert "interval" not in study.caption()
 
 
 def test_a_run_without_its_partner_has_no_difference():
@@ -69,18 +91,69 @@ def test_files_that_are_no_studies(tmp_path, text):
 
 def test_plot(tmp_path):
     made_up().plot(tmp_path / "study.png")
-    assert drawn(tmp_path / "study.png")
+    assert drawn(tmp_path / "study.png") and (tmp_path / "study.png").stat().st_size < 200_000
     with pytest.raises(ValueError, match="no complete run"):
         plp.Study({}, {}).plot(tmp_path / "empty.png")
+
+
+def test_the_picture_says_what_it_shows():
+    (row,) = study_figure(made_up()).subfigs
+    loss, _, difference = row.axes
+    assert row.get_suptitle() == "resnet18, width 0.25; lines: means of n seeds, bands: ± their standard deviation"
+    assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 2)"]
+    assert difference.get_ylabel() == "validation accuracy - sgd's, points"
+    assert [line.get_label() for line in difference.lines] == ["plp (n = 2)", "sgd"]
+    assert not any(difference.lines[0].get_ydata())  # the made-up runs have the same curves
+
+
+def test_a_failed_seed_does_not_hide_the_others():
+    study = made_up()
+    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "loss is not finite at iteration 7")
+    loss, _, difference = study_figure(study).subfigs[0].axes
+    assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 1)"]
+    assert [len(line.get_xdata()) for line in loss.lines] == [4, 4]
+    assert difference.lines[0].get_label() == "plp (n = 1)"
+
+
+@pytest.mark.filterwarnings("error")
+def test_failed_runs_alone_can_be_drawn():
+    study = made_up()
+    study.runs = [plp.Run("resnet18", "sgd", 0, history(), "loss is not finite at iteration 7")]
+    assert not study_figure(study).subfigs[0].axes[0].lines
 
 
 def test_report(tmp_path):
     made_up().report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "<svg" in page and "+3.00 ± 1.41" in page
+    assert "<svg" in page and "+3.00 [-9.71, +15.71]" in page and "Student&#x27;s t" in page
     assert "processor: &lt;any&gt;" in page
     assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
     assert "src=" not in page and "<link" not in page  # needs no other file
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lr", "source"),
+    [
+        (plp.schedules.Cyclic(), 0.001, "the paper's, the period our choice"),
+        (plp.schedules.Cyclic(up=500, down=500), 0.001, "the paper's, the period our choice"),
+        (plp.schedules.Cyclic(peak=10), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+        (plp.schedules.Cyclic(), 0.01, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+        (plp.schedules.Cosine(), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+    ],
+    ids=str,
+)
+def test_the_report_knows_the_papers_learning_rate(schedule, lr, source):
+    study = made_up()
+    study.settings["recipe"] = plp.options.describe(plp.Recipe(optimizer=plp.SGD(lr=lr), schedule=schedule))
+    assert {row[0]: row[2] for row in choices(study)}["learning rate"] == source
+
+
+def test_the_report_without_validation():
+    study = made_up()
+    study.settings["validation"] = 0.0
+    rows = {row[0]: row[1:] for row in choices(study)}
+    assert rows["validation"] == ["none", "our choice; the paper's: 20 %, at random"]
+    assert rows["optimal model"][0] == "of the last epoch" and "model of the last epoch" in study.caption()
 
 
 def test_compare(synthetic, tmp_path):
@@ -112,7 +185,10 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
     [
         ({"methods": ["sgd", "adam"]}, "no method 'adam'"),
         ({"methods": []}, "methods"),
-        ({"methods": "sgd"}, "methods is 'sgd'"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"methods": {"a": {}, "b": {"batch_size": 0}}}, "batch"),
+        ({"methods": {"a": {}, "b": {"predictor": plp.PLP(coefficients=(object(),))}}}, "an option is <object"),
         ({"networks": ["resnet18", "alexnet"]}, "alexnet"),
         ({"methods": {"a": {}, "b": {"optimizer": plp.SGD(lr=-1)}}}, "-1"),
     ],
@@ -123,7 +199,204 @@ def test_mistakes_are_found_before_the_first_run(synthetic, tmp_path, changes, m
     assert not list(tmp_path.iterdir())
 
 
+def test_one_name_stands_for_a_list_of_one(synthetic):
+    study = plp.compare("resnet18", "sgd", train=synthetic[0], **SMALL)
+    assert [run.name for run in study.runs] == ["resnet18 sgd seed 0"]
+
+
+def test_an_unwritable_path_is_found_before_the_first_run(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(plp.Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(FileNotFoundError):
+        plp.compare(train=synthetic[0], path=tmp_path / "missing" / "study.json", **SMALL)
+
+
+def test_a_study_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
+    study = made_up()
+    study.save(tmp_path / "study.json")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("the disk is full")))
+    with pytest.raises(OSError, match="full"):
+        study.save(tmp_path / "study.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+    assert plp.Study.load(tmp_path / "study.json") == study
+
+
+def test_numbers_of_numpy_are_options_too(synthetic, tmp_path):
+    recipe = plp.Recipe(optimizer=plp.SGD(lr=np.float32(0.05)), batch_size=np.int64(16))
+    averaging = plp.PLP(coefficients=np.array([0.5, 0.5]), period=np.int32(2))
+    methods = {"sgd": {}, "averaging": {"predictor": averaging}}
+    arguments = {**SMALL, "recipe": recipe, "epochs": np.int64(1), "validation": np.float32(0.25), "seed": np.uint8(3)}
+    study = plp.compare(methods=methods, train=synthetic[0], path=tmp_path / "study.json", **arguments)
+    again = plp.compare(methods=methods, train=synthetic[0], path=tmp_path / "study.json", **arguments)
+    assert again == study and len(study.runs) == 2
+
+
+def test_a_file_without_runs_does_not_hold_to_its_settings(synthetic, tmp_path):
+    with pytest.raises(ValueError, match="validation"):
+        plp.compare(train=synthetic[0], path=tmp_path / "study.json", validation=1.5, **SMALL)
+    study = plp.compare(methods="sgd", train=synthetic[0], path=tmp_path / "study.json", **SMALL)
+    assert len(study.runs) == 1
+
+
+def test_fresh_replaces_a_study(synthetic, tmp_path):
+    arguments = {"methods": "sgd", "train": synthetic[0], "path": tmp_path / "study.json"}
+    plp.compare(**arguments, **SMALL, repeats=2)
+    study = plp.compare(**arguments, **{**SMALL, "epochs": 2}, fresh=True)
+    assert plp.Study.load(tmp_path / "study.json") == study and len(study.runs) == 1
+
+
 def test_a_diverging_method_does_not_end_the_study(synthetic):
     methods = {"far": {"optimizer": plp.SGD(lr=1000, weight_decay=1000)}, "sgd": {}}
     study = plp.compare(methods=methods, train=synthetic[0], **{**SMALL, "epochs": 3})
     assert study.runs[0].failure and study.runs[1].outcome
+
+
+TWO = {**SMALL, "methods": ["sgd", "plp"], "epochs": 2}
+
+
+class PowerCut(BaseException):
+    """Ends the study as abruptly as an exception can."""
+
+
+def numbers(study):
+    """All that a study's runs measured, but for the time they took."""
+    return {run.name: ([(e.train, e.validation) for e in run.history], run.history.test) for run in study.runs}
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic):
+    """What a study that is left alone comes to."""
+    return numbers(plp.compare(train=synthetic[0], test=synthetic[1], **TWO))
+
+
+@pytest.fixture
+def study(synthetic, tmp_path):
+    """A study in ``tmp_path``, to be called again and again."""
+    return lambda **changes: plp.compare(
+        **{"train": synthetic[0], "test": synthetic[1], "path": tmp_path / "study.json", **TWO, **changes}
+    )
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """A list of the epochs whose iterations were trained, and how to end them: {(method's predictor, epoch,
+    iteration): exception}."""
+    epochs, ends, fit = [], {}, plp.Trainer.fit
+
+    def watched(trainer, *arguments, callback=None, **options):
+        def on_iteration(progress):
+            if progress.phase == "training":
+                epochs.append(progress.epoch)
+            if callback:
+                callback(progress)
+            place = (trainer.recipe.predictor is not None, progress.phase, progress.epoch, progress.iteration)
+            if place in ends:
+                raise ends.pop(place)
+
+        return fit(trainer, *arguments, callback=on_iteration, **options)
+
+    monkeypatch.setattr(plp.Trainer, "fit", watched)
+    return epochs, ends
+
+
+def files(folder):
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "iterations"),
+    [
+        (("training", 2, 2), ITERATIONS - 2),
+        (("validation", 2, 1), 0),
+        (("epoch end", 1, ITERATIONS), ITERATIONS),
+        (("test", 2, 1), 0),
+    ],
+    ids=str,
+)
+def test_ctrl_c_keeps_the_run_under_way(study, trained, whole, tmp_path, place, iterations):
+    epochs, ends = trained
+    ends[True, *place] = KeyboardInterrupt()
+    stopped = study()
+    assert stopped.interrupted and [run.method for run in stopped.runs] == ["sgd"]
+    assert files(tmp_path) == [".checkpoint", ".json"]
+    epochs.clear()
+    finished = study()
+    assert numbers(finished) == whole and not finished.interrupted
+    assert len(epochs) == iterations
+    assert files(tmp_path) == [".json"] and not finished.checkpoints
+
+
+def test_a_power_cut_costs_an_epoch_at_most(study, trained, whole, tmp_path):
+    epochs, ends = trained
+    ends[True, "training", 2, ITERATIONS] = PowerCut()
+    with pytest.raises(PowerCut):
+        study()
+    epochs.clear()
+    assert numbers(study()) == whole
+    assert epochs == [2] * ITERATIONS and files(tmp_path) == [".json"]
+
+
+def test_other_runs_in_between_leave_it_alone(study, trained, whole, tmp_path):
+    epochs, ends = trained
+    ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
+    study()
+    ends[False, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
+    assert len(study(methods="sgd", repeats=2).checkpoints) == 2
+    epochs.clear()
+    assert numbers(study()) == whole and epochs == [2] * ITERATIONS
+    assert files(tmp_path) == [".checkpoint", ".json"]  # of the second seed, which this call did not ask for
+
+
+def damaged(file, _):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def of_another_method(file, train):
+    save_checkpoint(file, train, plp.options.by_name("ema", RECIPE))
+
+
+def of_other_images(file, train):
+    save_checkpoint(file, train[:40], plp.options.by_name("plp", RECIPE))
+
+
+def save_checkpoint(file, train, recipe):
+    trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16), **vars(recipe), threads=1)
+    trainer.fit(train, validation=0.2, progress=False)
+    trainer.save(file)
+
+
+@pytest.mark.parametrize("spoil", [damaged, of_another_method, of_other_images])
+def test_a_checkpoint_of_no_use_is_not_used(study, trained, whole, synthetic, tmp_path, spoil):
+    epochs, ends = trained
+    ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
+    study()
+    (checkpoint,) = tmp_path.glob("*.checkpoint")
+    spoil(checkpoint, synthetic[0])
+    epochs.clear()
+    assert numbers(study()) == whole
+    assert len(epochs) == 2 * ITERATIONS and files(tmp_path) == [".json"]
+
+
+def test_without_its_study_a_checkpoint_is_a_stray(study, trained, whole, tmp_path):
+    epochs, ends = trained
+    ends[False, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
+    study()
+    (tmp_path / "study.json").unlink()
+    assert numbers(study()) == whole
+    assert len(epochs) == (1 + 2 * 2) * ITERATIONS and files(tmp_path) == [".json"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interruption_between_runs_returns_the_study(study, monkeypatch, error):
+    """The second run's model is the third one made: the first is that of the check."""
+    make, made = plp.Model.__init__, []
+
+    def limited(*arguments, **options):
+        made.append(1)
+        if len(made) == 3:
+            raise error("no more")
+        make(*arguments, **options)
+
+    monkeypatch.setattr(plp.Model, "__init__", limited)
+    with pytest.warns(RuntimeWarning, match="no more") if error is MemoryError else nullcontext():
+        stopped = study(path=None)
+    assert stopped.interrupted and [run.method for run in stopped.runs] == ["sgd"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from .datasets import Dataset
 from .options import RECIPES, Recipe, by_name
 
 ARCHITECTURES = ("resnet18", "vgg16", "googlenet")
+TRAIN = {"epochs": 10, "width": 1.0, "recipe": "quick"}
+COMPARE = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper"}
+COMPARE_QUICK = {"methods": "sgd,plp", "epochs": 5, "width": 0.25, "recipe": "quick"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,48 +41,55 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"plp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    one = commands.add_parser("train", help="train one network")
-    _add_run(one, epochs=10, width=1.0, recipe="quick")
-    one.add_argument("network", nargs="?", default="resnet18", choices=ARCHITECTURES)
-    one.add_argument("--method", default="plp", metavar="NAME", help="sgd, demon, plp, lookahead, ema, sgd*7/6, …")
-    one.add_argument("--output", type=Path, default=Path("results"), metavar="FOLDER")
-    one.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
+    does = "Train one network. Given again, the command goes on from its checkpoint."
+    one = commands.add_parser("train", help="train one network", description=does)
+    _add(one, "network", "which to train", "resnet18", nargs="?", choices=ARCHITECTURES)
+    _add(one, "--method", "sgd, demon, plp, lookahead, ema, sgd*7/6, …", "plp", metavar="NAME")
+    _add_run(one, TRAIN)
+    _add_output(one, "results/train")
     one.set_defaults(run=_train)
 
-    several = commands.add_parser("compare", help="train with several methods side by side")
-    _add_run(several)  # the defaults depend on --quick
-    several.add_argument("networks", nargs="*", default=["resnet18"], metavar="network", help=", ".join(ARCHITECTURES))
-    several.add_argument("--methods", metavar="A,B,…", help="default: sgd,sgd*7/6,demon,plp")
-    several.add_argument("--repeats", type=int, default=1, metavar="N")
-    several.add_argument("--output", type=Path, default=Path("results"), metavar="FOLDER")
-    several.add_argument("--fresh", action="store_true", help="start anew, not from the output folder's study")
+    does = "Train with several methods side by side. Given again, the command makes the runs that its study lacks."
+    several = commands.add_parser("compare", help="train with several methods side by side", description=does)
+    help = f"{', '.join(ARCHITECTURES)} (default: resnet18)"
+    several.add_argument("networks", nargs="*", default=["resnet18"], metavar="network", help=help)
     several.add_argument("--quick", action="store_true", help="SGD and PLP on a small ResNet18, in about three minutes")
+    _add(several, "--methods", "as in train", COMPARE["methods"], COMPARE_QUICK["methods"], metavar="A,B,…")
+    _add_run(several, COMPARE, COMPARE_QUICK)
+    _add(several, "--repeats", "runs of each method, with seeds one apart", 1, type=int, metavar="N")
+    _add_output(several, "results/compare")
     several.set_defaults(run=_compare)
 
     evaluate = commands.add_parser("evaluate", help="measure a saved model on the test set")
+    evaluate.add_argument("model", type=Path, help="a model.safetensors that plp wrote")
     _add_data(evaluate)
-    evaluate.add_argument("model", type=Path)
     evaluate.set_defaults(run=_evaluate)
 
-    report = commands.add_parser("report", help="write a study as an HTML page and a picture")
-    report.add_argument("study", type=Path, nargs="?", default=Path("results/study.json"))
+    report = commands.add_parser("report", help="write a study as an HTML page and a picture beside it")
+    _add(report, "study", "what compare wrote", Path("results/compare/study.json"), nargs="?", type=Path)
     report.set_defaults(run=_report)
 
     download = commands.add_parser("download", help="fetch CIFAR-100")
-    download.add_argument("folder", nargs="?", default="data")
-    download.add_argument("--layout", choices=("python", "binary"), default="python")
+    _add(download, "folder", "where to", "data", nargs="?")
+    _add(download, "--layout", "of the files", "python", choices=("python", "binary"))
     download.add_argument("--url", help="a mirror to fetch from; what arrives is checked all the same")
     download.set_defaults(run=_download)
 
     profile = commands.add_parser("profile", help="show where the time of a training step goes")
-    profile.add_argument("network", nargs="?", default="resnet18", choices=ARCHITECTURES)
-    profile.add_argument("--method", default="sgd", metavar="NAME", help="as in train")
-    profile.add_argument("--width", type=float, default=1.0, metavar="X")
-    profile.add_argument("--batch-size", type=int, default=128, metavar="N")
+    _add(profile, "network", "which to time", "resnet18", nargs="?", choices=ARCHITECTURES)
+    _add(profile, "--method", "as in train", "sgd", metavar="NAME")
+    _add(profile, "--width", "factor on every channel count", 1.0, type=float, metavar="X")
+    _add(profile, "--batch-size", "images", 128, type=int, metavar="N")
     profile.set_defaults(run=_profile)
 
     commands.add_parser("info", help="show version, build and data").set_defaults(run=_info)
     return parser
+
+
+def _add(parser: argparse.ArgumentParser, name: str, help: str, default: Any, quick: Any = None, **how: Any) -> None:
+    """An argument whose help names its default. Where --quick has another, the command puts in the one that holds."""
+    shown = f"(default: {default}{f', with --quick {quick}' if quick is not None else ''})"
+    parser.add_argument(name, help=f"{help} {shown}".strip(), default=default if quick is None else None, **how)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -87,16 +98,25 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(
-    parser: argparse.ArgumentParser, epochs: int | None = None, width: float | None = None, recipe: str | None = None
+    parser: argparse.ArgumentParser, defaults: Mapping[str, Any], quick: Mapping[str, Any] | None = None
 ) -> None:
+    """What one run and several have in common."""
+
+    def add(name: str, help: str, **how: Any) -> None:
+        _add(parser, f"--{name}", help, defaults[name], quick and quick[name], **how)
+
     _add_data(parser)
-    parser.add_argument("--epochs", type=int, default=epochs, metavar="N")
-    parser.add_argument("--width", type=float, default=width, metavar="X", help="factor on every channel count")
-    help = "the paper's, or one that learns much in few epochs"
-    parser.add_argument("--recipe", choices=RECIPES, default=recipe, help=help)
-    parser.add_argument("--lr", type=float, metavar="X", help="learning rate, in place of the recipe's")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0 (the default): one per processor")
+    add("epochs", "passes over the training images", type=int, metavar="N")
+    add("width", "factor on every channel count", type=float, metavar="X")
+    add("recipe", "the paper's, or one that learns much in few epochs", choices=RECIPES)
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate (default: the recipe's)")
+    _add(parser, "--seed", "of the network and its training", 0, type=int, metavar="N")
+    _add(parser, "--threads", "that compute; 0 for one per processor", 0, type=int, metavar="N")
+
+
+def _add_output(parser: argparse.ArgumentParser, folder: str) -> None:
+    _add(parser, "--output", "for what it writes, and goes on from", Path(folder), type=Path, metavar="FOLDER")
+    parser.add_argument("--fresh", action="store_true", help="start anew, in place of what the output folder holds")
 
 
 def _data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
@@ -119,39 +139,56 @@ def _train(options: argparse.Namespace) -> int:
     trainer = Trainer(model, **vars(recipe), seed=options.seed, threads=options.threads)
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
-    if options.resume:
-        trainer.restore(output / "checkpoint.plp")
-    label = f"{options.network} {options.method}"
+    checkpoint = output / "checkpoint.plp"
+    goes_on = checkpoint.exists() and not options.fresh
+    try:
+        if goes_on:
+            trainer.restore(checkpoint)
+        failure = _fit(trainer, train, test, options, checkpoint)
+    except (Error, ValueError) as error:
+        raise ValueError(f"{error}; --fresh starts anew" if goes_on else error) from None
+    _write_results(trainer, output)
+    if failure:
+        raise failure
+    return 130 if trainer.history.interrupted else 0
+
+
+def _fit(
+    trainer: Trainer, train: Dataset, test: Dataset, options: argparse.Namespace, checkpoint: Path
+) -> Error | None:
+    """Trains and keeps the checkpoint up to date; the error where the loss is no longer finite."""
 
     def save_each_epoch(progress: Progress) -> None:
         if progress.finished:
-            trainer.save(output / "checkpoint.plp")
+            trainer.save(checkpoint)
 
-    history = trainer.fit(
-        train, validation=0.2, test=test, epochs=options.epochs, callback=save_each_epoch, progress=label
-    )
-    trainer.save(output / "checkpoint.plp")
+    label = f"{options.network} {options.method}"
+    failure = None
+    try:
+        trainer.fit(train, validation=0.2, test=test, epochs=options.epochs, callback=save_each_epoch, progress=label)
+    except Error as error:
+        failure = error
+    trainer.save(checkpoint)
+    return failure
+
+
+def _write_results(trainer: Trainer, output: Path) -> None:
+    history = trainer.history
     trainer.best_model.save(output / "model.safetensors")
     (output / "history.json").write_text(json.dumps(history.to_dict(), indent=1), encoding="utf-8")
     print(history)
     if history.best:
         history.plot(output / "curves.png")
-    print(f"{output}/: model.safetensors, checkpoint.plp, history.json, curves.png", file=sys.stderr)
-    return 130 if history.interrupted else 0
+    picture = ", curves.png" if history.best else ""
+    print(f"{output}/: model.safetensors, checkpoint.plp, history.json{picture}", file=sys.stderr)
 
 
 def _compare(options: argparse.Namespace) -> int:
-    if options.quick:
-        defaults = {"methods": "sgd,plp", "epochs": 5, "width": 0.25, "recipe": "quick"}
-    else:
-        defaults = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper"}
-    for name, value in defaults.items():
+    for name, value in (COMPARE_QUICK if options.quick else COMPARE).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
-    if options.fresh:
-        (output / "study.json").unlink(missing_ok=True)
     train, test = _data(options)
     if options.quick:
         train = train[:10_000]
@@ -167,6 +204,7 @@ def _compare(options: argparse.Namespace) -> int:
         seed=options.seed,
         threads=options.threads,
         path=output / "study.json",
+        fresh=options.fresh,
     )
     if study.runs:
         _show(study, output)
@@ -217,7 +255,7 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    found = datasets.find()
     print(f"plp {__version__}\n{build_info()}")
+    found = datasets.find()
     print(f"CIFAR-100: {'found' if found else 'not found in data/ (`plp download` fetches it)'}")
     return 0

@@ -60,7 +60,7 @@ def write_report(study: Study, path: str | os.PathLike[str]) -> None:
         results=_table(study.table()),
         caption=escape(study.caption()),
         picture=picture[picture.index("<svg") :],  # without XML's heading, which HTML does not have
-        choices=_table([["what", "here", "source"], *choices(study.settings)]),
+        choices=_table([["what", "here", "source"], *choices(study)]),
         methods=_table([["method", "what it changes"], *_changes(study)]),
         runs=_table(_runs(study)),
         version=escape(study.settings["version"]),
@@ -69,17 +69,19 @@ def write_report(study: Study, path: str | os.PathLike[str]) -> None:
     Path(path).write_text(page, encoding="utf-8")
 
 
-def choices(settings: dict[str, Any]) -> list[list[str]]:
+def choices(study: Study) -> list[list[str]]:
     """What was chosen, and whether the paper chose it: [what, value here, source]."""
+    settings = study.settings
     recipe, paper = settings["recipe"], describe(PAPER)
+    held_out = f"{100 * settings['validation']:g} %, at random" if settings["validation"] else "none"
 
     def of_the_paper(here: Any, theirs: Any, text: str) -> str:
         return "the paper's" if here == theirs else f"our choice; the paper's: {text}"
 
     return [
         ["data", f"{settings['train']}, {settings['train_images']:,} images", _data_source(settings)],
-        ["validation", f"{settings['validation']:.0%}, at random", of_the_paper(settings["validation"], 0.2, "20 %")],
-        ["optimal model", "the epoch with the best validation accuracy", OURS],
+        ["validation", held_out, of_the_paper(settings["validation"], 0.2, "20 %, at random")],
+        ["optimal model", f"of {study.chosen_epoch}", OURS],
         ["epochs", f"{settings['epochs']}", of_the_paper(settings["epochs"], 100, "100")],
         ["width", f"{settings['width']:g}", of_the_paper(settings["width"], 1.0, "1")],
         ["networks' variants", "those of weiaicunzai/pytorch-cifar100", OURS],
@@ -92,15 +94,21 @@ def choices(settings: dict[str, Any]) -> list[list[str]]:
         [
             "learning rate",
             shown(recipe["schedule"]),
-            of_the_paper(
-                (recipe["schedule"]["type"], recipe["optimizer"]["lr"]), ("Cyclic", 0.001), "cyclic, 0.001 to 0.002"
-            ),
+            "the paper's, the period our choice"
+            if _rates(recipe) == _rates(paper)
+            else "our choice; the paper's: cyclic, 0.001 to 0.002",
         ],
         ["batch size", f"{recipe['batch_size']}", OURS],
         ["augmentation", shown(recipe["augmentation"]), OURS],
         ["momentum at a prediction", "kept, unless the method says otherwise", OURS],
         ["batch-norm statistics at a prediction", "kept, unless the method says otherwise", OURS],
     ]
+
+
+def _rates(recipe: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The learning rate and its schedule but for the period, which is not known of the paper's."""
+    schedule = {name: value for name, value in recipe["schedule"].items() if name not in ("up", "down")}
+    return recipe["optimizer"]["lr"], schedule
 
 
 def shown(option: Any) -> str:

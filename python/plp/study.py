@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import secrets
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from glob import escape
+from itertools import product
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from . import _plp
-from ._checks import checked_integer
+from ._checks import checked_integer, checked_seed
 from ._tables import text_table
 from .datasets import Dataset
 from .history import History, Metrics
 from .model import Model
 from .options import PAPER, Recipe, by_name, describe
-from .training import Trainer
+from .training import Progress, Trainer
 
-Methods = Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
+Networks = str | Sequence[str]
+Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
+Place = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,10 @@ class Run:
     seed: int
     history: History
     failure: str | None = None
+
+    @property
+    def name(self) -> str:
+        return run_name(self.network, self.method, self.seed)
 
     @property
     def outcome(self) -> Metrics | None:
@@ -46,13 +58,15 @@ class Study:
     """Runs and what they have in common; prints as a table.
 
     A method's spread is the standard deviation over its repeats. Differences are paired: each repeat of a method minus
-    the ``baseline`` with the same seed, hence the same start and the same mini-batches.
+    the ``baseline`` with the same seed, hence the same start and the same mini-batches. ``checkpoints`` are those of
+    unfinished runs: names of files beside the study's, by names of runs.
     """
 
     settings: dict[str, Any]
     methods: dict[str, Any]
     runs: list[Run] = field(default_factory=list)
     interrupted: bool = False
+    checkpoints: dict[str, str] = field(default_factory=dict)
 
     @property
     def networks(self) -> list[str]:
@@ -62,6 +76,11 @@ class Study:
     def baseline(self) -> str:
         """The method the others are compared with: ``"sgd"``, or the first where that is not among them."""
         return "sgd" if "sgd" in self.methods else next(iter(self.methods))
+
+    @property
+    def chosen_epoch(self) -> str:
+        """The epoch of a run whose model the table's numbers are of, in words."""
+        return "the epoch with the best validation accuracy" if self.settings["validation"] else "the last epoch"
 
     @property
     def measured_on(self) -> str:
@@ -83,7 +102,7 @@ class Study:
     def table(self) -> list[list[str]]:
         """Rows of text, the heading first."""
         rows = [["network", "method", "runs", "accuracy %", "top-1 error", "top-5 error", "loss", "images/s"]]
-        rows[0].append(f"accuracy - {self.baseline}'s")
+        rows[0].append(f"accuracy - {self.baseline}'s" + (" [95 % interval]" if self._is_repeated else ""))
         for network in self.networks:
             for method in self.methods:
                 runs = [run for run in self.runs if (run.network, run.method) == (network, method)]
@@ -102,55 +121,69 @@ class Study:
                         spread([m.top5_error for m in outcomes], 4),
                         spread([m.loss for m in outcomes], 3),
                         f"{fmean(run.history.images_per_second for run in runs):,.0f}",
-                        spread([100 * d for d in differences], 2, sign="+"),
+                        _with_interval([100 * d for d in differences]),
                     ]
                 )
         return rows
 
     def __str__(self) -> str:
         lines = [text_table(self.table()), self.caption()]
-        lines += [f"{run.network} {run.method} seed {run.seed}: {run.failure}" for run in self.runs if run.failure]
+        lines += [f"{run.name}: {run.failure}" for run in self.runs if run.failure]
         return "\n".join(lines + (["(interrupted)"] if self.interrupted else []))
+
+    @property
+    def _is_repeated(self) -> bool:
+        return any(len(self.outcomes(n, m)) > 1 for n in self.networks for m in self.methods)
 
     def caption(self) -> str:
         """What the table's numbers are."""
-        chosen = "best validation accuracy" if self.settings["validation"] else "the last epoch"
-        repeated = any(len(self.outcomes(n, m)) > 1 for n in self.networks for m in self.methods)
-        means = "mean ± standard deviation over seeds; " if repeated else ""
+        means, interval = "", ""
+        if self._is_repeated:
+            means = "mean ± standard deviation over seeds; "
+            interval = ", with the 95 % confidence interval of their mean (Student's t)"
         return (
-            f"{means}{self.measured_on}, model of {chosen}, epochs: {self.settings['epochs']}; "
-            "differences in percentage points, same start and same mini-batches"
+            f"{means}{self.measured_on}, model of {self.chosen_epoch}, epochs: {self.settings['epochs']}; "
+            f"differences in percentage points, same start and same mini-batches{interval}"
         )
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draws every method's training loss and validation error; the ending of ``path`` chooses the format."""
+    def plot(self, path: Place) -> None:
+        """Draws every method's training loss, validation error and difference of validation accuracy to the baseline.
+
+        The ending of ``path`` chooses the format.
+        """
         from .plots import plot_study
 
         plot_study(self, path)
 
-    def report(self, path: str | os.PathLike[str]) -> None:
+    def report(self, path: Place) -> None:
         """Writes one HTML page that needs no other file: table, picture, and the choices made, the paper's and ours."""
         from .report import write_report
 
         write_report(self, path)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Place) -> None:
         """Writes the study as JSON. An older file is replaced only when the new one is complete on disk."""
         data = {
             "settings": self.settings,
             "methods": self.methods,
             "runs": [{**asdict(run), "history": run.history.to_dict()} for run in self.runs],
+            "checkpoints": self.checkpoints,
         }
+        text = json.dumps(data, indent=1)
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Study:
+    def load(cls, path: Place) -> Study:
         """Reads what :meth:`save` wrote.
 
         Raises:
@@ -160,13 +193,13 @@ class Study:
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             runs = [Run(**{**run, "history": History.from_dict(run["history"])}) for run in data["runs"]]
-            return cls(data["settings"], data["methods"], runs)
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(data["settings"], data["methods"], runs, checkpoints=dict(data.get("checkpoints", {})))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _plp.Error(f"{os.fspath(path)} is not a study that plp wrote: {error}") from None
 
 
 def compare(
-    networks: Sequence[str] = ("resnet18",),
+    networks: Networks = ("resnet18",),
     methods: Methods = ("sgd", "sgd*7/6", "demon", "plp"),
     *,
     train: Dataset,
@@ -178,13 +211,14 @@ def compare(
     width: float = 1.0,
     seed: int = 0,
     threads: int = 0,
-    path: str | os.PathLike[str] | None = None,
+    path: Place | None = None,
+    fresh: bool = False,
     progress: bool = True,
 ) -> Study:
     """Trains every network with every method, ``repeats`` times, and puts the results side by side.
 
     Repeat r uses seed ``seed + r`` for the network and its training, the same for all methods. Ctrl-C ends the study
-    after the running iteration and returns the runs that are complete.
+    after the running iteration and returns the runs that are complete; so does, with a warning, a lack of memory.
 
     Args:
         networks: architectures, as for :class:`plp.Model`.
@@ -201,12 +235,17 @@ def compare(
         seed: of the first repeat.
         threads: that compute; 0 for one per processor.
         path: a JSON file that is written after each run. Where it exists, the study goes on from it: only runs that it
-            lacks are made, so that repeats, methods and networks can be added later.
+            lacks are made, so that repeats, methods and networks can be added later. A checkpoint beside it, written
+            at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit.
+        fresh: whether to start anew in place of a study that is at ``path``.
         progress: whether to show each run's progress.
 
     Raises:
         ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
+        FileNotFoundError, OSError: ``path`` cannot be written; found before the first run.
+        MemoryError: a network does not fit; found before the first run.
     """
+    networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     recipes = _recipes(methods, recipe)
     settings = {
         "train": train.name,
@@ -215,72 +254,169 @@ def compare(
         "test_images": len(test) if test else 0,
         "classes": train.classes,
         "width": float(width),
-        "epochs": checked_integer("epochs", epochs),
+        "epochs": checked_integer("epochs", epochs, least=1),
         "validation": float(validation),
         "recipe": describe(recipe),
         "version": _plp.version,
         "build": _plp.build_info(),
     }
-    described = {name: describe(recipe) for name, recipe in recipes.items()}
-    study = Study(settings, described)
-    if path is not None and Path(path).exists():
-        study = Study.load(path)
-        _check_same(study, settings, described, path)
-        study.methods = {**study.methods, **described}
-    for network in networks:  # a mistake in the last method is reported before the first run
-        for own in recipes.values():
-            Trainer(Model(network, width=1 / 64), **{**vars(own), "batch_size": 1}, seed=seed)
-    done = {(run.network, run.method, run.seed) for run in study.runs}
+    described = {name: describe(own) for name, own in recipes.items()}
+    study = _opened(None if fresh else path, settings, described)
+    seed = checked_seed(seed)
+    seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
 
-    for run_seed in range(seed, seed + checked_integer("repeats", repeats)):
-        for network in networks:
-            for method, own in recipes.items():
-                if (network, method, run_seed) in done:
-                    continue
-                model = Model(network, classes=train.classes, width=width, seed=run_seed)
-                trainer = Trainer(model, **vars(own), seed=run_seed, threads=threads)
-                label = f"{network} {method}" + (f" seed {run_seed}" if repeats > 1 else "")
-                failure = None
-                try:
-                    history = trainer.fit(
-                        train, validation=validation, test=test, epochs=epochs, progress=label if progress else False
-                    )
-                except _plp.Error as error:
-                    history, failure = trainer.history, str(error)
-                if history.interrupted and not failure:
-                    study.interrupted = True
-                    return study
-                study.runs.append(Run(network, method, run_seed, history, failure))
-                if path is not None:
-                    study.save(path)
+    def new_trainer(network: str, own: Recipe, seed: int) -> Trainer:
+        model = Model(network, classes=train.classes, width=width, seed=seed)
+        return Trainer(model, **vars(own), seed=seed, threads=threads)
+
+    try:
+        for network in networks:  # a mistake in the last method is reported before the first run
+            model = Model(network, classes=train.classes, width=width)
+            for own in recipes.values():
+                Trainer(model, **vars(own), seed=seed, threads=threads)
+        if path is not None:
+            study.save(path)
+            _remove_strays(study, Path(path))
+        done = {run.name for run in study.runs}
+        for run_seed, network, (method, own) in product(seeds, networks, recipes.items()):
+            name = run_name(network, method, run_seed)
+            if name in done:
+                continue
+            label = name if repeats > 1 else f"{network} {method}"
+            history, failure = _train(
+                partial(new_trainer, network, own, run_seed),
+                {"train": train, "validation": validation, "test": test, "epochs": epochs},
+                label if progress else False,
+                None if path is None else _checkpoint(study, name, Path(path)),
+            )
+            if history.interrupted and not failure:
+                study.interrupted = True
+                break
+            study.runs.append(Run(network, method, run_seed, history, failure))
+            if path is not None:
+                _finish(study, name, Path(path))
+    except KeyboardInterrupt:
+        study.interrupted = True
+    except MemoryError as error:
+        if not study.runs:
+            raise
+        study.interrupted = True
+        warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
     return study
+
+
+def run_name(network: str, method: str, seed: int) -> str:
+    return f"{network} {method} seed {seed}"
 
 
 def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
     """Every method's own recipe, by name."""
     if isinstance(methods, Mapping):
-        return {n: own if isinstance(own, Recipe) else replace(recipe, **own) for n, own in methods.items()}
-    if isinstance(methods, str) or not methods:
+        recipes = {n: own if isinstance(own, Recipe) else replace(recipe, **own) for n, own in methods.items()}
+    else:
+        names = [methods] if isinstance(methods, str) else methods
+        recipes = {name: by_name(name, recipe) for name in names}
+    if not recipes:
         raise ValueError(f"methods is {methods!r}, expected a list of names or a dict")
-    return {name: by_name(name, recipe) for name in methods}
+    return recipes
 
 
-def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any], path: str | os.PathLike[str]) -> None:
+def _opened(path: Place | None, settings: dict[str, Any], methods: dict[str, Any]) -> Study:
+    """The study at ``path``, with these methods beside its own; a new one where there is none, or nothing in it."""
+    if path is not None and Path(path).exists():
+        study = Study.load(path)
+        if study.runs or any((Path(path).parent / name).exists() for name in study.checkpoints.values()):
+            _check_same(study, settings, methods, path)
+            study.methods = {**study.methods, **methods}
+            return study
+    return Study(settings, methods)
+
+
+def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any], path: Place) -> None:
     """Runs are only comparable where all but the machine is the same."""
     for name in settings.keys() - {"version", "build"}:
         if study.settings.get(name) != settings[name]:
             raise ValueError(
                 f"{os.fspath(path)} holds a study whose {name} is {study.settings.get(name)}, "
-                f"expected {settings[name]}: choose another file, or remove it"
+                f"expected {settings[name]}: choose another file, or start fresh"
             )
     for name in study.methods.keys() & methods.keys():
         if study.methods[name] != methods[name]:
             raise ValueError(f"{os.fspath(path)} holds another method of the name {name!r}: choose another name")
 
 
-def spread(values: Sequence[float], digits: int, sign: str = "") -> str:
+def _checkpoint(study: Study, name: str, path: Path) -> Path:
+    """The checkpoint of a run that begins or goes on; named anew for each run, so that none passes for another's."""
+    if name not in study.checkpoints:
+        study.checkpoints[name] = f"{path.name}.{secrets.token_hex(4)}.checkpoint"
+        study.save(path)
+    return path.parent / study.checkpoints[name]
+
+
+def _finish(study: Study, name: str, path: Path) -> None:
+    """Writes the study with a run that is complete, and only then removes the run's checkpoint."""
+    checkpoint = path.parent / study.checkpoints.pop(name)
+    study.save(path)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _remove_strays(study: Study, path: Path) -> None:
+    """Removes checkpoints that no study names: their study was removed, or the process ended before they were."""
+    for checkpoint in path.parent.glob(f"{escape(path.name)}.*.checkpoint"):
+        if checkpoint.name not in study.checkpoints.values():
+            checkpoint.unlink(missing_ok=True)
+
+
+def _train(
+    new_trainer: Callable[[], Trainer], data: dict[str, Any], label: str | bool, checkpoint: Path | None
+) -> tuple[History, str | None]:
+    """One run, from its checkpoint where there is one: its history, and why it failed."""
+    trainer = new_trainer()
+    goes_on = checkpoint is not None and _restored(trainer, checkpoint)
+
+    def keep(progress: Progress) -> None:
+        if checkpoint and progress.finished:
+            trainer.save(checkpoint)
+
+    try:
+        history = trainer.fit(**data, callback=keep, progress=label)
+    except ValueError:
+        if checkpoint is None or not goes_on:
+            raise
+        checkpoint.unlink()  # of a run on other data: nothing that this study wrote
+        return _train(new_trainer, data, label, checkpoint)
+    except _plp.Error as error:
+        return trainer.history, str(error)
+    if checkpoint and history.interrupted:
+        trainer.save(checkpoint)
+    return history, None
+
+
+def _restored(trainer: Trainer, checkpoint: Path) -> bool:
+    """Whether the trainer could be set to the checkpoint; where not, nothing has changed and the run starts anew."""
+    try:
+        trainer.restore(checkpoint)
+    except (OSError, ValueError, _plp.Error):
+        return False
+    return True
+
+
+def spread(values: Sequence[float], digits: int) -> str:
     """A mean, and the standard deviation where there is more than one value."""
     if not values:
         return ""
     deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{fmean(values):{sign}.{digits}f}{deviation}"
+    return f"{fmean(values):.{digits}f}{deviation}"
+
+
+def _with_interval(differences: Sequence[float]) -> str:
+    """Their mean, and its 95 % confidence interval where there is more than one."""
+    if not differences:
+        return ""
+    mean = fmean(differences)
+    if len(differences) == 1:
+        return f"{mean:+.2f}"
+    from scipy.special import stdtrit  # the quantile of Student's t; loaded here, since it takes its time
+
+    half = stdtrit(len(differences) - 1, 0.975) * stdev(differences) / sqrt(len(differences))
+    return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}]"
