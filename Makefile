@@ -32,6 +32,14 @@ test: build test-packages ## run the tests of Swift, C and Python
 	.venv/bin/pip install --quiet pytest safetensors
 	.venv/bin/pytest
 
+# Ruff's layout may change with its second number.
+lint: build ## check the form of Swift and Python, and Python's types
+	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks
+	.venv/bin/pip install --quiet 'ruff<0.18' mypy
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
 	swift run -c release KernelBenchmark >Benchmarks/results/kernels.txt && cat Benchmarks/results/kernels.txt
@@ -90,4 +98,4 @@ test-packages:
 bench-packages:
 	$(call install_missing,$(BENCH_PACKAGES))
 
-.PHONY: help build run test bench install clean always swift packages test-packages bench-packages
+.PHONY: help build run test lint bench install clean always swift packages test-packages bench-packages
