@@ -5,10 +5,11 @@ DATA = $(PLP_DATA)
 
 SWIFT_VERSION = 6.3
 PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
-TEST_PACKAGES = g++ python3-torch valgrind
+TEST_PACKAGES = g++ python3-torch
 BENCH_PACKAGES = libtcmalloc-minimal4
 
 library = .build/release/libplp.so
+processor = .build/processor
 installed = .venv/plp-installed
 peer = .venv-peer
 version = $(shell sed -n 's/.*PLP_VERSION "\(.*\)"/\1/p' include/plp.h)
@@ -21,12 +22,23 @@ build: $(installed) ## build the library and install the Python package in .venv
 run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-100's
 	.venv/bin/plp compare --quick --fresh $(if $(DATA),--data "$(DATA)")
 
-# Without testable imports, which no test needs, the tests link what `build` has compiled.
+# Without testable imports, which no test needs, the tests link what `build` has compiled. What the kernels do instead
+# where AVX-512 is missing is tested on any machine, in a build folder of its own.
 test: build test-packages ## run the tests of Swift, C and Python
 	swift test -c release --disable-testable-imports
+	PLP_TARGET_CPU=haswell swift test -c release --disable-testable-imports --scratch-path .build/haswell \
+	    --filter KernelsTests
 	sh Tests/C/run.sh
 	.venv/bin/pip install --quiet pytest safetensors
 	.venv/bin/pytest
+
+# Ruff's layout may change with its second number.
+lint: build ## check the form of Swift and Python, and Python's types
+	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks
+	.venv/bin/pip install --quiet 'ruff<0.18' mypy
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
 
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
@@ -45,9 +57,16 @@ clean: ## remove all that was built, environments included
 	rm -rf .build .venv .venv-peer build python/plp.egg-info
 
 # Swift and pip look after what is out of date; these rules only spare the seconds they take to find that nothing is.
-$(library): Package.swift $(shell find Sources include -type f) | swift packages
+$(library): Package.swift $(processor) $(shell find Sources include -type f) | swift packages
 	swift build -c release --product plp
 	@touch $@
+
+# The processor that the kernels are compiled for. Written only where that changes: then the library is built anew.
+$(processor): always
+	@mkdir -p $(@D)
+	@name=$${PLP_TARGET_CPU:-native}; [ "$$(cat $@ 2>/dev/null)" = "$$name" ] || echo "$$name" >$@
+
+always:
 
 # NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
 $(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi')
@@ -79,4 +98,4 @@ test-packages:
 bench-packages:
 	$(call install_missing,$(BENCH_PACKAGES))
 
-.PHONY: help build run test bench install clean swift packages test-packages bench-packages
+.PHONY: help build run test lint bench install clean always swift packages test-packages bench-packages

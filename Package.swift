@@ -2,15 +2,23 @@
 import Foundation
 import PackageDescription
 
-// The kernels are compiled for one processor: this machine's, or the one PLP_TARGET_CPU names (any that swiftc's
-// -target-cpu accepts: haswell, skylake-avx512, znver4 …). AVX512 tells the kernels that 32 wide registers exist.
+// The kernels are compiled for one processor: this machine's, or the one PLP_TARGET_CPU names. It may name the two that
+// have AVX2 and AVX-512 and little else: for a newer one the compiler would use instructions that Build.processorFlags
+// does not ask for at run time. AVX512 tells the kernels that 32 wide registers exist.
 let processor = Context.environment["PLP_TARGET_CPU"] ?? "native"
 let hasAVX512: Bool =
-    if processor == "native" {
+    switch processor {
+    case "native":
         (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.contains(" avx512f ") ?? false
-    } else {
-        processor.hasSuffix("avx512") || ["znver4", "znver5", "icelake-server", "sapphirerapids"].contains(processor)
+    case "haswell": false
+    case "skylake-avx512": true
+    default: refuse("PLP_TARGET_CPU: found \(processor), expected native, haswell (AVX2) or skylake-avx512 (AVX-512)")
     }
+
+func refuse(_ message: String) -> Never {
+    FileHandle.standardError.write(Data("\(message)\n".utf8))
+    exit(1)
+}
 
 let kernelSettings: [SwiftSetting] =
     [.unsafeFlags(["-Ounchecked", "-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])]

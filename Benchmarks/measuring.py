@@ -1,4 +1,5 @@
 """What the benchmarks share: processes that take turns, the machine's description, and tables."""
+
 import datetime
 import json
 import os
@@ -21,12 +22,18 @@ NETWORKS = ("resnet18", "vgg16", "googlenet")
 class Worker:
     """A process of worker.py. Only the one that is asked computes; the others sleep."""
 
-    def __init__(self, name, start, python=sys.executable, environment={}, **options):
-        options = {"engine": "plp", "width": 1.0, "threads": 2, "predictor": None, "precision": "float32", **options}
-        command = [python, str(HERE / "worker.py"), json.dumps({**options, "start": str(start)})]
-        self.name, self.batch_size = name, options["batch_size"]
+    def __init__(self, name, start, python=sys.executable, environment=None, **options):
+        options = {"engine": "plp", "threads": 2, "predictor": None, "precision": "float32", **options}
+        command = [python, str(HERE / "worker.py"), json.dumps({**options, "start": start})]
+        self.name = name
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env={**os.environ, **environment})
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env={**os.environ, **(environment or {})},
+        )
         self.version = self._answer()
 
     def __enter__(self):
@@ -56,31 +63,29 @@ def at_once(workers, command):
     return [worker._answer() for worker in workers]
 
 
-class Start:
-    """The weights and the mini-batch that all sides of a comparison start from, as a file."""
-
-    def __init__(self, network, batch_size, width=1.0):
-        random = np.random.default_rng(0)
-        state = plp.Model(network, width=width, dropout=0.0, seed=0).state_dict()
-        images = random.standard_normal((batch_size, 3, 32, 32), np.float32)
-        labels = random.integers(0, 100, batch_size).astype(np.int32)
-        self.file = tempfile.NamedTemporaryFile(suffix=".npz")
-        np.savez(self.file, images=images, labels=labels, **state)
-        self.file.flush()
-
-    def __enter__(self):
-        return self.file.name
-
-    def __exit__(self, *_):
-        self.file.close()
+@contextmanager
+def start_file(network, width, images):
+    """The weights and the images that all sides of a comparison start from, as a file."""
+    random = np.random.default_rng(0)
+    state = plp.Model(network, width=width, dropout=0.0, seed=0).state_dict()
+    state["images"] = random.standard_normal((images, 3, 32, 32), np.float32)
+    state["labels"] = random.integers(0, 100, images).astype(np.int32)
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        np.savez(file, **state)
+        file.flush()
+        yield file.name
 
 
 @contextmanager
-def workers(sides, network, batch_size, **common):
-    """The workers of {name: a side's own options}, all with the same start."""
-    with Start(network, batch_size, common["width"]) as start, ExitStack() as stack:
-        common |= {"network": network, "batch_size": batch_size}
-        yield [stack.enter_context(Worker(name, start, **common, **side)) for name, side in sides.items()]
+def workers(sides, network, width, **common):
+    """The workers of {name: a side's own options}, all with the same start; `common` are options of all."""
+    sides = {name: {"batch_size": 128, **common, **side} for name, side in sides.items()}
+    images = max(side["batch_size"] for side in sides.values())
+    with start_file(network, width, images) as start, ExitStack() as stack:
+        yield [
+            stack.enter_context(Worker(name, start, network=network, width=width, **side))
+            for name, side in sides.items()
+        ]
 
 
 def in_turns(sides, rounds):
@@ -99,20 +104,44 @@ def in_turns(sides, rounds):
     return results
 
 
+def spread(values):
+    values = list(values)
+    return {"median": median(values), "lowest": min(values), "highest": max(values), "n": len(values)}
+
+
 def ratio(slower, faster):
-    """Median, lowest and highest of the pairs' ratios."""
-    ratios = sorted(a / b for a, b in zip(slower, faster))
-    return {"median": median(ratios), "lowest": ratios[0], "highest": ratios[-1], "n": len(ratios)}
+    """The spread of the pairs' ratios."""
+    return spread(a / b for a, b in zip(slower, faster))
 
 
 def machine():
     fields = dict(
         (part.strip() for part in line.split(":", 1))
-        for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if ":" in line
+    )
     wide = " AVX-512" if "avx512f" in fields["flags"] else ""
     return {
-        "date": datetime.date.today().isoformat(), "processor": fields["model name"] + wide,
-        "cores": len(os.sched_getaffinity(0)), "system": platform.platform(), "library": plp.build_info()}
+        "date": datetime.date.today().isoformat(),
+        "processor": fields["model name"] + wide,
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "library": plp.build_info(),
+    }
+
+
+def cell(values, digits):
+    """A spread in a table: median (lowest–highest)."""
+    middle, lowest, highest = (f"{values[name]:.{digits}f}" for name in ("median", "lowest", "highest"))
+    return f"{middle} ({lowest}–{highest})"
+
+
+def bars(spreads):
+    """What pyplot calls yerr: how far the lowest and the highest lie from the medians."""
+    return [
+        [values["median"] - values["lowest"] for values in spreads],
+        [values["highest"] - values["median"] for values in spreads],
+    ]
 
 
 def table(header, rows):

@@ -2,19 +2,17 @@
 
     python side_by_side.py [--peer .venv-peer] [--networks …] [--rounds 9] [--batch-size 128] [--threads 2] [--width 1]
 
-The library, PyTorch in float32 and PyTorch in bfloat16 autocast take turns, step by step, in processes that live as long
-as the comparison: what is reported is the median of the ratios within a turn. Before any time is taken, all three must
-agree on the loss of the first mini-batch from the same weights.
+The library, PyTorch in float32 and PyTorch in bfloat16 autocast take turns, step by step, in processes that live as
+long as the comparison: what is reported is the median of the ratios within a turn. Before any time is taken, all three
+must agree on the loss of the first mini-batch from the same weights.
 """
+
 import argparse
 from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-from measuring import NETWORKS, in_turns, machine, median, ratio, table, workers, write  # noqa: E402
+from matplotlib.figure import Figure
+from measuring import NETWORKS, bars, cell, in_turns, machine, median, ratio, spread, table, workers, write
 
 SIDES = {
     "plp float32": {"engine": "plp"},
@@ -22,23 +20,28 @@ SIDES = {
     "PyTorch bfloat16": {"engine": "pytorch", "precision": "bfloat16"},
 }
 OURS, *PEERS = SIDES
-TOLERANCE = {"PyTorch float32": 1e-4, "PyTorch bfloat16": 3e-2}    # of the loss, relative
+TOLERANCE = {"PyTorch float32": 1e-4, "PyTorch bfloat16": 3e-2}  # of the loss, relative
 
 
 def compare(options, network):
     print(f"{network} …", flush=True)
     peer = {"python": str(options.peer / "bin/python"), "environment": {"LD_PRELOAD": "libtcmalloc_minimal.so.4"}}
     sides = {name: {**side, **(peer if name in PEERS else {})} for name, side in SIDES.items()}
-    with workers(sides, network, options.batch_size, width=options.width, threads=options.threads) as all_sides:
+    common = {"batch_size": options.batch_size, "threads": options.threads}
+    with workers(sides, network, options.width, **common) as all_sides:
         losses = {worker.name: worker.ask("train 1")["values"][0] for worker in all_sides}
         for name, tolerance in TOLERANCE.items():
             if not abs(losses[name] - losses[OURS]) <= tolerance * losses[OURS]:
                 raise SystemExit(f"{network}: the loss is {losses[OURS]} here and {losses[name]} in {name}")
-        training = in_turns({worker.name: partial(worker.seconds, "train") for worker in all_sides}, options.rounds)
+        training = in_turns(calls(all_sides, "train"), options.rounds)
         memory = {worker.name: worker.ask("memory") for worker in all_sides}
-        evaluation = in_turns({worker.name: partial(worker.seconds, "evaluate") for worker in all_sides}, options.rounds)
+        evaluation = in_turns(calls(all_sides, "evaluate"), options.rounds)
         versions = [worker.version for worker in all_sides]
     return {"losses": losses, "training": training, "evaluation": evaluation, "memory": memory, "versions": versions}
+
+
+def calls(workers, command):
+    return {worker.name: partial(worker.seconds, command) for worker in workers}
 
 
 def markdown(results, options):
@@ -46,34 +49,52 @@ def markdown(results, options):
     versions = next(iter(results["networks"].values()))["versions"]
     text = (
         f"# Side by side with PyTorch\n\n{about['date']}, {about['processor']}, {options.threads} threads, batch "
-        f"{options.batch_size}, width {options.width:g}; {versions[0]}, {versions[1]} (channels last, fused SGD, tcmalloc). "
-        f"Medians of {options.rounds} turns; × is how many times as fast as that PyTorch the library is, the median of "
-        "the ratios within a turn, and in brackets the lowest and the highest.\n")
+        f"{options.batch_size}, width {options.width:g}; {versions[0]}, {versions[1]}. Medians "
+        f"of {options.rounds} turns; × is how many times as fast as that PyTorch the library is, the median of the "
+        "ratios within a turn, and in brackets the lowest and the highest.\n\n"
+        "PyTorch runs in eager mode (`torch.compile` is not among the sides) with channels last, fused SGD and "
+        "tcmalloc. It is PyPI's wheel in an environment of its own, made by `Benchmarks/make_peer.sh`; a small library "
+        "that finds no device stands in for CUDA's, which the wheel wants to load and a processor never uses.\n"
+    )
     for what in ("training", "evaluation"):
         rows = []
         for network, result in results["networks"].items():
             seconds = result[what]
             rates = [f"{options.batch_size / median(seconds[name]):.0f}" for name in SIDES]
-            factors = [ratio(seconds[name], seconds[OURS]) for name in PEERS]
-            rows.append([network, *rates] + [f"{f['median']:.2f} × ({f['lowest']:.2f}–{f['highest']:.2f})" for f in factors])
-        header = [f"{what}, images/s", *SIDES, *(f"to {name}" for name in PEERS)]
+            rows.append([network, *rates, *(cell(ratio(seconds[name], seconds[OURS]), 2) for name in PEERS)])
+        header = [f"{what}, images/s", *SIDES, *(f"× {name}" for name in PEERS)]
         text += "\n" + table(header, rows)
     rows = [
-        [network] + [f"{result['memory'][name]:.0f}" for name in SIDES]
+        [network]
+        + [f"{result['memory'][name]:.0f}" for name in SIDES]
         + [f"{result['memory'][OURS] / result['memory']['PyTorch float32']:.2f}"]
-        for network, result in results["networks"].items()]
+        for network, result in results["networks"].items()
+    ]
     return text + "\n" + table(["peak memory in training, MB", *SIDES, "to PyTorch float32"], rows)
 
 
 def picture(results, options):
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, what in zip(axes, ("training", "evaluation")):
         for position, (name, color) in enumerate(zip(SIDES, ("#0b6e4f", "#8d99ae", "#cdd3de"))):
-            rates = [options.batch_size / median(r[what][name]) for r in results["networks"].values()]
+            rates = [
+                spread(options.batch_size / seconds for seconds in result[what][name])
+                for result in results["networks"].values()
+            ]
             places = [index + (position - 1) * 0.27 for index in range(len(rates))]
-            axis.bar_label(axis.bar(places, rates, 0.25, label=name, color=color), fmt="%.0f", fontsize=8)
+            drawn = axis.bar(
+                places,
+                [rate["median"] for rate in rates],
+                0.25,
+                yerr=bars(rates),
+                label=name,
+                color=color,
+                error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#444444"},
+            )
+            axis.bar_label(drawn, fmt="%.0f", fontsize=8)
         axis.set_xticks(range(len(results["networks"])), results["networks"])
-        axis.set_title(f"{what}, images per second", fontsize=10)
+        axis.set_title(f"{what}, images/s: median, lowest, highest of {options.rounds}", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
     return figure

@@ -2,10 +2,12 @@
 
     python worker.py OPTIONS     a JSON object: engine, network, width, batch_size, threads, start, predictor, precision
 
-`start` is an .npz file with the state dictionary, "images" (float32) and "labels". Then each line on standard input is a
-number of training steps ("train 3"), of passes in evaluation mode ("evaluate 1"), "memory", or "updates"; each is
-answered by one line of JSON. Every engine has its process, since neither may warm the other's caches, threads or memory.
+`start` is an .npz file with the state dictionary, "images" (float32) and "labels", of which the first `batch_size` are
+the mini-batch. Then each line on standard input is a number of training steps ("train 3"), of passes in evaluation mode
+("evaluate 1"), "memory", or "updates"; each is answered by one line of JSON. Every engine has its process, since
+neither may warm the other's caches, threads or memory.
 """
+
 import json
 import os
 import sys
@@ -25,8 +27,12 @@ class Ours:
         self.model = plp.Model(network, width=width, dropout=0.0)
         self.model.load_state_dict(state)
         self.trainer = plp.Trainer(
-            self.model, optimizer=plp.SGD(**SGD), predictor=plp.PLP() if predictor == "plp" else None,
-            batch_size=batch_size, threads=threads)
+            self.model,
+            optimizer=plp.SGD(**SGD),
+            predictor=plp.PLP() if predictor == "plp" else None,
+            batch_size=batch_size,
+            threads=threads,
+        )
         self.images, self.labels, self.threads = images, labels, threads
 
     def train(self):
@@ -81,12 +87,12 @@ def peak_memory():
 
 
 def main():
-    answers = os.fdopen(os.dup(1), "w", buffering=1)    # whatever a library prints must not get between the answers
+    answers = os.fdopen(os.dup(1), "w", buffering=1)  # whatever a library prints must not get between the answers
     os.dup2(2, 1)
     options = json.loads(sys.argv[1])
     engine = {"plp": Ours, "pytorch": PyTorch}[options.pop("engine")]
     start = dict(np.load(options.pop("start")))
-    images, labels = start.pop("images"), start.pop("labels")
+    images, labels = (start.pop(name)[: options["batch_size"]].copy() for name in ("images", "labels"))
     side = engine(**options, state=start, images=images, labels=labels)
     print(json.dumps(side.version), file=answers)
     for line in sys.stdin:

@@ -3,9 +3,8 @@
 //     swift run -c release KernelBenchmark [--threads n] [--rounds n] [--batch n] [--processor-time]
 //         [text in a layer's name …]
 //
-// A line gives the median milliseconds of each pass, and how many operations of the direct convolution that is a
-// second; Winograd's algorithm does up to four times fewer, so this may exceed the peak. The peak is measured between
-// the passes, since neighbours and temperature change it: a loop of multiply-adds on registers, on as many threads.
+// The peak is a loop of multiply-adds on registers, on as many threads. Neighbours and temperature change it from second
+// to second: it is measured right before and right after each pass, which is compared with the mean of the two.
 // With --processor-time it counts the time that all threads together computed, which says more on a busy machine.
 
 import Foundation
@@ -88,13 +87,20 @@ func seconds(_ body: () -> Void) -> Double {
 
 func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
+/// What fits one register.
+#if AVX512
+    typealias Register = SIMD16<Float>
+#else
+    typealias Register = SIMD8<Float>
+#endif
+
 /// Multiply-adds on twelve registers, more than their latency asks for. Returns operations a second over all threads.
-func measurePeak(_ threads: Threads) throws -> Double {
-    let steps = 400_000
+func measurePeak() throws -> Double {
+    let steps = 1_000_000
     let results = try FloatBuffer(count: threads.count)
     let time = seconds {
         threads.forEach(threads.count) { index, _ in
-            let (a, b) = (SIMD16<Float>(repeating: 0.999), SIMD16<Float>(repeating: Float(index)))
+            let (a, b) = (Register(repeating: 0.999), Register(repeating: Float(index)))
             var (s0, s1, s2, s3, s4, s5) = (b, b, b, b, b, b)
             var (t0, t1, t2, t3, t4, t5) = (b, b, b, b, b, b)
             for _ in 0..<steps {
@@ -106,67 +112,119 @@ func measurePeak(_ threads: Threads) throws -> Double {
             results.pointer[index] = (s0 + s1 + s2 + s3 + s4 + s5 + t0 + t1 + t2 + t3 + t4 + t5).sum()
         }
     }
-    return Double(threads.count * steps * 12 * 16 * 2) / time
+    return Double(threads.count * steps * 12 * Register.scalarCount * 2) / time
 }
 
-var (rounds, batch, threadCount, processorTime, texts) = (7, 128, 0, false, [String]())
+/// A batch of maps in memory of their own.
+struct Batch {
+    var height, width, channels: Int
+    let buffer: FloatBuffer
+
+    init(_ height: Int, _ width: Int, _ channels: Int) throws {
+        (self.height, self.width, self.channels) = (height, width, channels)
+        buffer = try FloatBuffer(count: batchSize * height * width * channels)
+        for index in buffer.values.indices { buffer.pointer[index] = Float(index % 17) - 8 }
+    }
+
+    /// Made where it is used, so that whoever computes on it holds the buffer too.
+    var maps: Maps { Maps(buffer.pointer, count: batchSize, height: height, width: width, channels: channels) }
+}
+
+/// A layer's passes over memory of its own: forward, input gradient (none by images), weight gradient.
+func passes(of layer: Layer) throws -> [(() -> Void)?] {
+    var shape = layer.shape
+    shape.images = batchSize
+    let convolution = Convolution(shape, threads: threads)
+    let x = try Batch(shape.height, shape.width, shape.inputChannels)
+    let y = try Batch(shape.outputHeight, shape.outputWidth, shape.outputChannels)
+    let dy = try Batch(shape.outputHeight, shape.outputWidth, shape.outputChannels)
+    let dx = try Batch(shape.height, shape.width, shape.inputChannels)
+    let (w, dw) = (try FloatBuffer(count: shape.weightCount), try FloatBuffer(count: shape.weightCount))
+    for index in w.values.indices { w.pointer[index] = Float(index % 13) / 13 - 0.5 }
+    let workspace = try FloatBuffer(count: convolution.workspaceCount)
+    return [
+        { convolution.forward(x.maps, weights: w.pointer, to: y.maps, workspace: workspace.pointer) },
+        shape.inputChannels == 3
+            ? nil
+            : { convolution.inputGradient(dy.maps, weights: w.pointer, to: dx.maps, workspace: workspace.pointer) },
+        { convolution.weightGradient(x.maps, dy.maps, to: dw.pointer, workspace: workspace.pointer) },
+    ]
+}
+
+/// What the rounds gave for one pass: its seconds, and its operations a second as a share of the peak beside it.
+struct Measurement {
+    var seconds: [Double] = []
+    var shares: [Double] = []
+}
+
+/// Measures the passes in turns; adds the peaks between them to `peaks`. The first round only warms up.
+func measure(_ passes: [(() -> Void)?], operations: Int, peaks: inout [Double]) throws -> [Measurement?] {
+    var results = passes.map { $0.map { _ in Measurement() } }
+    for round in 0...rounds {
+        var before = try measurePeak()
+        for (index, pass) in passes.enumerated() {
+            guard let pass else { continue }
+            let time = seconds(pass)
+            let after = try measurePeak()
+            if round > 0 {
+                results[index]?.seconds.append(time)
+                results[index]?.shares.append(Double(operations) / time / ((before + after) / 2))
+                peaks.append(after)
+            }
+            before = after
+        }
+    }
+    return results
+}
+
+func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
+func number(_ value: Double, _ digits: Int, _ width: Int) -> String {
+    column(String(format: "%.\(digits)f", value), width)
+}
+
+func printHeader() {
+    let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+    let model = text?.split(separator: "\n").first { $0.hasPrefix("model name") }?.split(separator: ":").last
+    let processor = model?.trimmingCharacters(in: .whitespaces) ?? "unknown processor"
+    print(
+        """
+        \(Date.now.formatted(.iso8601.year().month().day())), \(processor), \(Build.vectors), \(threads.count) threads, \
+        batch \(batchSize), \(rounds) rounds\(processorTime ? ", processor time" : "")
+
+        Milliseconds of forward pass, input gradient and weight gradient, each with its share of the peak: operations of
+        the direct convolution a second, divided by what the processor reached on registers right before and after.
+        Winograd's algorithm does up to four times fewer than are counted: a share may exceed 1. At the end of a line
+        that peak in GFLOP/s. All are medians of the rounds.
+
+        """)
+}
+
+var (rounds, batchSize, threadCount, processorTime, texts) = (7, 128, 0, false, [String]())
 var arguments = CommandLine.arguments.dropFirst()
 while let argument = arguments.popFirst() {
     switch argument {
     case "--threads": threadCount = arguments.popFirst().flatMap { Int($0) } ?? 0
     case "--rounds": rounds = arguments.popFirst().flatMap { Int($0) } ?? rounds
-    case "--batch": batch = arguments.popFirst().flatMap { Int($0) } ?? batch
+    case "--batch": batchSize = arguments.popFirst().flatMap { Int($0) } ?? batchSize
     case "--processor-time": processorTime = true
     default: texts.append(argument)
     }
 }
 let threads = Threads(threadCount)
-func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
-func number(_ value: Double, _ digits: Int, _ width: Int) -> String {
-    column(String(format: "%.\(digits)f", value), width)
-}
-print(
-    "batch \(batch), \(threads.count) threads; ms (GFLOP/s) of forward, input gradient, weight gradient; peak GFLOP/s")
+printHeader()
 var totals: [String: [Double]] = [:]
 for layer in resNet + vgg + googLeNet where texts.isEmpty || texts.contains(where: layer.name.contains) {
-    var shape = layer.shape
-    shape.images = batch
-    let convolution = Convolution(shape, threads: threads)
-    func maps(_ height: Int, _ width: Int, _ channels: Int) throws -> (FloatBuffer, Maps) {
-        let buffer = try FloatBuffer(count: batch * height * width * channels)
-        for index in buffer.values.indices { buffer.pointer[index] = Float(index % 17) - 8 }
-        return (buffer, Maps(buffer.pointer, count: batch, height: height, width: width, channels: channels))
-    }
-    let (inputs, outputs) = (shape.inputChannels, shape.outputChannels)
-    let (xs, x) = try maps(shape.height, shape.width, inputs)
-    let (ys, y) = try maps(shape.outputHeight, shape.outputWidth, outputs)
-    let (dys, dy) = try maps(shape.outputHeight, shape.outputWidth, outputs)
-    let (dxs, dx) = try maps(shape.height, shape.width, inputs)
-    let (w, dw) = (try FloatBuffer(count: shape.weightCount), try FloatBuffer(count: shape.weightCount))
-    for index in w.values.indices { w.pointer[index] = Float(index % 13) / 13 - 0.5 }
-    let workspace = try FloatBuffer(count: convolution.workspaceCount)
-    var times: [[Double]] = [[], [], []]
     var peaks: [Double] = []
-    for round in 0...rounds {
-        let measured = [
-            seconds { convolution.forward(x, weights: w.pointer, to: y, workspace: workspace.pointer) },
-            inputs == 3
-                ? 0
-                : seconds { convolution.inputGradient(dy, weights: w.pointer, to: dx, workspace: workspace.pointer) },
-            seconds { convolution.weightGradient(x, dy, to: dw.pointer, workspace: workspace.pointer) },
-        ]
-        peaks.append(try measurePeak(threads))
-        if round > 0 { for (pass, time) in measured.enumerated() { times[pass].append(time) } }
-    }
-    withExtendedLifetime([xs, ys, dys, dxs]) {}
-    let medians = times.map(median)
+    let operations = batchSize * layer.shape.operations
+    let measured = try measure(passes(of: layer), operations: operations, peaks: &peaks)
+    let milliseconds = measured.map { $0.map { median($0.seconds) * 1e3 } ?? 0 }
     var line = layer.name.padding(toLength: 34, withPad: " ", startingAt: 0) + "×\(layer.count)"
-    for time in medians {
-        line += number(time * 1e3, 2, 9) + column(time > 0 ? "(\(Int(Double(shape.operations) / time * 1e-9)))" : "", 7)
+    for (time, result) in zip(milliseconds, measured) {
+        line += result.map { number(time, 2, 9) + column("(\(number(median($0.shares), 2, 0)))", 7) } ?? column("", 16)
     }
     print(line + number(median(peaks) * 1e-9, 0, 8))
     let sums = totals[layer.network] ?? [0, 0, 0]
-    totals[layer.network] = zip(sums, medians).map { $0 + Double(layer.count) * $1 * 1e3 }
+    totals[layer.network] = zip(sums, milliseconds).map { $0 + Double(layer.count) * $1 }
 }
 for (network, sums) in totals.sorted(by: { $0.key < $1.key }) {
     print("\(network): \(sums.map { number($0, 0, 5) }.joined()) together \(number(sums.reduce(0, +), 0, 5)) ms")

@@ -31,5 +31,5 @@ let unsupportedProcessor: Failure? = {
         ? nil
         : Failure(
             .invalidArgument,
-            "processor: found one without \(missing.joined(separator: ", ")), expected one with all that libplp was built for")
+            "processor: found one without \(missing.joined(separator: ", ")), expected all that libplp was built for")
 }()

@@ -45,10 +45,11 @@ import Testing
 
     /// Which pixel of the original each pixel shows, from 1 (0 is black), hashed (FNV-1a) and compared with Pillow
     /// 9.4's `Image.rotate`, which torchvision's `RandomRotation` calls.
-    @Test(arguments: [
-        (15, 0x2de6_13ad_e64d_e9b7), (-7.3, 0x20f2_bff1_ff2b_613f), (3, 0xb325_fd5b_dc52_9834),
-        (90, 0x4851_d07e_9fa6_a119), (-12.25, 0xd8ce_2e8b_083e_41eb), (45, 0x6d60_0cd5_dfbd_7a38),
-    ] as [(Float, UInt64)])
+    @Test(
+        arguments: [
+            (15, 0x2de6_13ad_e64d_e9b7), (-7.3, 0x20f2_bff1_ff2b_613f), (3, 0xb325_fd5b_dc52_9834),
+            (90, 0x4851_d07e_9fa6_a119), (-12.25, 0xd8ce_2e8b_083e_41eb), (45, 0x6d60_0cd5_dfbd_7a38),
+        ] as [(Float, UInt64)])
     func rotationIsPillows(angle: Float, expected: UInt64) {
         let high: [UInt8] = (1...1024).map { UInt8($0 >> 8) }
         let low: [UInt8] = (1...1024).map { UInt8($0 & 255) }

@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from reference_networks import NETWORKS, network  # noqa: E402
-
 import plp  # noqa: E402
+from reference_networks import NETWORKS, network  # noqa: E402
 
 # Full width; and a reduced one with channel counts that are no multiple of a vector's 16, and an odd mini-batch.
 each_network = pytest.mark.parametrize("name", NETWORKS)
@@ -178,7 +177,7 @@ def test_five_steps(name, width, count):
     ours = model.state_dict()
 
     for kind in ("weight", "bias", "running_mean", "running_var"):
-        def off(state):
+        def off(state, kind=kind):
             keys = [key for key in truth if key.endswith(kind)]
             return np.sqrt(sum(np.linalg.norm(state[key] - truth[key]) ** 2 for key in keys))
         assert off(ours) <= 10 * max(map(off, float32)), kind
