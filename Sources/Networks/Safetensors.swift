@@ -49,9 +49,6 @@ public struct Safetensors {
         self.metadata = metadata
     }
 
-    /// The tensor of this name.
-    public subscript(name: String) -> Tensor? { tensors.first { $0.name == name } }
-
     // MARK: - Format
 
     private struct Place: Codable {
