@@ -24,8 +24,9 @@ final class Sample {
             buffer.pointer, count: shape.images, height: shape.height, width: shape.width, channels: shape.channels,
             stride: shape.stride)
         buffer.values.update(repeating: Sample.gap)
-        set(seed.map { normals(shape.pixels * shape.channels, seed: $0, mean: mean, deviation: deviation) }
-            ?? [Float](repeating: .nan, count: shape.pixels * shape.channels))
+        set(
+            seed.map { normals(shape.pixels * shape.channels, seed: $0, mean: mean, deviation: deviation) }
+                ?? [Float](repeating: .nan, count: shape.pixels * shape.channels))
     }
 
     func set(_ values: [Float]) {
