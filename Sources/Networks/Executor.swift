@@ -162,9 +162,8 @@ public final class Executor {
     ///
     /// - Throws: `Failure` where the batch size is out of range or the buffers exceed the memory.
     public init(_ model: Model, batchSize: Int, mode: Mode, threads: Threads) throws(Failure) {
-        guard (1...65_536).contains(batchSize) else {
-            throw Failure(.invalidArgument, "batch size: found \(batchSize), expected a number from 1 to 65,536")
-        }
+        try require(
+            (1...65_536).contains(batchSize), "batch size", batchSize, expected: "a number from 1 to 65,536")
         let training = mode == .training
         let graph = model.graph
         plan = Plan(graph, batchSize: batchSize, training: training, threads: threads)
