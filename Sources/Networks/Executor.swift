@@ -222,7 +222,7 @@ public final class Executor {
     }
 
     private func bytes(_ node: Int) -> UnsafeMutablePointer<UInt8> {
-        UnsafeMutableRawPointer(plan.bytes(node, in: arena.pointer)).assumingMemoryBound(to: UInt8.self)
+        plan.bytes(node, in: arena.pointer)
     }
 
     /// Writes down a node's forward steps.
