@@ -25,10 +25,6 @@ public enum Architecture: String, CaseIterable, Sendable, Codable {
 
 /// Everything a model is made from. Two models of one configuration start with the same parameters.
 public struct ModelConfiguration: Sendable, Equatable, Codable {
-    /// Pixels of an image's side, and its colours.
-    public static let imageSize = 32
-    public static let imageChannels = 3
-
     public var architecture: Architecture
     /// Number of classes, 2 to 100,000.
     public var classes: Int
