@@ -54,6 +54,32 @@ public final class Model {
         entry.kind == .parameter ? parameters : statistics
     }
 
+    // MARK: - All values at once
+
+    /// A model of its own with the same configuration and values.
+    package func copy() throws(Failure) -> Model {
+        let copy = try Model(configuration)
+        copy.take(parameters: parameters, statistics: statistics, batchesTracked: batchesTracked)
+        return copy
+    }
+
+    /// Takes over values arranged as this model's.
+    package func take(parameters: FloatBuffer, statistics: FloatBuffer, batchesTracked: [Int64]) {
+        self.parameters.copy(from: parameters)
+        self.statistics.copy(from: statistics)
+        self.batchesTracked = batchesTracked
+    }
+
+    /// Makes running variances zero where they are negative, as a prediction may leave them.
+    package func clampVariances() {
+        for node in graph.nodes {
+            guard let layer = node.convolution else { continue }
+            for index in layer.variance..<layer.variance + graph.values[node.output].channels {
+                statistics.pointer[index] = max(statistics.pointer[index], 0)
+            }
+        }
+    }
+
     // MARK: - State dictionary
 
     /// A tensor's values in PyTorch's layout.

@@ -57,15 +57,15 @@ final class ModelHandle: Handle {
             bytes: entry.bytes)
     }
 
-    func logits(_ images: PlanarImages, count: Int, threads: Int) throws(Failure) -> [Float] {
+    /// One for `count` images.
+    func evaluator(images count: Int, threads: Int64) throws(Failure) -> Evaluator {
+        let threads = try number(threads, "threads", in: 0...1024)
         let batchSize = min(count, 128)
-        if let evaluator, evaluator.threads == threads, evaluator.batchSize >= batchSize {
-            return try evaluator.evaluator.logits(images)
-        }
+        if let evaluator, evaluator.threads == threads, evaluator.batchSize >= batchSize { return evaluator.evaluator }
         evaluator = nil  // its memory is free for the next one
         let made = try Evaluator(model, batchSize: batchSize, threads: threads)
         evaluator = (made, batchSize, threads)
-        return try made.logits(images)
+        return made
     }
 }
 
@@ -236,12 +236,9 @@ public func plp_model_logits(
 ) -> plp_status {
     attempt(model) { (handle: ModelHandle) throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
-        let threads = try number(threads, "threads", in: 0...1024)
         let images = try PlanarImages(images, dtype, count: count)
         let logits = try present(logits, "logits")
-        logits.update(
-            from: try handle.logits(images, count: count, threads: threads),
-            count: count * handle.model.configuration.classes)
+        try handle.evaluator(images: count, threads: threads).logits(images, to: logits)
     }
 }
 
