@@ -15,12 +15,10 @@ public struct Augmentation: Sendable, Equatable {
 
     /// - Throws: `Failure(.invalidArgument)` unless crop is 0 to 32 and rotation 0 to 180.
     public init(crop: Int = 0, flip: Bool = false, rotation: Float = 0) throws(Failure) {
-        guard (0...Images.side).contains(crop) else {
-            throw Failure(.invalidArgument, "augmentation: found crop of \(crop) pixels, expected 0 to \(Images.side)")
-        }
-        guard (0...180).contains(rotation) else {
-            throw Failure(.invalidArgument, "augmentation: found rotation of \(rotation) degrees, expected 0 to 180")
-        }
+        try require(
+            (0...Images.side).contains(crop), "augmentation", "crop of \(crop) pixels", expected: "0 to \(Images.side)")
+        try require(
+            (0...180).contains(rotation), "augmentation", "rotation of \(rotation) degrees", expected: "0 to 180")
         self.init(known: crop, flip, rotation)
     }
 

@@ -51,9 +51,7 @@ public final class BatchLoader: @unchecked Sendable {
         augmentation: Augmentation = .none, shuffle: Bool = false, seed: UInt64 = 0
     ) throws(Failure) {
         let indices = indices ?? Array(0..<dataset.count)
-        guard batchSize >= 1 else {
-            throw Failure(.invalidArgument, "batch size: found \(batchSize), expected at least 1")
-        }
+        try require(batchSize >= 1, "batch size", batchSize, expected: "at least 1")
         guard !indices.isEmpty else { throw Failure(.invalidArgument, "\(dataset.name): no image selected") }
         if let wrong = indices.first(where: { !(0..<dataset.count).contains($0) }) {
             throw Failure(

@@ -25,8 +25,8 @@ extension Dataset {
         throw Failure(
             .notFound,
             """
-            \(folder): found no CIFAR-100, expected a file \(split) (Python layout) or \(split).bin (binary layout) there, \
-            in cifar-100-python/ or in cifar-100-binary/
+            \(folder): found no CIFAR-100, expected a file \(split) (Python layout) or \(split).bin (binary layout) \
+            there, in cifar-100-python/ or in cifar-100-binary/
             """)
     }
 

@@ -24,19 +24,16 @@ public final class Dataset: @unchecked Sendable {
     init(
         name: String, _ storage: Bytes, offset: Int = 0, labels: [Int32], classes: Int, labelNames: [String]?
     ) throws(Failure) {
-        guard (1...Int(Int32.max)).contains(classes) else {
-            throw Failure(.invalidArgument, "\(name): found \(classes) classes, expected at least 1")
-        }
-        guard !labels.isEmpty else {
-            throw Failure(.invalidArgument, "\(name): found no image, expected at least 1")
-        }
+        try require((1...Int(Int32.max)).contains(classes), name, "\(classes) classes", expected: "at least 1")
+        try require(!labels.isEmpty, name, "no image", expected: "at least 1")
         if let image = labels.firstIndex(where: { !(0..<Int32(classes)).contains($0) }) {
             throw Failure(
                 .invalidArgument,
                 "\(name): found label \(labels[image]) at image \(image), expected 0 to \(classes - 1)")
         }
-        if let labelNames, labelNames.count != classes {
-            throw Failure(.invalidArgument, "\(name): found \(labelNames.count) label names, expected \(classes)")
+        if let labelNames {
+            try require(
+                labelNames.count == classes, name, "\(labelNames.count) label names", expected: "\(classes)")
         }
         self.name = name
         self.storage = storage
@@ -58,14 +55,10 @@ public final class Dataset: @unchecked Sendable {
         images: UnsafeRawBufferPointer, labels: [Int32], classes: Int? = nil, labelNames: [String]? = nil,
         name: String = "images"
     ) throws(Failure) {
-        guard images.count == labels.count * Images.values else {
-            throw Failure(
-                .invalidArgument,
-                """
-                \(name): found \(grouped(images.count)) bytes, expected \(grouped(labels.count * Images.values)) \
-                (\(grouped(labels.count)) labels, each of an image of 3 × 32 × 32 bytes)
-                """)
-        }
+        let (found, expected) = (images.count, labels.count * Images.values)
+        try require(
+            found == expected, name, "\(grouped(found)) bytes",
+            expected: "\(grouped(expected)) (\(grouped(labels.count)) labels, each of an image of 3 × 32 × 32 bytes)")
         let storage = try Bytes(count: images.count)
         storage.copy(images)
         try self.init(
@@ -84,9 +77,7 @@ public final class Dataset: @unchecked Sendable {
     public func split(
         validation fraction: Double, seed: UInt64
     ) throws(Failure) -> (training: [Int], validation: [Int]) {
-        guard fraction >= 0, fraction < 1 else {
-            throw Failure(.invalidArgument, "validation fraction: found \(fraction), expected 0 to below 1")
-        }
+        try require(fraction >= 0 && fraction < 1, "validation fraction", fraction, expected: "0 to below 1")
         let held = Int((Double(count) * fraction).rounded())
         guard held < count, held > 0 || fraction == 0 else {
             throw Failure(
@@ -101,13 +92,4 @@ public final class Dataset: @unchecked Sendable {
         random.shuffle(&order)
         return (order[held...].sorted(), order[..<held].sorted())
     }
-}
-
-/// 50000 as "50,000".
-func grouped(_ number: Int) -> String {
-    var digits = String(number.magnitude)
-    for position in stride(from: digits.count - 3, to: 0, by: -3) {
-        digits.insert(",", at: digits.index(digits.startIndex, offsetBy: position))
-    }
-    return (number < 0 ? "-" : "") + digits
 }

@@ -16,9 +16,8 @@ extension Dataset {
     ///
     /// - Throws: `Failure(.invalidArgument)` unless `count` is 1 to 1,000,000.
     public static func synthetic(split: Split, count: Int, seed: UInt64 = 0) throws(Failure) -> Dataset {
-        guard (1...1_000_000).contains(count) else {
-            throw Failure(.invalidArgument, "synthetic set: found \(count) images, expected 1 to 1,000,000")
-        }
+        try require(
+            (1...1_000_000).contains(count), "synthetic set", "\(count) images", expected: "1 to 1,000,000")
         let classes = Texture.all.count * Shape.allCases.count
         let pixels = try Bytes(count: count * Images.values)
         let start = pixels.start

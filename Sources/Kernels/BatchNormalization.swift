@@ -42,13 +42,6 @@ public enum BatchNormalization {
         record[2 * channels] = Float(pixels.count)
     }
 
-    /// The moments of all pixels, in records for `PixelBlocks(y)`.
-    public static func moments(of y: Maps, into records: UnsafeMutablePointer<Float>, threads: Threads) {
-        let blocks = PixelBlocks(y)
-        let stride = momentsCount(channels: y.channels)
-        threads.sweep(blocks.count) { moments(of: y, pixels: blocks[$0], into: records + $0 * stride) }
-    }
-
     /// Merges the records of `blocks` blocks, in float64 and in their order, to mean and biased variance.
     public static func mergeMoments(
         _ records: UnsafePointer<Float>, blocks: Int, channels: Int, mean: UnsafeMutablePointer<Float>,
@@ -126,25 +119,17 @@ public enum BatchNormalization {
 
     // MARK: Backward
 
-    /// Σ dz′ [C] and Σ dz′ (y − mean) [C] of a block of pixels, into its record of 2 C floats.
-    public static func gradientSums(
-        pixels: Range<Int>, dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>,
-        into record: UnsafeMutablePointer<Float>
-    ) {
-        record.update(repeating: 0, count: 2 * y.channels)
-        GradientSums(dz: dz, mask: mask, y: y, mean: mean, record: record)
-            .runInOrder(channels: y.channels, pixels: pixels)
-    }
-
-    /// The same of all pixels, in records for `PixelBlocks(y)`.
+    /// Σ dz′ [C] and Σ dz′ (y − mean) [C], in a record of 2 C floats for each of `PixelBlocks(y)`.
     public static func gradientSums(
         dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>, into records: UnsafeMutablePointer<Float>,
         threads: Threads
     ) {
         let blocks = PixelBlocks(y)
-        threads.sweep(blocks.count) {
-            gradientSums(
-                pixels: blocks[$0], dz: dz, mask: mask, y: y, mean: mean, into: records + $0 * 2 * y.channels)
+        threads.sweep(blocks.count) { block in
+            let record = records + block * 2 * y.channels
+            record.update(repeating: 0, count: 2 * y.channels)
+            GradientSums(dz: dz, mask: mask, y: y, mean: mean, record: record)
+                .runInOrder(channels: y.channels, pixels: blocks[block])
         }
     }
 
@@ -167,32 +152,19 @@ public enum BatchNormalization {
         }
     }
 
-    /// The gradient dy of the normalization's input over a block of pixels of the mini-batch. dy may be dz's memory or
-    /// y's. With `residualGradient`, the gradient dz′ of a residual that was added before ReLU is stored there or added
-    /// to what is there.
-    public static func inputGradient(
-        pixels: Range<Int>, dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>,
-        inverseDeviation: UnsafePointer<Float>, gamma: UnsafePointer<Float>, dgamma: UnsafePointer<Float>,
-        dbeta: UnsafePointer<Float>, to dy: Maps, residualGradient: Maps? = nil, accumulateResidual: Bool = false
-    ) {
-        InputGradient(
-            dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation, gamma: gamma, dgamma: dgamma,
-            dbeta: dbeta, dy: dy, residual: residualGradient, accumulates: accumulateResidual
-        ).runInOrder(channels: y.channels, pixels: pixels)
-    }
-
-    /// The same over all pixels.
+    /// The gradient dy of the normalization's input. dy may be dz's memory or y's. With `residualGradient`, the
+    /// gradient dz′ of a residual that was added before ReLU is stored there or added to what is there.
     public static func inputGradient(
         dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>, inverseDeviation: UnsafePointer<Float>,
         gamma: UnsafePointer<Float>, dgamma: UnsafePointer<Float>, dbeta: UnsafePointer<Float>, to dy: Maps,
         residualGradient: Maps? = nil, accumulateResidual: Bool = false, threads: Threads
     ) {
         let blocks = PixelBlocks(y)
-        threads.sweep(blocks.count) {
-            inputGradient(
-                pixels: blocks[$0], dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation,
-                gamma: gamma, dgamma: dgamma, dbeta: dbeta, to: dy, residualGradient: residualGradient,
-                accumulateResidual: accumulateResidual)
+        threads.sweep(blocks.count) { block in
+            InputGradient(
+                dz: dz, mask: mask, y: y, mean: mean, inverseDeviation: inverseDeviation, gamma: gamma, dgamma: dgamma,
+                dbeta: dbeta, dy: dy, residual: residualGradient, accumulates: accumulateResidual
+            ).runInOrder(channels: y.channels, pixels: blocks[block])
         }
     }
 }
@@ -281,8 +253,8 @@ private struct Application: ChannelLoop {
 }
 
 extension ReLUMask {
-    /// Calls `loop` with the function that computes dz′ from dz, y and the pixel. There is a call for each kind of mask,
-    /// so that the loop is compiled for it.
+    /// Calls `loop` with the function that computes dz′ from dz, y and the pixel. There is a call for each kind of
+    /// mask, so that the loop is compiled for it.
     @inline(__always)
     fileprivate func select<V: Lanes>(
         _: V.Type, channel: Int, count: Int, _ loop: (_ masked: (_ dz: V, _ y: V, _ pixel: Int) -> V) -> Void

@@ -146,7 +146,7 @@ public struct PixelBlocks: Sendable {
 
     public init(_ maps: Maps) { self.init(pixels: maps.pixels, channels: maps.channels) }
 
-    public var count: Int { (pixels + size - 1) / size }
+    public var count: Int { divideUp(pixels, by: size) }
 
     public subscript(block: Int) -> Range<Int> { block * size..<min((block + 1) * size, pixels) }
 }

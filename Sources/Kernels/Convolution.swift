@@ -94,15 +94,12 @@ public final class Convolution {
             weightGradientPass.workspaceCount(workers: threads.count))
     }
 
-    /// What a pass calls for each block of its result: with the block's number and its pixels, counted over all images
-    /// in NHWC order. Called on the thread that wrote the block, while it is in that thread's cache.
+    /// What `forward` calls for each block of its result: with the block's number and its pixels, counted over all
+    /// images in NHWC order. Called on the thread that wrote the block, while it is in that thread's cache.
     public typealias Epilogue = (_ block: Int, _ pixels: Range<Int>) -> Void
 
     /// Blocks that `forward` writes `images` images in.
     public func forwardBlocks(images: Int) -> Int { forwardPass.blocks(images: images) }
-
-    /// Blocks that `inputGradient` writes `images` images in.
-    public func inputGradientBlocks(images: Int) -> Int { inputGradientPass.blocks(images: images) }
 
     /// y = x * w.
     public func forward(
@@ -116,10 +113,10 @@ public final class Convolution {
     /// dx = the gradient by the input, or dx += it.
     public func inputGradient(
         _ dy: Maps, weights: UnsafePointer<Float>, to dx: Maps, accumulate: Bool = false,
-        workspace: UnsafeMutablePointer<Float>, epilogue: Epilogue? = nil
+        workspace: UnsafeMutablePointer<Float>
     ) {
         inputGradientPass.run(
-            dy, weights: weights, to: dx, accumulate: accumulate, workspace: workspace, epilogue: epilogue,
+            dy, weights: weights, to: dx, accumulate: accumulate, workspace: workspace, epilogue: nil,
             threads: threads)
     }
 

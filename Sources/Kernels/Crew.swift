@@ -2,15 +2,16 @@
 // microseconds between them: a thread that slept in between would come 60 µs late to each. So helpers look for the next
 // job a while, letting other threads have the processor, before they sleep.
 //
-// The caller works too, and waits only for helpers that have taken up its job. Where none comes, since the processors
-// are busy or because the process is a fork of the one that had the helpers, it does all the work itself.
+// The caller works too, and waits only for helpers that have taken up its job: where none comes, since the processors
+// are busy, it does all the work itself. So does a forked child, which has no helpers, unless one was taking up a job
+// at the fork: that one is waited for in vain.
 
 import Dispatch
 import Glibc
 import Synchronization
 
-/// Helpers of one caller at a time. Unchecked, since a pointer is not `Sendable`: `job` is followed only by helpers that
-/// count as `inside`, and what it points to stays until there are none.
+/// Helpers of one caller at a time. Unchecked, since a pointer is not `Sendable`: `job` is followed only by helpers
+/// that count as `inside`, and what it points to stays until there are none.
 final class Crew: @unchecked Sendable {
     typealias Job = (_ worker: Int) -> Void
 

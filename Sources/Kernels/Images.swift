@@ -12,13 +12,12 @@ public struct Normalization: Sendable, Equatable {
 
     /// - Throws: `Failure(.invalidArgument)` unless there are three finite means and three finite positive deviations.
     public init(mean: [Float], deviation: [Float]) throws(Failure) {
-        guard mean.count == Images.channels, mean.allSatisfy(\.isFinite) else {
-            throw Failure(.invalidArgument, "mean: found \(mean), expected three finite numbers")
-        }
-        guard deviation.count == Images.channels, deviation.allSatisfy({ $0.isFinite && $0 > 0 }) else {
-            throw Failure(
-                .invalidArgument, "deviation: found \(deviation), expected three finite numbers above 0")
-        }
+        try require(
+            mean.count == Images.channels && mean.allSatisfy(\.isFinite), "mean", mean,
+            expected: "three finite numbers")
+        try require(
+            deviation.count == Images.channels && deviation.allSatisfy { $0.isFinite && $0 > 0 }, "deviation",
+            deviation, expected: "three finite numbers above 0")
         self.init(known: mean, deviation)
     }
 

@@ -1,7 +1,7 @@
 // The fully connected layer y = x W + b and its gradients. W is [inputs][outputs], rows of x and y are images.
 //
-// The forward product is OpenBLAS's, on one thread each. The gradients are products of Products.swift, because W, by far
-// the largest of the three matrices, need not be packed for them: 1.4 and 1.1 times as fast as OpenBLAS for VGG16's
+// The forward product is OpenBLAS's, on one thread each. The gradients are products of Products.swift, because W, by
+// far the largest of the three matrices, need not be packed for them: 1.4 and 1.1 times as fast as OpenBLAS for VGG16's
 // largest layer. The split over threads depends on the shape alone: every value is computed in one piece, the same on
 // any number of threads.
 
@@ -10,7 +10,7 @@ import COpenBLAS
 public enum Linear {
     /// y = x W + b, then ReLU if asked for.
     public static func forward(
-        _ x: UnsafePointer<Float>, weights: UnsafePointer<Float>, bias: UnsafePointer<Float>?,
+        _ x: UnsafePointer<Float>, weights: UnsafePointer<Float>, bias: UnsafePointer<Float>,
         to y: UnsafeMutablePointer<Float>, count: Int, inputs: Int, outputs: Int, relu: Bool = false, threads: Threads
     ) {
         forEachBlock(of: outputs, threads) { block in
@@ -18,14 +18,11 @@ public enum Linear {
                 CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(count), blasint(block.count), blasint(inputs), 1,
                 x, blasint(inputs), weights + block.lowerBound, blasint(outputs), 0, y + block.lowerBound,
                 blasint(outputs))
-            guard bias != nil || relu else { return }
             for image in 0..<count {
                 let row = y + image * outputs
                 forEachVector(in: block) { column, lanes in
-                    var value = Vector(at: row + column, count: lanes)
-                    if let bias { value += Vector(at: bias + column, count: lanes) }
-                    if relu { value = value.rectified }
-                    value.store(to: row + column, count: lanes)
+                    let sum = Vector(at: row + column, count: lanes) + Vector(at: bias + column, count: lanes)
+                    (relu ? sum.rectified : sum).store(to: row + column, count: lanes)
                 }
             }
         }
@@ -104,7 +101,7 @@ public enum Linear {
     /// dW = xᵀ dy and db = Σ dy over images
     public static func weightGradient(
         _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, to dw: UnsafeMutablePointer<Float>,
-        bias db: UnsafeMutablePointer<Float>?, count: Int, inputs: Int, outputs: Int,
+        bias db: UnsafeMutablePointer<Float>, count: Int, inputs: Int, outputs: Int,
         workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         for first in stride(from: 0, to: count, by: imageChunk) {
@@ -128,7 +125,6 @@ public enum Linear {
                     stride: outputs, rows: rows, columns: outputs, depth: images, accumulate: first > 0)
             }
         }
-        guard let db else { return }
         forEachVector(in: 0..<outputs) { column, lanes in
             var sum = Vector()
             for image in 0..<count { sum += Vector(at: dy + image * outputs + column, count: lanes) }

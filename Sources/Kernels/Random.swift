@@ -15,7 +15,8 @@ public struct RandomStream: RandomNumberGenerator, Sendable {
     /// What numbers are drawn for. Streams of different purposes are independent under one seed; the raw values are
     /// part of what a seed means, and stay.
     public enum Purpose: UInt64, Sendable {
-        case initialization = 1, dropout, shuffle, augmentation, split, synthesis
+        case initialization = 1
+        case dropout, shuffle, augmentation, split, synthesis
     }
 
     @usableFromInline var state: (UInt64, UInt64, UInt64, UInt64)

@@ -73,7 +73,7 @@ func loadTransposed(
 }
 
 @inline(__always)
-func roundUp(_ value: Int, to multiple: Int) -> Int { (value + multiple - 1) / multiple * multiple }
+package func roundUp(_ value: Int, to multiple: Int) -> Int { (value + multiple - 1) / multiple * multiple }
 
 @inline(__always)
 func divideUp(_ value: Int, by divisor: Int) -> Int { (value + divisor - 1) / divisor }

@@ -46,7 +46,7 @@ protocol WinogradTile {
     /// Where the first tile's inputs start, relative to the map, for a convolution with this padding.
     static func origin(padding: Int) -> Int
     /// Which point of the weights belongs to a point of the input: there may be fewer.
-    static func weights(of point: Int) -> Int
+    static func weightPoint(of point: Int) -> Int
 }
 
 /// A tile that serves the weight gradient too.
@@ -59,16 +59,16 @@ protocol WinogradGradientTile: WinogradTile {
 
 extension WinogradTile {
     static var sourceSpacing: Int { Output.outputs }
-    @inline(__always) static func weights(of point: Int) -> Int { point }
+    @inline(__always) static func weightPoint(of point: Int) -> Int { point }
 
     // In two dimensions.
     static var points: Int { Input.outputs * Input.outputs }
     static var weightPoints: Int { Weights.outputs * Weights.outputs }
 
     @inline(__always)
-    static func weights(ofSquare point: Int) -> Int {
+    static func weightPoint(ofSquare point: Int) -> Int {
         let (row, column) = point.quotientAndRemainder(dividingBy: Input.outputs)
-        return weights(of: row) * Weights.outputs + weights(of: column)
+        return weightPoint(of: row) * Weights.outputs + weightPoint(of: column)
     }
 }
 

@@ -81,11 +81,13 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             (sourceChannels, targetChannels, padding) = (shape.outputChannels, shape.inputChannels, 2 - shape.padding)
             blocks = Blocks(height: shape.height, width: shape.width, bandHeight: side)
         }
-        blocks.cut(images: shape.images, size: Self.tilesPerBlock(sourceChannels + targetChannels) / tilesPerRow)
+        let tiles = Self.desiredTiles(channels: sourceChannels + targetChannels)
+        blocks.cut(images: shape.images, size: tiles / tilesPerRow)
     }
 
-    /// V and M of a block should fill an L2 cache, but the fewer tiles the more often all of U is read.
-    private static func tilesPerBlock(_ channels: Int) -> Int {
+    /// Tiles that a block should have: V and M should fill an L2 cache, but the fewer tiles the more often all of U is
+    /// read.
+    private static func desiredTiles(channels: Int) -> Int {
         min(48, max(24, 224 * 1024 / (Tile.points * channels)))
     }
 
@@ -137,7 +139,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             for point in 0..<Tile.points {
                 multiply(
                     LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
-                    u + Tile.weights(ofSquare: point) * pointStrideU, to: m + point * pointStrideM,
+                    u + Tile.weightPoint(ofSquare: point) * pointStrideU, to: m + point * pointStrideM,
                     stride: targetStride, rows: tiles.count,
                     columns: targetStride, depth: sourceChannels)
             }

@@ -68,7 +68,7 @@ enum StrideTwo: WinogradGradientTile {
     typealias Weights = StrideTwoWeights
     static var sourceSpacing: Int { 8 }
     static func origin(padding: Int) -> Int { -1 }
-    @inline(__always) static func weights(of point: Int) -> Int { min(point, Core.points) }
+    @inline(__always) static func weightPoint(of point: Int) -> Int { min(point, Core.points) }
 
     enum Input: LinearMap {
         static var inputs: Int { 9 }
@@ -130,7 +130,7 @@ enum StrideTwoGradient: WinogradTile {
     typealias Weights = StrideTwoWeights
     static var sourceSpacing: Int { 4 }
     static func origin(padding: Int) -> Int { 0 }
-    @inline(__always) static func weights(of point: Int) -> Int { min(point, Core.points) }
+    @inline(__always) static func weightPoint(of point: Int) -> Int { min(point, Core.points) }
 
     enum Input: LinearMap {
         static var inputs: Int { 5 }

@@ -67,15 +67,16 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             let panels = divideUp(outputStride, by: PackedMatrix.panelWidth)
             threads.forEach(Tile.weightPoints * panels) { job in
                 // The last have the most points: they come first.
-                let (weights, panel) = (Tile.weightPoints * panels - 1 - job).quotientAndRemainder(dividingBy: panels)
+                let (weightPoint, panel) = (Tile.weightPoints * panels - 1 - job)
+                    .quotientAndRemainder(dividingBy: panels)
                 let column = panel * PackedMatrix.panelWidth
                 let width = min(PackedMatrix.panelWidth, outputStride - column)
                 var accumulate = chunk > 0
-                for point in 0..<Tile.points where Tile.weights(ofSquare: point) == weights {
+                for point in 0..<Tile.points where Tile.weightPoint(ofSquare: point) == weightPoint {
                     multiplyPanel(
                         LeftMatrix(base: v + point * pointStrideV, rowStride: 1, depthStride: inputStride),
                         m + point * pointStrideM + tiles.count * column, width: width,
-                        to: u + weights * pointStrideU + column, stride: outputStride, rows: shape.inputChannels,
+                        to: u + weightPoint * pointStrideU + column, stride: outputStride, rows: shape.inputChannels,
                         columns: width, depth: tiles.count, accumulate: accumulate)
                     accumulate = true
                 }

@@ -46,7 +46,8 @@ struct ConvolutionGroup {
         forEachRow { place, joined, count in (gradients + place).update(from: space + joined, count: count) }
     }
 
-    /// The rows of all members' weights, one for each input channel: where among the parameters, where among the joined.
+    /// The rows of all members' weights, one for each input channel: where among the parameters, where among the
+    /// joined.
     private func forEachRow(_ body: (_ place: Int, _ joined: Int, _ count: Int) -> Void) {
         for member in members {
             let count = member.channels.count
@@ -77,12 +78,9 @@ struct ConvolutionGroup {
             channels += graph.values[graph.nodes[index].output].channels
             return Member(node: index, layer: graph.nodes[index].convolution!, channels: first..<channels)
         }
-        let (input, layer) = (graph.values[graph.nodes[nodes[0]].input], members[0].layer)
+        let input = graph.values[graph.nodes[nodes[0]].input]
         convolution = Convolution(
-            ConvolutionShape(
-                images: batchSize, height: input.height, width: input.width, inputChannels: input.channels,
-                outputChannels: channels, kernel: layer.kernel, stride: layer.stride, padding: layer.padding),
-            threads: threads)
+            members[0].layer.shape(images: batchSize, input, channels: channels), threads: threads)
         name = nodes.map { graph.nodes[$0].name }.joined(separator: "+")
     }
 }

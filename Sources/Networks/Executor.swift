@@ -1,10 +1,9 @@
-// Runs a model: compiled once for a mode and a largest mini-batch, then steps that allocate nothing.
+// Runs a model: compiled once for a mode and a largest mini-batch, with all the memory that its steps then compute in.
 //
 // Compiling walks the graph, plans the memory (Plan.swift: what lives when), and writes the network down as a list of
 // steps, each one call of a kernel on fixed memory. Training runs all of them, forward and backward; evaluation has
 // forward steps only, with batch normalisation done while a convolution's output is in cache.
 
-import Glibc
 import Kernels
 
 /// A model compiled for mini-batches of up to `batchSize` images.
@@ -19,52 +18,47 @@ public final class Executor {
     public let batchSize: Int
     /// The gradient of each parameter, arranged as `Model.parameters`; empty in evaluation.
     public let gradients: FloatBuffer
-    /// The parameters that are used: the model's, unless set to others of the same arrangement (an average of iterates).
-    public var parameters: FloatBuffer
 
     private let threads: Threads
     private var forward: [Step] = []
     private var backward: [Step] = []
-    private var refreshing: [(UnsafeMutablePointer<Float>) -> Void] = []
+    private var refreshing: [() -> Void] = []
 
     /// What one mini-batch brings along.
-    fileprivate struct Pass {
-        var images: UnsafeMutablePointer<Float>
+    private struct Pass {
+        var images: UnsafePointer<Float>
         var count: Int
-        var parameters: UnsafeMutablePointer<Float>
-        var seed: UInt64
-        var iteration: UInt64
+        var seed: UInt64 = 0
+        var iteration: UInt64 = 0
     }
 
+    private typealias Run = (_ executor: Executor, _ pass: Pass) -> Void
+
     /// One call of a kernel.
-    fileprivate struct Step {
+    private struct Step {
         var layer: String
         var operation: Operation
-        var run: (Pass) -> Void
+        var run: Run
         var seconds = 0.0
         var calls = 0
-
-        init(_ layer: String, _ operation: Operation, _ run: @escaping (Pass) -> Void) {
-            self.layer = layer
-            self.operation = operation
-            self.run = run
-        }
     }
 
     // MARK: - Running
 
-    /// Mean loss and metrics of a mini-batch, and its gradient in `gradients`; moves the running statistics. Training only.
+    /// Forward and backward: mean loss and metrics of a mini-batch, and its gradient in `gradients`; moves the running
+    /// statistics. Training only.
     ///
     /// - Parameters:
     ///   - images: normalised float32 [count][32][32][3].
     ///   - labels: [count], below the number of classes.
     ///   - count: 1 up to the batch size.
     ///   - seed, iteration: name dropout's random stream.
-    public func loss(
+    @discardableResult
+    public func computeGradients(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, seed: UInt64 = 0, iteration: UInt64 = 0
     ) -> BatchMetrics {
         precondition(mode == .training && (1...batchSize).contains(count))
-        let pass = pass(images, count, seed: seed, iteration: iteration)
+        let pass = Pass(images: images, count: count, seed: seed, iteration: iteration)
         run(&forward, pass)
         let metrics = SoftmaxCrossEntropy.evaluate(
             logits: logitsBase, labels: labels, count: count, classes: model.configuration.classes,
@@ -74,47 +68,35 @@ public final class Executor {
         return metrics
     }
 
-    /// Logits [count][classes] of normalised images [count][32][32][3], valid until the next call. In evaluation, batch
-    /// normalisation uses the running statistics and dropout does nothing.
+    /// Logits [count][classes] of normalised images [count][32][32][3], valid until the next call: batch normalisation
+    /// uses the running statistics, and dropout does nothing. Evaluation only.
     public func logits(images: UnsafePointer<Float>, count: Int) -> UnsafePointer<Float> {
-        precondition((1...batchSize).contains(count))
-        run(&forward, pass(images, count, seed: 0, iteration: 0))
+        precondition(mode == .evaluation && (1...batchSize).contains(count))
+        run(&forward, Pass(images: images, count: count))
         return UnsafePointer(logitsBase)
     }
 
-    /// Loss and metrics of a mini-batch without gradients.
+    /// Loss and metrics of a mini-batch from its logits. Evaluation only.
     public func evaluate(images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int) -> BatchMetrics {
         SoftmaxCrossEntropy.evaluate(
-            logits: UnsafeMutablePointer(mutating: logits(images: images, count: count)), labels: labels, count: count,
-            classes: model.configuration.classes, gradient: nil)
+            logits: logits(images: images, count: count), labels: labels, count: count,
+            classes: model.configuration.classes)
     }
 
     /// Takes over changed parameters and statistics. Evaluation only: training reads them at each step.
     public func refresh() {
-        for step in refreshing { step(parameters.pointer) }
-    }
-
-    private func pass(_ images: UnsafePointer<Float>, _ count: Int, seed: UInt64, iteration: UInt64) -> Pass {
-        Pass(
-            images: UnsafeMutablePointer(mutating: images), count: count, parameters: parameters.pointer, seed: seed,
-            iteration: iteration)
+        for step in refreshing { step() }
     }
 
     private func run(_ steps: inout [Step], _ pass: Pass) {
-        var before = clock()
+        var before = now()
         for index in steps.indices {
-            steps[index].run(pass)
-            let after = clock()
+            steps[index].run(self, pass)
+            let after = now()
             steps[index].seconds += after - before
             steps[index].calls += 1
             before = after
         }
-    }
-
-    private func clock() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
     // MARK: - Profile
@@ -162,9 +144,8 @@ public final class Executor {
     ///
     /// - Throws: `Failure` where the batch size is out of range or the buffers exceed the memory.
     public init(_ model: Model, batchSize: Int, mode: Mode, threads: Threads) throws(Failure) {
-        guard (1...65_536).contains(batchSize) else {
-            throw Failure(.invalidArgument, "batch size: found \(batchSize), expected a number from 1 to 65,536")
-        }
+        try require(
+            (1...65_536).contains(batchSize), "batch size", batchSize, expected: "a number from 1 to 65,536")
         let training = mode == .training
         let graph = model.graph
         plan = Plan(graph, batchSize: batchSize, training: training, threads: threads)
@@ -175,7 +156,6 @@ public final class Executor {
         self.mode = mode
         self.batchSize = batchSize
         self.threads = threads
-        parameters = model.parameters
         gradients = try FloatBuffer(count: training ? model.parameters.count : 0)
         arena = try FloatBuffer(count: plan.arenaCount)
         workspace = try FloatBuffer(count: plan.workspaceCount)
@@ -195,7 +175,9 @@ public final class Executor {
     private func maps(_ value: Graph.ValueID, _ pass: Pass) -> Maps {
         guard value == model.graph.image else { return plan.maps(value, in: arena.pointer, count: pass.count) }
         let image = model.graph.values[value]
-        return Maps(pass.images, count: pass.count, height: image.height, width: image.width, channels: image.channels)
+        return Maps(
+            UnsafeMutablePointer(mutating: pass.images), count: pass.count, height: image.height, width: image.width,
+            channels: image.channels)
     }
 
     private func gradientMaps(_ value: Graph.ValueID, _ pass: Pass) -> Maps {
@@ -214,17 +196,15 @@ public final class Executor {
 
     // A group's weights, and their gradients, lie side by side at the start of the workspace while it computes.
 
-    private func weights(of group: ConvolutionGroup, _ pass: Pass) -> UnsafePointer<Float> {
-        group.weights(in: pass.parameters, joinedAt: workspace.pointer)
+    private func weights(of group: ConvolutionGroup) -> UnsafePointer<Float> {
+        group.weights(in: parameters, joinedAt: workspace.pointer)
     }
 
     private func scratch(beside group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
         workspace.pointer + group.joinedWeightCount
     }
 
-    private func bytes(_ node: Int) -> UnsafeMutablePointer<UInt8> {
-        UnsafeMutableRawPointer(plan.bytes(node, in: arena.pointer)).assumingMemoryBound(to: UInt8.self)
-    }
+    private var parameters: UnsafePointer<Float> { UnsafePointer(model.parameters.pointer) }
 
     /// Writes down a node's forward steps.
     private func compileForward(_ index: Int) {
@@ -232,25 +212,25 @@ public final class Executor {
         let input = node.input
         let output = node.output
         let training = mode == .training
-        func step(_ operation: Operation, _ run: @escaping (_ executor: Executor, _ pass: Pass) -> Void) {
-            forward.append(Step(node.name, operation) { [unowned self] pass in run(self, pass) })
+        func step(_ layer: String, _ operation: Operation, _ run: @escaping Run) {
+            forward.append(Step(layer: layer, operation: operation, run: run))
         }
 
         switch node.layer {
         case .convolution(let layer):
             let group = plan.groups[index]!
             let channels = plan.channels(index, in: channelValues.pointer)
-            let statistics = model.statistics.pointer
+            let (parameters, statistics) = (self.parameters, model.statistics.pointer)
             if group.leader == index {
-                if training { compileTrainingForward(group) } else { compileEvaluation(group) }
+                step(group.name, .convolution, training ? trainingConvolution(group) : evaluationConvolution(group))
             }
             guard training else {
-                refreshing.append { channels.useRunningStatistics(layer, $0, statistics) }
+                refreshing.append { channels.useRunningStatistics(layer, parameters, statistics) }
                 return
             }
-            step(.normalization) { executor, pass in
+            step(node.name, .normalization) { executor, pass in
                 let y = executor.convolutionMaps(index, pass)
-                channels.useBatchStatistics(layer, pass.parameters, statistics, pixels: y.pixels)
+                channels.useBatchStatistics(layer, parameters, statistics, pixels: y.pixels)
                 BatchNormalization.apply(
                     y, scale: channels.scale, shift: channels.shift,
                     residual: layer.residual.map { executor.maps($0, pass) }, relu: layer.relu,
@@ -258,23 +238,23 @@ public final class Executor {
             }
 
         case .maxPooling(let shape):
-            let argmax = training ? bytes(index) : nil
-            step(.pooling) { executor, pass in
+            let argmax = training ? plan.bytes(index, in: arena.pointer) : nil
+            step(node.name, .pooling) { executor, pass in
                 Pooling.max(
                     executor.maps(input, pass), shape, to: executor.maps(output, pass), argmax: argmax,
                     threads: executor.threads)
             }
 
         case .averagePooling:
-            step(.pooling) { executor, pass in
+            step(node.name, .pooling) { executor, pass in
                 Pooling.average(
                     executor.maps(input, pass), to: executor.maps(output, pass).base, threads: executor.threads)
             }
 
         case .dropout(let rate):
             guard training else { return }
-            let mask = bytes(index)
-            step(.dropout) { executor, pass in
+            let mask = plan.bytes(index, in: arena.pointer)
+            step(node.name, .dropout) { executor, pass in
                 let values = executor.maps(input, pass)
                 Dropout.forward(
                     values.base, mask: mask, count: pass.count * values.channels, probability: rate,
@@ -283,39 +263,39 @@ public final class Executor {
             }
 
         case .dense(let layer):
-            step(.dense) { executor, pass in
+            step(node.name, .dense) { executor, pass in
                 let x = executor.maps(input, pass)
                 let y = executor.maps(output, pass)
                 Linear.forward(
-                    x.base, weights: pass.parameters + layer.weight, bias: pass.parameters + layer.bias, to: y.base,
-                    count: pass.count, inputs: x.channels, outputs: y.channels, relu: layer.relu,
+                    x.base, weights: executor.parameters + layer.weight, bias: executor.parameters + layer.bias,
+                    to: y.base, count: pass.count, inputs: x.channels, outputs: y.channels, relu: layer.relu,
                     threads: executor.threads)
             }
         }
     }
 
-    /// The convolution of a group and the statistics of what it writes, taken while it is in cache.
-    private func compileTrainingForward(_ group: ConvolutionGroup) {
+    /// Training: the convolution of a group and the statistics of what it writes, taken while it is in cache.
+    private func trainingConvolution(_ group: ConvolutionGroup) -> Run {
         let input = model.graph.nodes[group.leader].input
         let all = plan.channels(of: group, in: channelValues.pointer)
         let stride = BatchNormalization.momentsCount(channels: all.count)
-        forward.append(
-            Step(group.name, .convolution) { [unowned self] pass in
-                let y = groupMaps(group, pass)
-                let records = records.pointer
-                group.convolution.forward(
-                    maps(input, pass), weights: weights(of: group, pass), to: y, workspace: scratch(beside: group)
-                ) { block, pixels in
-                    BatchNormalization.moments(of: y, pixels: pixels, into: records + block * stride)
-                }
-                BatchNormalization.mergeMoments(
-                    records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
-                    mean: all.mean, variance: all.variance)
-            })
+        return { executor, pass in
+            let y = executor.groupMaps(group, pass)
+            let records = executor.records.pointer
+            group.convolution.forward(
+                executor.maps(input, pass), weights: executor.weights(of: group), to: y,
+                workspace: executor.scratch(beside: group)
+            ) { block, pixels in
+                BatchNormalization.moments(of: y, pixels: pixels, into: records + block * stride)
+            }
+            BatchNormalization.mergeMoments(
+                records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
+                mean: all.mean, variance: all.variance)
+        }
     }
 
-    /// The convolution of a group, and all that follows it while its output is in cache.
-    private func compileEvaluation(_ group: ConvolutionGroup) {
+    /// Evaluation: the convolution of a group, and all that follows it while its output is in cache.
+    private func evaluationConvolution(_ group: ConvolutionGroup) -> Run {
         let input = model.graph.nodes[group.leader].input
         let members = group.members.map { member in
             (
@@ -323,35 +303,35 @@ public final class Executor {
                 plan.channels(member.node, in: channelValues.pointer)
             )
         }
-        forward.append(
-            Step(group.name, .convolution) { [unowned self] pass in
-                let y = groupMaps(group, pass)
-                let branches = members.map { output, member, channels in
-                    (
-                        y.slice(member.channels), channels, maps(output, pass),
-                        residual: member.layer.residual.map { maps($0, pass) }, member.layer.relu
-                    )
+        return { executor, pass in
+            let y = executor.groupMaps(group, pass)
+            let branches = members.map { output, member, channels in
+                (
+                    y.slice(member.channels), channels, executor.maps(output, pass),
+                    residual: member.layer.residual.map { executor.maps($0, pass) }, member.layer.relu
+                )
+            }
+            group.convolution.forward(
+                executor.maps(input, pass), weights: executor.weights(of: group), to: y,
+                workspace: executor.scratch(beside: group)
+            ) { _, pixels in
+                for (y, channels, z, residual, relu) in branches {
+                    BatchNormalization.apply(
+                        pixels: pixels, y, scale: channels.scale, shift: channels.shift, residual: residual,
+                        relu: relu, to: z)
                 }
-                group.convolution.forward(
-                    maps(input, pass), weights: weights(of: group, pass), to: y, workspace: scratch(beside: group)
-                ) { _, pixels in
-                    for (y, channels, z, residual, relu) in branches {
-                        BatchNormalization.apply(
-                            pixels: pixels, y, scale: channels.scale, shift: channels.shift, residual: residual,
-                            relu: relu, to: z)
-                    }
-                }
-            })
+            }
+        }
     }
 
-    /// Writes down a node's backward steps. Nodes come last to first; `written` holds the values whose gradient an earlier
-    /// step has begun, so that this one adds to it.
+    /// Writes down a node's backward steps. Nodes come last to first; `written` holds the values whose gradient an
+    /// earlier step has begun, so that this one adds to it.
     private func compileBackward(_ index: Int, written: inout Set<Int>) {
         let node = model.graph.nodes[index]
         let input = node.input
         let output = node.output
-        func step(_ operation: Operation, _ run: @escaping (_ executor: Executor, _ pass: Pass) -> Void) {
-            backward.append(Step(node.name, operation) { [unowned self] pass in run(self, pass) })
+        func step(_ layer: String, _ operation: Operation, _ run: @escaping Run) {
+            backward.append(Step(layer: layer, operation: operation, run: run))
         }
         func accumulates(_ value: Graph.ValueID) -> Bool { !written.insert(plan.root(value)).inserted }
 
@@ -360,12 +340,15 @@ public final class Executor {
             let group = plan.groups[index]!
             let channels = plan.channels(index, in: channelValues.pointer)
             let accumulatesResidual = layer.residual.map(accumulates) ?? false
-            step(.normalizationGradient) { executor, pass in
+            step(node.name, .normalizationGradient) { executor, pass in
                 let y = executor.convolutionMaps(index, pass)
                 let dz = executor.gradientMaps(output, pass)
                 let mask: ReLUMask =
-                    if !layer.relu { .none } else if layer.residual != nil { .output(executor.maps(output, pass)) } else
-                    {
+                    if !layer.relu {
+                        .none
+                    } else if layer.residual != nil {
+                        .output(executor.maps(output, pass))
+                    } else {
                         .recomputed(scale: channels.scale, shift: channels.shift)
                     }
                 let dgamma = executor.gradients.pointer + layer.gamma
@@ -378,32 +361,32 @@ public final class Executor {
                     inverseDeviation: channels.inverseDeviation, dgamma: dgamma, dbeta: dbeta)
                 BatchNormalization.inputGradient(
                     dz: dz, mask: mask, y: y, mean: channels.mean, inverseDeviation: channels.inverseDeviation,
-                    gamma: pass.parameters + layer.gamma, dgamma: dgamma, dbeta: dbeta, to: y,
+                    gamma: executor.parameters + layer.gamma, dgamma: dgamma, dbeta: dbeta, to: y,
                     residualGradient: layer.residual.map { executor.gradientMaps($0, pass) },
                     accumulateResidual: accumulatesResidual, threads: executor.threads)
             }
             // Of a group's members the leader is the last one here: all their gradients lie side by side by now.
             guard group.leader == index else { return }
-            backward.append(
-                Step(group.name, .weightGradient) { [unowned self] pass in
-                    group.withGradient(in: gradients.pointer, joinedAt: workspace.pointer) { dw in
-                        group.convolution.weightGradient(
-                            maps(input, pass), groupMaps(group, pass), to: dw, workspace: scratch(beside: group))
-                    }
-                })
+            step(group.name, .weightGradient) { executor, pass in
+                group.withGradient(in: executor.gradients.pointer, joinedAt: executor.workspace.pointer) { dw in
+                    group.convolution.weightGradient(
+                        executor.maps(input, pass), executor.groupMaps(group, pass), to: dw,
+                        workspace: executor.scratch(beside: group))
+                }
+            }
             guard input != model.graph.image else { return }
             let accumulatesInput = accumulates(input)
-            backward.append(
-                Step(group.name, .inputGradient) { [unowned self] pass in
-                    group.convolution.inputGradient(
-                        groupMaps(group, pass), weights: weights(of: group, pass), to: gradientMaps(input, pass),
-                        accumulate: accumulatesInput, workspace: scratch(beside: group))
-                })
+            step(group.name, .inputGradient) { executor, pass in
+                group.convolution.inputGradient(
+                    executor.groupMaps(group, pass), weights: executor.weights(of: group),
+                    to: executor.gradientMaps(input, pass), accumulate: accumulatesInput,
+                    workspace: executor.scratch(beside: group))
+            }
 
         case .maxPooling(let shape):
-            let argmax = bytes(index)
+            let argmax = plan.bytes(index, in: arena.pointer)
             let accumulate = accumulates(input)
-            step(.poolingGradient) { executor, pass in
+            step(node.name, .poolingGradient) { executor, pass in
                 Pooling.maxGradient(
                     executor.gradientMaps(output, pass), argmax: argmax, shape,
                     to: executor.gradientMaps(input, pass), accumulate: accumulate, threads: executor.threads)
@@ -411,15 +394,15 @@ public final class Executor {
 
         case .averagePooling:
             precondition(!accumulates(input), "average pooling is its input's only reader")
-            step(.poolingGradient) { executor, pass in
+            step(node.name, .poolingGradient) { executor, pass in
                 Pooling.averageGradient(
                     executor.gradientMaps(output, pass).base, to: executor.gradientMaps(input, pass),
                     threads: executor.threads)
             }
 
         case .dropout(let rate):
-            let mask = bytes(index)
-            step(.dropoutGradient) { executor, pass in
+            let mask = plan.bytes(index, in: arena.pointer)
+            step(node.name, .dropoutGradient) { executor, pass in
                 let gradient = executor.gradientMaps(input, pass)
                 Dropout.backward(
                     gradient.base, mask: mask, count: pass.count * gradient.channels, probability: rate,
@@ -428,7 +411,7 @@ public final class Executor {
 
         case .dense(let layer):
             precondition(!accumulates(input), "a dense layer is its input's only reader")
-            step(.denseGradient) { executor, pass in
+            step(node.name, .denseGradient) { executor, pass in
                 let x = executor.maps(input, pass)
                 let y = executor.maps(output, pass)
                 let dy = executor.gradientMaps(output, pass).base
@@ -441,7 +424,7 @@ public final class Executor {
                     bias: executor.gradients.pointer + layer.bias, count: pass.count, inputs: x.channels,
                     outputs: y.channels, workspace: executor.workspace.pointer, threads: executor.threads)
                 Linear.inputGradient(
-                    dy, weights: pass.parameters + layer.weight, to: executor.gradientMaps(input, pass).base,
+                    dy, weights: executor.parameters + layer.weight, to: executor.gradientMaps(input, pass).base,
                     count: pass.count, inputs: x.channels, outputs: y.channels, workspace: executor.workspace.pointer,
                     threads: executor.threads)
             }

@@ -1,5 +1,5 @@
-// GoogLeNet with batch normalisation, the CIFAR variant: a stem of three 3×3 convolutions, nine inception blocks, two 3×3
-// convolutions in place of each 5×5 one, no auxiliary classifiers (Szegedy et al., arXiv 1409.4842 and 1512.00567).
+// GoogLeNet with batch normalisation, the CIFAR variant: a stem of three 3×3 convolutions, nine inception blocks, two
+// 3×3 convolutions in place of each 5×5 one, no auxiliary classifiers (Szegedy et al., arXiv 1409.4842 and 1512.00567).
 
 extension Graph {
     /// Channel counts of an inception block's branches.

@@ -59,6 +59,13 @@ struct Graph {
 
         var padding: Int { kernel / 2 }
         var isPointwise: Bool { (kernel, stride) == (1, 1) }
+
+        /// From `images` maps like `input` to maps of `channels` channels.
+        func shape(images: Int, _ input: Value, channels: Int) -> ConvolutionShape {
+            ConvolutionShape(
+                images: images, height: input.height, width: input.width, inputChannels: input.channels,
+                outputChannels: channels, kernel: kernel, stride: stride, padding: padding)
+        }
     }
 
     struct Dense {
@@ -98,8 +105,7 @@ struct Graph {
     var logits: ValueID { nodes[nodes.count - 1].output }
 
     init(_ configuration: ModelConfiguration) {
-        let size = ModelConfiguration.imageSize
-        values = [Value(channels: ModelConfiguration.imageChannels, height: size, width: size)]
+        values = [Value(channels: Images.channels, height: Images.side, width: Images.side)]
         switch configuration.architecture {
         case .vgg16: addVGG16(configuration)
         case .resnet18: addResNet18(configuration)
@@ -111,8 +117,8 @@ struct Graph {
 
     /// Adds a convolution named `name` with the batch normalisation `normalization` behind it.
     ///
-    /// `residual` gives the value that is added before ReLU; what it adds to the graph runs before this layer, but stands
-    /// behind it in the state dictionary, as in PyTorch.
+    /// `residual` gives the value that is added before ReLU; what it adds to the graph runs before this layer, but
+    /// stands behind it in the state dictionary, as in PyTorch.
     mutating func convolution(
         _ input: ValueID, _ name: String, normalization: String, channels: Int, kernel: Int, stride: Int = 1,
         bias: Bool, epsilon: Float = 1e-5, relu: Bool = true, residual: ((inout Graph) -> ValueID)? = nil
@@ -134,22 +140,20 @@ struct Graph {
                 start: .constant(0)))
         normalizationCount += 1
         layer.residual = residual?(&self)
-        let reach = 2 * layer.padding - kernel
+        let shape = layer.shape(images: 1, from, channels: channels)
         return add(
             name, .convolution(layer), input,
-            Value(
-                channels: channels, height: (from.height + reach) / stride + 1, width: (from.width + reach) / stride + 1
-            ))
+            Value(channels: channels, height: shape.outputHeight, width: shape.outputWidth))
     }
 
     mutating func maxPooling(_ input: ValueID, _ name: String, kernel: Int, stride: Int, padding: Int = 0) -> ValueID {
         let from = values[input]
-        let reach = 2 * padding - kernel
+        let shape = PoolingShape(kernel: kernel, stride: stride, padding: padding)
         return add(
-            name, .maxPooling(PoolingShape(kernel: kernel, stride: stride, padding: padding)), input,
+            name, .maxPooling(shape), input,
             Value(
-                channels: from.channels, height: (from.height + reach) / stride + 1,
-                width: (from.width + reach) / stride + 1))
+                channels: from.channels, height: shape.outputLength(from.height),
+                width: shape.outputLength(from.width)))
     }
 
     /// The mean of each channel over an image.
@@ -216,7 +220,6 @@ struct Graph {
 extension Int {
     /// This number of floats, rounded up to whole cache lines.
     var roundedToLine: Int {
-        let floats = FloatBuffer.alignment / MemoryLayout<Float>.stride
-        return (self + floats - 1) / floats * floats
+        roundUp(self, to: FloatBuffer.alignment / MemoryLayout<Float>.stride)
     }
 }

@@ -1,37 +1,35 @@
 // Places buffers in one arena so that those that never live at the same time share memory.
 
-/// Buffers with lifetimes, to be laid into as little memory as is simple to find: largest first, each at the lowest place
-/// that is free all through its life.
-struct MemoryPlan {
+/// Buffers with lifetimes, to be laid into as little memory as is simple to find: largest first, each at the lowest
+/// place that is free all through its life.
+struct MemoryPlan<Name: Hashable> {
     private struct Buffer {
+        var name: Name
         var count: Int
         var life: ClosedRange<Int>
     }
 
     private var buffers: [Buffer] = []
 
-    /// Notes a buffer of `count` floats that is in use through the steps `life`, and gives its number.
-    mutating func add(count: Int, life: ClosedRange<Int>) -> Int {
-        buffers.append(Buffer(count: count.roundedToLine, life: life))
-        return buffers.count - 1
+    /// Notes a buffer of `count` floats that is in use through the steps `life`.
+    mutating func add(_ name: Name, count: Int, life: ClosedRange<Int>) {
+        buffers.append(Buffer(name: name, count: count.roundedToLine, life: life))
     }
 
     /// Each buffer's offset in the arena, and the arena's size, in floats.
-    func place() -> (offsets: [Int], count: Int) {
-        var offsets = [Int](repeating: 0, count: buffers.count)
-        var placed: [Int] = []
-        for index in buffers.indices.sorted(by: { buffers[$0].count > buffers[$1].count }) {
-            let buffer = buffers[index]
-            let neighbours = placed.filter { buffers[$0].life.overlaps(buffer.life) }.sorted {
-                offsets[$0] < offsets[$1]
-            }
+    func place() -> (offsets: [Name: Int], count: Int) {
+        var offsets: [Name: Int] = [:]
+        var placed: [(life: ClosedRange<Int>, place: Range<Int>)] = []
+        for buffer in buffers.sorted(by: { $0.count > $1.count }) {
+            let neighbours = placed.filter { $0.life.overlaps(buffer.life) }.map { $0.place }
             var offset = 0
-            for neighbour in neighbours where offsets[neighbour] < offset + buffer.count {
-                offset = max(offset, offsets[neighbour] + buffers[neighbour].count)
+            for neighbour in neighbours.sorted(by: { $0.lowerBound < $1.lowerBound })
+            where neighbour.lowerBound < offset + buffer.count {
+                offset = max(offset, neighbour.upperBound)
             }
-            offsets[index] = offset
-            placed.append(index)
+            offsets[buffer.name] = offset
+            placed.append((buffer.life, offset..<offset + buffer.count))
         }
-        return (offsets, placed.reduce(0) { max($0, offsets[$1] + buffers[$1].count) })
+        return (offsets, placed.map { $0.place.upperBound }.max() ?? 0)
     }
 }

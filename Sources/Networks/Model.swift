@@ -4,12 +4,12 @@ import Kernels
 
 /// A network's parameters and running statistics, each in one flat buffer.
 ///
-/// The executor computes with them, an optimizer changes them, and the state dictionary shows them under PyTorch's names
-/// and in PyTorch's layouts. A model belongs to one thread at a time.
+/// The executor computes with them, an optimizer changes them, and the state dictionary shows them under PyTorch's
+/// names and in PyTorch's layouts. A model belongs to one thread at a time.
 public final class Model {
     public let configuration: ModelConfiguration
-    /// Trainable values. Convolution weights lie as [height][width][in][out], linear ones as [in][out]; each tensor begins
-    /// on a cache line, and the gaps stay zero.
+    /// Trainable values. Convolution weights lie as [height][width][in][out], linear ones as [in][out]; each tensor
+    /// begins on a cache line, and the gaps stay zero.
     public let parameters: FloatBuffer
     /// Running mean and variance of each batch normalisation.
     public let statistics: FloatBuffer
@@ -54,6 +54,32 @@ public final class Model {
         entry.kind == .parameter ? parameters : statistics
     }
 
+    // MARK: - All values at once
+
+    /// A model of its own with the same configuration and values.
+    package func copy() throws(Failure) -> Model {
+        let copy = try Model(configuration)
+        copy.take(parameters: parameters, statistics: statistics, batchesTracked: batchesTracked)
+        return copy
+    }
+
+    /// Takes over values arranged as this model's.
+    package func take(parameters: FloatBuffer, statistics: FloatBuffer, batchesTracked: [Int64]) {
+        self.parameters.copy(from: parameters)
+        self.statistics.copy(from: statistics)
+        self.batchesTracked = batchesTracked
+    }
+
+    /// Makes running variances zero where they are negative, as a prediction may leave them.
+    package func clampVariances() {
+        for node in graph.nodes {
+            guard let layer = node.convolution else { continue }
+            for index in layer.variance..<layer.variance + graph.values[node.output].channels {
+                statistics.pointer[index] = max(statistics.pointer[index], 0)
+            }
+        }
+    }
+
     // MARK: - State dictionary
 
     /// A tensor's values in PyTorch's layout.
@@ -72,7 +98,8 @@ public final class Model {
         }
     }
 
-    /// Sets the values of a parameter or statistic, here or in another buffer of the same arrangement, from PyTorch's layout.
+    /// Sets the values of a parameter or statistic, here or in another buffer of the same arrangement, from PyTorch's
+    /// layout.
     public func setValues(of entry: StateEntry, to values: [Float], in buffer: FloatBuffer? = nil) {
         precondition(values.count == entry.count)
         let target = (buffer ?? self.buffer(of: entry)).pointer + entry.offset
@@ -88,8 +115,8 @@ public final class Model {
 
     /// Takes over tensors under PyTorch's names: all of the model's and no others (counters may be missing).
     ///
-    /// - Throws: `Failure` naming the tensor that is missing, unknown, or of another shape or type; the model is then
-    ///   unchanged.
+    /// - Throws: `Failure` naming the tensor that is missing, unknown, or of another shape, type or number of values;
+    ///   the model is then unchanged.
     public func load(_ tensors: [Safetensors.Tensor]) throws(Failure) {
         var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
         var found: [(StateEntry, Safetensors.Values)] = []
@@ -98,10 +125,9 @@ public final class Model {
                 if entry.kind == .counter { continue }
                 throw Failure(.invalidArgument, "tensor \(entry.name) is missing")
             }
-            guard tensor.shape == entry.shape else {
-                throw Failure(
-                    .invalidArgument, "tensor \(entry.name): found shape \(tensor.shape), expected \(entry.shape)")
-            }
+            let (name, count) = ("tensor \(entry.name)", tensor.values.count)
+            try require(tensor.shape == entry.shape, name, "shape \(tensor.shape)", expected: "\(entry.shape)")
+            try require(count == entry.count, name, "\(count) values", expected: "\(entry.count)")
             switch (entry.kind, tensor.values) {
             case (.counter, .int64), (.parameter, .float32), (.statistic, .float32): break
             default:
@@ -140,8 +166,8 @@ public final class Model {
         guard let json = file.metadata[Self.configurationKey] else {
             throw Failure(
                 .corrupt,
-                "\(path): no \(Self.configurationKey) found in its metadata; to take a state dictionary from elsewhere, "
-                    + "make a model and load it")
+                "\(path): no \(Self.configurationKey) found in its metadata; to take a state dictionary from "
+                    + "elsewhere, make a model and load it")
         }
         let configuration = try Safetensors.value(
             ModelConfiguration.self, json: json, name: "\(path): \(Self.configurationKey)")
@@ -153,8 +179,8 @@ public final class Model {
 }
 
 extension StateEntry {
-    /// Calls `body` with each value's place in PyTorch's layout and in ours: the last of our axes is PyTorch's first, so
-    /// that output channels lie side by side.
+    /// Calls `body` with each value's place in PyTorch's layout and in ours: the last of our axes is PyTorch's first,
+    /// so that output channels lie side by side.
     func forEachPlace(_ body: (_ theirs: Int, _ ours: Int) -> Void) {
         guard shape.count > 1 else {
             for index in 0..<count { body(index, index) }

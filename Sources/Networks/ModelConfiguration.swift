@@ -9,7 +9,8 @@ public enum Architecture: String, CaseIterable, Sendable, Codable {
     case vgg16
     /// ResNet18 with a 3×3 stem and no pooling behind it (He et al. 2016): 11,220,132 parameters.
     case resnet18
-    /// GoogLeNet with batch normalisation and two 3×3 convolutions for each 5×5 (Szegedy et al. 2015): 6,402,564 parameters.
+    /// GoogLeNet with batch normalisation and two 3×3 convolutions for each 5×5 (Szegedy et al. 2015): 6,402,564
+    /// parameters.
     case googlenet
 
     /// The probability with which dropout zeroes a value where a configuration says nothing else.
@@ -24,10 +25,6 @@ public enum Architecture: String, CaseIterable, Sendable, Codable {
 
 /// Everything a model is made from. Two models of one configuration start with the same parameters.
 public struct ModelConfiguration: Sendable, Equatable, Codable {
-    /// Pixels of an image's side, and its colours.
-    public static let imageSize = 32
-    public static let imageChannels = 3
-
     public var architecture: Architecture
     /// Number of classes, 2 to 100,000.
     public var classes: Int
@@ -35,8 +32,8 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     public var width: Double
     /// Probability with which dropout zeroes a value, from 0 up to, not including, 1. ResNet18 has no dropout.
     public var dropout: Float
-    /// The public GoogLeNet passes a channel count as epsilon to nine of its batch normalisations, by mistake. True takes
-    /// those, for its checkpoints; false takes 1e-5 everywhere.
+    /// The public GoogLeNet passes a channel count as epsilon to nine of its batch normalisations, by mistake. True
+    /// takes those, for its checkpoints; false takes 1e-5 everywhere.
     public var channelCountEpsilons: Bool
     /// Seed of the initial parameters.
     public var seed: UInt64
@@ -61,15 +58,13 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
 
     /// Throws where a value is out of its range.
     public func validate() throws(Failure) {
-        func require(_ holds: Bool, _ name: String, _ found: Any, _ expected: String) throws(Failure) {
-            if !holds { throw Failure(.invalidArgument, "\(name): found \(found), expected \(expected)") }
-        }
-        try require((2...100_000).contains(classes), "classes", classes, "a number from 2 to 100,000")
-        try require(width > 0 && width <= 8, "width", width, "a number above 0 and at most 8")
-        try require(dropout >= 0 && dropout < 1, "dropout", dropout, "a probability from 0 up to, not including, 1")
+        try require((2...100_000).contains(classes), "classes", classes, expected: "a number from 2 to 100,000")
+        try require(width > 0 && width <= 8, "width", width, expected: "a number above 0 and at most 8")
+        try require(
+            dropout >= 0 && dropout < 1, "dropout", dropout, expected: "a probability from 0 up to, not including, 1")
         try require(
             !channelCountEpsilons || architecture == .googlenet, "channelCountEpsilons", "true for \(architecture)",
-            "false, or the architecture googlenet")
+            expected: "false, or the architecture googlenet")
         _ = try Normalization(mean: mean, deviation: deviation)
     }
 

@@ -22,8 +22,8 @@ struct NormalizationChannels {
         (mean, variance, inverseDeviation, scale, shift) = (values(0), values(1), values(2), values(3), values(4))
     }
 
-    /// Training: the batch's own mean and variance, which also move the running ones by a tenth of the difference, as in
-    /// PyTorch. A convolution's bias would shift nothing but the mean, so it is never added to the maps.
+    /// Training: the batch's own mean and variance, which also move the running ones by a tenth of the difference, as
+    /// in PyTorch. A convolution's bias would shift nothing but the mean, so it is never added to the maps.
     func useBatchStatistics(
         _ layer: Graph.NormalizedConvolution, _ parameters: UnsafePointer<Float>,
         _ statistics: UnsafeMutablePointer<Float>, pixels: Int

@@ -4,6 +4,17 @@ import Kernels
 
 /// Where everything lies: lifetimes in steps, node i running forward in step i and backward in step 2n − 1 − i.
 struct Plan {
+    /// What lies in the arena.
+    private enum Buffer: Hashable {
+        /// A value, or its gradient, by root value.
+        case value(Graph.ValueID)
+        case gradient(Graph.ValueID)
+        /// What a group's convolution writes, by the group's leader.
+        case output(Int)
+        /// Where a maximum was, or what dropout kept, by node.
+        case bytes(Int)
+    }
+
     private let graph: Graph
     private let batchSize: Int
     private let training: Bool
@@ -15,12 +26,8 @@ struct Plan {
     private(set) var recordCount = 0
     private(set) var arenaCount = 0
 
-    /// Offsets in the arena: of values and their gradients by root value, of convolutions' outputs by their group's
-    /// leader, of bytes (where a maximum was, what dropout kept) by node.
-    private var values: [Int: Int] = [:]
-    private var gradients: [Int: Int] = [:]
-    private var outputs: [Int: Int] = [:]
-    private var bytes: [Int: Int] = [:]
+    /// Offsets in the arena.
+    private var offsets: [Buffer: Int] = [:]
     /// Offsets of batch normalisations' values, by their group's leader.
     private var channelOffsets: [Int: Int] = [:]
 
@@ -33,7 +40,7 @@ struct Plan {
             for member in group.members { groups[member.node] = group }
         }
 
-        var memory = MemoryPlan()
+        var memory = MemoryPlan<Buffer>()
         addValues(to: &memory)
         for group in convolutions { add(group, to: &memory) }
         if training {
@@ -45,12 +52,7 @@ struct Plan {
                 workspaceCount = max(workspaceCount, needed)
             }
         }
-        let (offsets, count) = memory.place()
-        arenaCount = count
-        values = values.mapValues { offsets[$0] }
-        gradients = gradients.mapValues { offsets[$0] }
-        outputs = outputs.mapValues { offsets[$0] }
-        bytes = bytes.mapValues { offsets[$0] }
+        (offsets, arenaCount) = memory.place()
     }
 
     private var last: Int { 2 * graph.nodes.count - 1 }
@@ -76,29 +78,30 @@ struct Plan {
         return uses
     }
 
-    /// While training, a value is kept for the backward steps of those that read it and, as ReLU's mask, for its writer's.
-    /// A gradient lives from the last reader's backward step to the first writer's.
-    private mutating func addValues(to memory: inout MemoryPlan) {
+    /// While training, a value is kept for the backward steps of those that read it and, as ReLU's mask, for its
+    /// writer's. A gradient lives from the last reader's backward step to the first writer's.
+    private func addValues(to memory: inout MemoryPlan<Buffer>) {
         for (value, use) in uses().sorted(by: { $0.key < $1.key }) {
             let (first, end) = (use.lowerBound, use.upperBound)
             if training {
-                values[value] = memory.add(count: floats(value), life: first...(last - first))
-                gradients[value] = memory.add(count: floats(value), life: (last - end)...(last - first))
+                memory.add(.value(value), count: floats(value), life: first...(last - first))
+                memory.add(.gradient(value), count: floats(value), life: (last - end)...(last - first))
             } else {
                 let isResult = value == root(graph.logits)
-                values[value] = memory.add(count: floats(value), life: first...(isResult ? last : end))
+                memory.add(.value(value), count: floats(value), life: first...(isResult ? last : end))
             }
         }
     }
 
     /// What a group's convolution writes, and what it and its batch normalisations need beside it.
-    private mutating func add(_ group: ConvolutionGroup, to memory: inout MemoryPlan) {
+    private mutating func add(_ group: ConvolutionGroup, to memory: inout MemoryPlan<Buffer>) {
         let (convolution, leader) = (group.convolution, group.leader)
         let pixels = batchSize * convolution.shape.outputHeight * convolution.shape.outputWidth
         // Evaluation writes a single convolution's output where the normalised one is wanted.
         if training || !group.isSingle {
-            outputs[leader] = memory.add(
-                count: pixels * group.channels, life: training ? leader...(last - leader) : leader...leader)
+            memory.add(
+                .output(leader), count: pixels * group.channels,
+                life: training ? leader...(last - leader) : leader...leader)
         }
         workspaceCount = max(workspaceCount, group.joinedWeightCount + convolution.workspaceCount)
         channelOffsets[leader] = channelCount
@@ -112,11 +115,11 @@ struct Plan {
         recordCount = max(recordCount, moments, sums.max()!)
     }
 
-    private mutating func addBytes(to memory: inout MemoryPlan) {
+    private func addBytes(to memory: inout MemoryPlan<Buffer>) {
         for (index, node) in graph.nodes.enumerated() {
             switch node.layer {
             case .maxPooling, .dropout:
-                bytes[index] = memory.add(count: (floats(node.output) + 3) / 4, life: index...(last - index))
+                memory.add(.bytes(index), count: (floats(node.output) + 3) / 4, life: index...(last - index))
             case .convolution, .averagePooling, .dense: break
             }
         }
@@ -126,15 +129,15 @@ struct Plan {
     func root(_ value: Graph.ValueID) -> Int { graph.values[value].slice?.of ?? value }
 
     func maps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        view(value, at: arena + values[root(value)]!, count: count)
+        view(value, at: arena + offsets[.value(root(value))]!, count: count)
     }
 
     func gradientMaps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        view(value, at: arena + gradients[root(value)]!, count: count)
+        view(value, at: arena + offsets[.gradient(root(value))]!, count: count)
     }
 
     func maps(of group: ConvolutionGroup, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        guard let output = outputs[group.leader] else {
+        guard let output = offsets[.output(group.leader)] else {
             return maps(graph.nodes[group.leader].output, in: arena, count: count)
         }
         let shape = group.convolution.shape
@@ -144,8 +147,8 @@ struct Plan {
     }
 
     /// One byte for each value that a node writes: where a maximum was, or what dropout kept.
-    func bytes(_ node: Int, in arena: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
-        arena + bytes[node]!
+    func bytes(_ node: Int, in arena: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<UInt8> {
+        UnsafeMutableRawPointer(arena + offsets[.bytes(node)]!).assumingMemoryBound(to: UInt8.self)
     }
 
     func channels(_ node: Int, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {

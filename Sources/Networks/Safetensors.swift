@@ -49,9 +49,6 @@ public struct Safetensors {
         self.metadata = metadata
     }
 
-    /// The tensor of this name.
-    public subscript(name: String) -> Tensor? { tensors.first { $0.name == name } }
-
     // MARK: - Format
 
     private struct Place: Codable {
@@ -197,18 +194,11 @@ public struct Safetensors {
 
     /// Reads a file.
     public init(path: String) throws(Failure) {
-        // Looked at first: a named pipe would be waited for.
-        var status = stat()
-        guard stat(path, &status) == 0 else {
-            let kind: Failure.Kind = errno == ENOENT || errno == ENOTDIR ? .notFound : .inputOutput
-            throw Failure(kind, "\(path): \(String(cString: strerror(errno)))")
-        }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.inputOutput, "\(path): not a regular file") }
-        guard status.st_size > 0 else { throw Failure(.corrupt, "\(path): the file is empty") }
-        let data: Data
-        do { data = try Data(contentsOf: URL(filePath: path)) } catch {
-            throw Failure(.inputOutput, "\(path): cannot be read (\(error))")
-        }
+        let bytes = try Files.read(path, sizes: 8...Int.max, expected: "a safetensors header of 8 or more")
+        // Not a copy: the data keep the bytes in memory.
+        let data = Data(
+            bytesNoCopy: bytes.start, count: bytes.count,
+            deallocator: .custom { _, _ in withExtendedLifetime(bytes) {} })
         try self.init(decoding: data, name: path)
     }
 
@@ -220,8 +210,7 @@ public struct Safetensors {
         func fail(_ what: String) -> Failure {
             let code = errno
             unlink(partial)
-            let kind: Failure.Kind = code == ENOENT || code == ENOTDIR ? .notFound : .inputOutput
-            return Failure(kind, "\(path): \(what) failed: \(String(cString: strerror(code)))")
+            return Failure(errno: code, "\(path): \(what) failed")
         }
         let file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard file >= 0 else { throw fail("creating \(partial)") }

@@ -112,18 +112,14 @@ public func predict(
     _ first: [Float], _ second: [Float], _ third: [Float], step: Double = 1
 ) throws(Failure) -> [Float] {
     var result = third
-    do {
-        try first.withUnsafeBufferPointer { first in
-            try second.withUnsafeBufferPointer { second in
-                try result.withUnsafeMutableBufferPointer { result in
-                    try predict(
-                        [first, second, UnsafeBufferPointer(result)], coefficients: PLP.coefficients(step: step),
-                        into: result)
-                }
+    try first.withUnsafeBufferPointer { first throws(Failure) in
+        try second.withUnsafeBufferPointer { second throws(Failure) in
+            try result.withUnsafeMutableBufferPointer { result throws(Failure) in
+                try predict(
+                    [first, second, UnsafeBufferPointer(result)], coefficients: PLP.coefficients(step: step),
+                    into: result)
             }
         }
-    } catch {
-        throw error as! Failure
     }
     return result
 }

@@ -17,13 +17,16 @@ public struct RunPosition: Sendable, Equatable {
     }
 }
 
+/// The largest number of iterations or epochs an option may name.
+package let largestCount = 1_000_000_000
+
 /// A learning rate schedule, in iterations within one run.
 public indirect enum Schedule: Sendable, Equatable {
     /// The learning rate stays as it is.
     case constant
     /// A triangle wave that starts at the learning rate, rises to `peak` times of it in `up` iterations and comes back
-    /// in `down`; PyTorch's `CyclicLR` with `max_lr = peak · base_lr` (Smith, arXiv 1506.01186). Momentum is not cycled.
-    /// The paper's is `.cyclic()`, at a learning rate of 0.001.
+    /// in `down`; PyTorch's `CyclicLR` with `max_lr = peak · base_lr` (Smith, arXiv 1506.01186). Momentum is not
+    /// cycled. The paper's is `.cyclic()`, at a learning rate of 0.001.
     case cyclic(peak: Double = 2, up: Int = 2000, down: Int = 2000)
     /// Multiplied by `factor` at the start of each epoch in `milestones`, counted from 0; PyTorch's `MultiStepLR`.
     case multiStep(milestones: [Int], factor: Double = 0.2)

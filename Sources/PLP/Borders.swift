@@ -2,6 +2,7 @@
 
 import CPLP
 import Glibc
+import Kernels
 import Training
 
 /// A pointer that must not be NULL.
@@ -28,7 +29,7 @@ func number(_ value: Int64, _ name: String, in range: ClosedRange<Int>) throws(F
 }
 
 /// Values of an image, and images that one call may speak of: their bytes can still be counted.
-let imageValues = ModelConfiguration.imageChannels * ModelConfiguration.imageSize * ModelConfiguration.imageSize
+let imageValues = Images.values
 let imageCounts = 1...Int(Int32.max)
 
 /// A C string in memory of its own, for as long as this object lives.

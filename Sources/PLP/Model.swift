@@ -238,9 +238,7 @@ public func plp_model_logits(
         let count = try number(count, "count", in: imageCounts)
         let images = try PlanarImages(images, dtype, count: count)
         let logits = try present(logits, "logits")
-        logits.update(
-            from: try handle.evaluator(images: count, threads: threads).logits(images),
-            count: count * handle.model.configuration.classes)
+        try handle.evaluator(images: count, threads: threads).logits(images, to: logits)
     }
 }
 

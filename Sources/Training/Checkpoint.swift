@@ -106,7 +106,7 @@ extension Trainer {
     /// Throws where a checkpoint belongs to another trainer, or makes no sense.
     private func check(_ state: State, _ path: String) throws(Failure) {
         func require(_ condition: Bool, _ name: String, _ found: Any, _ expected: Any) throws(Failure) {
-            try Optimization.require(condition, "\(path): \(name)", found, expected: "\(expected)")
+            try Kernels.require(condition, "\(path): \(name)", found, expected: "\(expected)")
         }
         try require(state.version == 1, "version", state.version, 1)
         try require(state.model == model.configuration, "model", state.model, model.configuration)

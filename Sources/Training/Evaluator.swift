@@ -4,43 +4,6 @@ import Datasets
 import Kernels
 import Networks
 
-/// Images as a caller has them, one after another, each as planes of red, green and blue [3][32][32].
-public enum PlanarImages {
-    /// Bytes as in the data sets' files; they are normalised as the model's configuration says.
-    case bytes(UnsafeBufferPointer<UInt8>)
-    /// Values taken as they are.
-    case values(UnsafeBufferPointer<Float>)
-
-    private var elements: Int {
-        switch self {
-        case .bytes(let buffer): buffer.count
-        case .values(let buffer): buffer.count
-        }
-    }
-
-    /// How many images there are.
-    func count() throws(Failure) -> Int {
-        try require(
-            elements > 0 && elements % Images.values == 0, "images", "\(elements) values",
-            expected: "a multiple of \(Images.values), 3 × 32 × 32 for each of one or more images")
-        return elements / Images.values
-    }
-
-    /// Writes the images in `range` as the network takes them: float32, NHWC.
-    func write(_ range: Range<Int>, normalization table: [Float], to destination: UnsafeMutablePointer<Float>) {
-        switch self {
-        case .bytes(let buffer):
-            for (slot, image) in range.enumerated() {
-                Images.write(
-                    buffer.baseAddress! + image * Images.values, table: table, to: destination + slot * Images.values)
-            }
-        case .values(let buffer):
-            Images.interleave(
-                buffer.baseAddress! + range.lowerBound * Images.values, count: range.count, to: destination)
-        }
-    }
-}
-
 /// A model made ready for evaluation. It reads the model's parameters anew at each call.
 public final class Evaluator {
     public let model: Model
@@ -92,52 +55,22 @@ public final class Evaluator {
 
     /// The network's outputs before softmax, [images][classes].
     public func logits(_ images: PlanarImages) throws(Failure) -> [Float] {
+        var logits = [Float](repeating: 0, count: try images.count() * model.configuration.classes)
+        try self.logits(images, to: &logits)
+        return logits
+    }
+
+    /// The same into the caller's memory, which is untouched on failure.
+    public func logits(_ images: PlanarImages, to logits: UnsafeMutablePointer<Float>) throws(Failure) {
         let count = try images.count()
         let classes = model.configuration.classes
         let table = try model.normalization().table()
         executor.refresh()
-        return [Float](unsafeUninitializedCapacity: count * classes) { logits, written in
-            for first in stride(from: 0, to: count, by: executor.batchSize) {
-                let range = first..<min(first + executor.batchSize, count)
-                images.write(range, normalization: table, to: staging.pointer)
-                (logits.baseAddress! + first * classes).initialize(
-                    from: executor.logits(images: staging.pointer, count: range.count), count: range.count * classes)
-            }
-            written = count * classes
+        for first in stride(from: 0, to: count, by: executor.batchSize) {
+            let range = first..<min(first + executor.batchSize, count)
+            images.write(range, normalization: table, to: staging.pointer)
+            (logits + first * classes).update(
+                from: executor.logits(images: staging.pointer, count: range.count), count: range.count * classes)
         }
-    }
-}
-
-extension Model {
-    /// A model of its own with the same configuration and values.
-    func copy() throws(Failure) -> Model {
-        let copy = try Model(configuration)
-        copy.take(parameters: parameters, statistics: statistics, batchesTracked: batchesTracked)
-        return copy
-    }
-
-    func take(parameters: FloatBuffer, statistics: FloatBuffer, batchesTracked: [Int64]) {
-        self.parameters.copy(from: parameters)
-        self.statistics.copy(from: statistics)
-        self.batchesTracked = batchesTracked
-    }
-
-    /// Makes running variances zero where a prediction made them negative.
-    func clampVariances() {
-        for entry in entries where entry.name.hasSuffix(".running_var") {
-            for index in entry.offset..<entry.offset + entry.count {
-                statistics.pointer[index] = max(statistics.pointer[index], 0)
-            }
-        }
-    }
-
-    func normalization() throws(Failure) -> Normalization {
-        try Normalization(mean: configuration.mean, deviation: configuration.deviation)
-    }
-
-    func requireClasses(of dataset: Dataset) throws(Failure) {
-        try require(
-            dataset.classes <= configuration.classes, "classes of \(dataset.name)", dataset.classes,
-            expected: "at most the model's \(configuration.classes)")
     }
 }

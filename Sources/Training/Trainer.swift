@@ -2,7 +2,6 @@
 // their order, counts, measures, keeps the best model, and stops where it should.
 
 import Datasets
-import Glibc
 import Kernels
 import Networks
 import Optimization
@@ -310,7 +309,7 @@ public final class Trainer {
         _ images: UnsafePointer<Float>, _ labels: UnsafePointer<Int32>, _ count: Int
     ) throws(Failure) -> Metrics {
         statisticsBefore.copy(from: model.statistics)
-        let metrics = executor.loss(
+        let metrics = executor.computeGradients(
             images: images, labels: labels, count: count, seed: seed, iteration: UInt64(optimizer.iteration))
         if !metrics.loss.isFinite { forgetMiniBatch() }
         try requireFinite(metrics.loss, "loss")
@@ -376,11 +375,4 @@ public final class Trainer {
         }
         return evaluator
     }
-}
-
-/// Seconds of a clock that never goes back.
-private func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }

@@ -63,7 +63,7 @@ private final class Layer {
     let gamma, beta: [Float]
     var mean, variance, scale, shift, inverse, dgamma, dbeta: [Float]
     let records: FloatBuffer
-    let blocks: Int
+    let blocks: PixelBlocks
 
     init(_ shape: MapShape, mean: Float = 2) {
         y = Sample(shape, seed: 1, mean: mean, deviation: 3)
@@ -72,8 +72,8 @@ private final class Layer {
         beta = normals(channels, seed: 3)
         let zeros = [Float](repeating: 0, count: channels)
         (self.mean, variance, scale, shift, inverse, dgamma, dbeta) = (zeros, zeros, zeros, zeros, zeros, zeros, zeros)
-        blocks = PixelBlocks(y.maps).count
-        records = try! FloatBuffer(count: blocks * BatchNormalization.momentsCount(channels: channels))
+        blocks = PixelBlocks(y.maps)
+        records = try! FloatBuffer(count: blocks.count * BatchNormalization.momentsCount(channels: channels))
     }
 
     func reference(relu: Bool) -> Reference {
@@ -81,9 +81,12 @@ private final class Layer {
     }
 
     func takeStatistics(_ threads: Threads) {
-        BatchNormalization.moments(of: y.maps, into: records.pointer, threads: threads)
+        let stride = BatchNormalization.momentsCount(channels: channels)
+        threads.forEach(blocks.count) {
+            BatchNormalization.moments(of: y.maps, pixels: blocks[$0], into: records.pointer + $0 * stride)
+        }
         BatchNormalization.mergeMoments(
-            records.pointer, blocks: blocks, channels: channels, mean: &mean, variance: &variance)
+            records.pointer, blocks: blocks.count, channels: channels, mean: &mean, variance: &variance)
         BatchNormalization.coefficients(
             mean: mean, variance: variance, gamma: gamma, beta: beta, epsilon: 1e-5, channels: channels, scale: &scale,
             shift: &shift, inverseDeviation: &inverse)
@@ -93,7 +96,7 @@ private final class Layer {
         BatchNormalization.gradientSums(
             dz: dz, mask: mask, y: y.maps, mean: mean, into: records.pointer, threads: threads)
         BatchNormalization.mergeSums(
-            records.pointer, blocks: blocks, channels: channels, inverseDeviation: inverse, dgamma: &dgamma,
+            records.pointer, blocks: blocks.count, channels: channels, inverseDeviation: inverse, dgamma: &dgamma,
             dbeta: &dbeta)
     }
 }

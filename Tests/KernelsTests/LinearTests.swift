@@ -28,10 +28,11 @@ struct LinearTests {
 
         var y = [Float](repeating: .nan, count: count * outputs)
         var expected = product(count, outputs, inputs, { x[$0 * inputs + $1] }, { w[$0 * outputs + $1] })
+        expected = expected.enumerated().map { $1 + Double(b[$0 % outputs]) }
         Linear.forward(
-            x, weights: w, bias: nil, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
+            x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
         #expect(agree(y, expected, tolerance: 2e-6))
-        expected = expected.enumerated().map { max($1 + Double(b[$0 % outputs]), 0) }
+        expected = expected.map { max($0, 0) }
         Linear.forward(
             x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, relu: true,
             threads: threads)
@@ -66,20 +67,22 @@ struct LinearTests {
     @Test func sameOnAnyNumberOfThreads() {
         let (count, inputs, outputs) = (9, 131, 517)
         let (x, w) = (normals(count * inputs, seed: 1), normals(inputs * outputs, seed: 2))
+        let b = normals(outputs, seed: 3)
         expectSame { threads in
             var y = [Float](repeating: 0, count: count * outputs)
             var dx = [Float](repeating: 0, count: count * inputs)
             var dw = [Float](repeating: 0, count: inputs * outputs)
+            var db = [Float](repeating: 0, count: outputs)
             Linear.forward(
-                x, weights: w, bias: nil, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
+                x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
             var workspace = scratch(count, outputs, threads)
             Linear.inputGradient(
                 y, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
                 threads: threads)
             Linear.weightGradient(
-                x, y, to: &dw, bias: nil, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
+                x, y, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
                 threads: threads)
-            return y + dx + dw
+            return y + dx + dw + db
         }
     }
 
@@ -88,8 +91,8 @@ struct LinearTests {
         defer { openblas_set_num_threads(before) }
         openblas_set_num_threads(2)
         var y: Float = 0
-        Linear.forward([2], weights: [3], bias: nil, to: &y, count: 1, inputs: 1, outputs: 1, threads: Threads(1))
-        #expect(y == 6)
+        Linear.forward([2], weights: [3], bias: [1], to: &y, count: 1, inputs: 1, outputs: 1, threads: Threads(1))
+        #expect(y == 7)
         #expect(openblas_get_num_threads() == 2)
     }
 }

@@ -27,7 +27,7 @@ import Testing
         let (images, labels) = Self.batch(8)
         let executor = try Executor(model, batchSize: 8, mode: .training, threads: Threads())
         let start = model.parameters.array
-        _ = executor.loss(images: images, labels: labels, count: 8)
+        executor.computeGradients(images: images, labels: labels, count: 8)
         let gradient = executor.gradients.values.map(Double.init)
         var random = RandomStream(seed: 2, .synthesis)
         for _ in 0..<3 {
@@ -40,7 +40,7 @@ import Testing
                 for index in start.indices {
                     model.parameters.values[index] = Float(Double(start[index]) + distance * direction[index])
                 }
-                return executor.loss(images: images, labels: labels, count: 8).loss
+                return executor.computeGradients(images: images, labels: labels, count: 8).loss
             }
             // Richardson's extrapolation: the error of a central difference falls with h², and cancels.
             func difference(_ h: Double) -> Double { (loss(h) - loss(-h)) / (2 * h) }
@@ -56,7 +56,7 @@ import Testing
             let model = try Self.small(architecture, dropout: 0.3)
             let executor = try Executor(model, batchSize: 6, mode: .training, threads: Threads(threads))
             for iteration in 0..<2 {
-                _ = executor.loss(images: images, labels: labels, count: 6, iteration: UInt64(iteration))
+                executor.computeGradients(images: images, labels: labels, count: 6, iteration: UInt64(iteration))
                 for index in model.parameters.values.indices {
                     model.parameters.values[index] -= 0.1 * executor.gradients.values[index]
                 }
@@ -67,16 +67,16 @@ import Testing
         for threads in [2, 3, 8] { #expect(try run(threads).map(\.bitPattern) == one) }
     }
 
-    /// A mini-batch smaller than the executor was compiled for leaves nothing of the images before it, and gives what an
-    /// executor of its size gives, but for the rounding of sums over other blocks, which may tip a ReLU.
+    /// A mini-batch smaller than the executor was compiled for leaves nothing of the images before it, and gives what
+    /// an executor of its size gives, but for the rounding of sums over other blocks, which may tip a ReLU.
     @Test(arguments: Architecture.allCases)
     func partialBatches(architecture: Architecture) throws {
         let (images, labels) = Self.batch(5)
         let (others, otherLabels) = Self.batch(16)
         func run(_ size: Int, after full: Bool = false) throws -> ([Float], Double) {
             let executor = try Executor(Self.small(architecture), batchSize: size, mode: .training, threads: Threads())
-            if full { _ = executor.loss(images: others, labels: otherLabels, count: size) }
-            let loss = executor.loss(images: images, labels: labels, count: 5).loss
+            if full { executor.computeGradients(images: others, labels: otherLabels, count: size) }
+            let loss = executor.computeGradients(images: images, labels: labels, count: 5).loss
             return (executor.gradients.array, loss)
         }
         let (whole, loss) = try run(5)
@@ -96,7 +96,7 @@ import Testing
         // Running statistics move by a tenth of the difference at each step: after 200 they are the mini-batch's, but
         // for the factor n / (n − 1) of the unbiased variance, which shows in the last, smallest maps.
         var loss = 0.0
-        for _ in 0..<200 { loss = training.loss(images: images, labels: labels, count: 8).loss }
+        for _ in 0..<200 { loss = training.computeGradients(images: images, labels: labels, count: 8).loss }
         let evaluation = try Executor(model, batchSize: 3, mode: .evaluation, threads: Threads())
         var metrics = BatchMetrics()
         for first in stride(from: 0, to: 8, by: 3) {
@@ -119,7 +119,9 @@ import Testing
         func loss(_ seed: UInt64, _ iteration: UInt64) throws -> Double {
             let executor = try Executor(
                 Self.small(.vgg16, dropout: 0.5), batchSize: 4, mode: .training, threads: Threads())
-            return executor.loss(images: images, labels: labels, count: 4, seed: seed, iteration: iteration).loss
+            return executor.computeGradients(
+                images: images, labels: labels, count: 4, seed: seed, iteration: iteration
+            ).loss
         }
         #expect(try loss(1, 1) == loss(1, 1))
         #expect(try loss(1, 1) != loss(1, 2))
@@ -142,7 +144,7 @@ import Testing
     @Test func profileNamesEachStep() throws {
         let (images, labels) = Self.batch(2)
         let executor = try Executor(Self.small(.resnet18), batchSize: 2, mode: .training, threads: Threads())
-        _ = executor.loss(images: images, labels: labels, count: 2)
+        executor.computeGradients(images: images, labels: labels, count: 2)
         let profile = executor.profile
         #expect(profile.filter { $0.operation == .convolution }.count == 20)
         #expect(profile.filter { $0.operation == .inputGradient }.count == 19)  // none for the images

@@ -112,6 +112,8 @@ import Testing
             failure { $0.append(Safetensors.Tensor(name: "more", shape: [], values: .float32([1]))) }
                 == "tensor more does not belong to resnet18")
         #expect(failure { $0[1].values = .int64([1, 1, 1, 1, 1, 1]) }?.contains("found int64 values") == true)
+        #expect(failure { $0[1].values = .float32([1]) } == "tensor conv1.1.weight: found 1 values, expected 6")
+        #expect(failure { $0[5].values = .int64([]) }?.contains("num_batches_tracked: found 0 values") == true)
         #expect(model.parameters.array == before)
         #expect(failure { $0.removeAll { $0.name.hasSuffix("num_batches_tracked") } } == nil)
     }

@@ -1,0 +1,69 @@
+// Whole files in memory, with errors that name the file.
+
+import Glibc
+
+/// A block of memory that is freed with its owner.
+package final class Bytes {
+    package let start: UnsafeMutablePointer<UInt8>
+    package let count: Int
+
+    package init(count: Int) throws(Failure) {
+        guard let memory = malloc(max(count, 1)) else {
+            throw Failure(.outOfMemory, "the system refused \(grouped(count)) bytes of memory")
+        }
+        start = memory.assumingMemoryBound(to: UInt8.self)
+        self.count = count
+    }
+
+    deinit { free(start) }
+
+    package var raw: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
+
+    package func copy(_ source: UnsafeRawBufferPointer) {
+        UnsafeMutableRawBufferPointer(start: start, count: count).copyMemory(from: source)
+    }
+}
+
+package enum Files {
+    /// Reads a whole file.
+    ///
+    /// - Parameters:
+    ///   - sizes: how many bytes it may have; looked at before anything is allocated.
+    ///   - expected: the same in words, for the message.
+    package static func read(_ path: String, sizes: ClosedRange<Int>, expected: String) throws(Failure) -> Bytes {
+        // Without O_NONBLOCK, a named pipe would be waited for.
+        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard file >= 0 else { throw Failure(errno: errno, path) }
+        defer { close(file) }
+        var status = stat()
+        guard fstat(file, &status) == 0 else { throw Failure(errno: errno, path) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw Failure(.inputOutput, "\(path): not a regular file")
+        }
+        let size = Int(status.st_size)
+        guard sizes.contains(size) else {
+            throw Failure(.corrupt, "\(path): found \(grouped(size)) bytes, expected \(expected)")
+        }
+        let bytes = try Bytes(count: size)
+        var done = 0
+        while done < size {
+            let got = Glibc.read(file, bytes.start + done, size - done)
+            if got < 0 && errno == EINTR { continue }
+            guard got >= 0 else { throw Failure(errno: errno, path) }
+            guard got > 0 else {
+                throw Failure(
+                    .inputOutput, "\(path): ended after \(grouped(done)) of \(grouped(size)) bytes while it was read")
+            }
+            done += got
+        }
+        return bytes
+    }
+}
+
+extension Failure {
+    /// What the system says of a call on a file or folder. `subject` names it, and what was tried.
+    package init(errno code: Int32, _ subject: String) {
+        let isMissing = code == ENOENT || code == ENOTDIR
+        self.init(isMissing ? .notFound : .inputOutput, "\(subject): \(String(cString: strerror(code)))")
+    }
+}

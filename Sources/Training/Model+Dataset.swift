@@ -1,0 +1,17 @@
+// What a model asks of the images it is given.
+
+import Datasets
+import Kernels
+import Networks
+
+extension Model {
+    func normalization() throws(Failure) -> Normalization {
+        try Normalization(mean: configuration.mean, deviation: configuration.deviation)
+    }
+
+    func requireClasses(of dataset: Dataset) throws(Failure) {
+        try require(
+            dataset.classes <= configuration.classes, "classes of \(dataset.name)", dataset.classes,
+            expected: "at most the model's \(configuration.classes)")
+    }
+}
