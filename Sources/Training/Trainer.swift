@@ -115,60 +115,72 @@ public final class Trainer {
     ) throws(Failure) -> History {
         for dataset in [training, test].compactMap(\.self) { try model.requireClasses(of: dataset) }
         try require("epochs", epochs, in: max(1, history.epochs.count)...Self.mostEpochs)
-        let (indices, validationSet, validationIndices) = try divide(training, validation)
+        let (indices, heldOut) = try divide(training, validation)
         let loader = try BatchLoader(
             training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
             augmentation: augmentation, shuffle: true, seed: seed)
         history.isStopped = false
         history.test = nil
-        var isDone = false
-        defer { history.isStopped = !isDone }
+        do {
+            history.isStopped = try run(loader, heldOut, test, epochs: epochs, onProgress) == .stop
+        } catch {
+            history.isStopped = true
+            throw error
+        }
+        return history
+    }
 
+    /// Images that are not trained on: a set, or those of it that have the indices.
+    private typealias HeldOut = (set: Dataset, indices: [Int]?)
+
+    /// The epochs that are left, and the measurement at the end.
+    private func run(
+        _ loader: BatchLoader, _ heldOut: HeldOut?, _ test: Dataset?, epochs: Int,
+        _ onProgress: (Progress) -> Progress.Reply
+    ) throws(Failure) -> Progress.Reply {
         while history.completeEpochs < epochs {
             if history.completeEpochs == history.epochs.count {
                 history.epochs.append(History.Epoch(number: history.epochs.count))
             }
-            guard try train(loader, epochs: epochs, onProgress) == .proceed else { return history }
-            if let validationSet {
-                let metrics = try measure(
-                    currentEvaluator(), validationSet, validationIndices, .validation, epochs: epochs, onProgress)
-                guard let metrics else { return history }
+            guard try train(loader, epochs: epochs, onProgress) == .proceed else { return .stop }
+            if let heldOut {
+                let metrics = try measure(currentEvaluator(), heldOut, .validation, epochs: epochs, onProgress)
+                guard let metrics else { return .stop }
                 epoch.validation = metrics
             }
             try finishEpoch()
             let progress = progress(
                 .epochEnd, epochs: epochs, iteration: loader.iterations - 1, of: loader.iterations,
                 running: epoch.training)
-            guard onProgress(progress) == .proceed else { return history }
+            guard onProgress(progress) == .proceed else { return .stop }
         }
         if let test {
             let evaluator = if let best { try Evaluator(best, sharing: threads) } else { try currentEvaluator() }
-            let metrics = try measure(evaluator, test, nil, .test, epochs: epochs, onProgress)
-            guard let metrics else { return history }
+            let metrics = try measure(evaluator, (test, nil), .test, epochs: epochs, onProgress)
+            guard let metrics else { return .stop }
             history.test = metrics
         }
-        isDone = true
-        return history
+        return .proceed
     }
 
     /// Which images are trained on, and which choose; remembers it, and throws where a run is under way on others.
     private func divide(
         _ training: Dataset, _ validation: Validation
-    ) throws(Failure) -> (indices: [Int]?, validationSet: Dataset?, validationIndices: [Int]?) {
+    ) throws(Failure) -> (indices: [Int]?, heldOut: HeldOut?) {
         var data = "\(training.name), \(training.count) images"
-        let division: (indices: [Int]?, validationSet: Dataset?, validationIndices: [Int]?)
+        let division: (indices: [Int]?, heldOut: HeldOut?)
         switch validation {
         case .none:
-            division = (nil, nil, nil)
+            division = (nil, nil)
         case .fraction(let fraction):
             try require(
                 fraction > 0 && fraction < 1, "validation", fraction, expected: "a fraction above 0 and below 1")
             let split = try training.split(validation: fraction, seed: seed)
-            division = (split.training, training, split.validation)
+            division = (split.training, (training, split.validation))
             data += ", \(split.validation.count) of them for validation"
         case .dataset(let set):
             try model.requireClasses(of: set)
-            division = (nil, set, nil)
+            division = (nil, (set, nil))
             data += "; for validation \(set.name), \(set.count) images"
         }
         try require(
@@ -213,12 +225,12 @@ public final class Trainer {
 
     /// Measures a model and reports each mini-batch; nil where the callback stops.
     private func measure(
-        _ evaluator: Evaluator, _ dataset: Dataset, _ indices: [Int]?, _ phase: Progress.Phase, epochs: Int,
+        _ evaluator: Evaluator, _ images: HeldOut, _ phase: Progress.Phase, epochs: Int,
         _ onProgress: (Progress) -> Progress.Reply
     ) throws(Failure) -> Metrics? {
-        let metrics = try evaluator.evaluate(dataset, indices: indices) { iteration, iterations, batch, running in
+        let metrics = try evaluator.evaluate(images.set, indices: images.indices) { iteration, count, batch, running in
             onProgress(
-                progress(phase, epochs: epochs, iteration: iteration, of: iterations, batch: batch, running: running))
+                progress(phase, epochs: epochs, iteration: iteration, of: count, batch: batch, running: running))
         }
         if let metrics { try requireFinite(metrics.loss, "\(phase) loss") }
         return metrics
