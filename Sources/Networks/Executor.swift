@@ -68,15 +68,16 @@ public final class Executor {
         return metrics
     }
 
-    /// Logits [count][classes] of normalised images [count][32][32][3], valid until the next call: batch normalisation
-    /// uses the running statistics, and dropout does nothing. Evaluation only.
+    /// Logits [count][classes] of normalised images [count][32][32][3], valid until the next call. In evaluation, batch
+    /// normalisation uses the running statistics and dropout does nothing. In training, they do what they do there: the
+    /// running statistics move.
     public func logits(images: UnsafePointer<Float>, count: Int) -> UnsafePointer<Float> {
-        precondition(mode == .evaluation && (1...batchSize).contains(count))
+        precondition((1...batchSize).contains(count))
         run(&forward, Pass(images: images, count: count))
         return UnsafePointer(logitsBase)
     }
 
-    /// Loss and metrics of a mini-batch from its logits. Evaluation only.
+    /// Loss and metrics of a mini-batch from its ``logits(images:count:)``.
     public func evaluate(images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int) -> BatchMetrics {
         SoftmaxCrossEntropy.evaluate(
             logits: logits(images: images, count: count), labels: labels, count: count,

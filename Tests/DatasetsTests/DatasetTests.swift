@@ -89,7 +89,8 @@ import Testing
         #expect(Set(images).count == 300)
     }
 
-    /// The nearest class mean, a linear classifier, knows a little and no more.
+    /// The nearest class mean, a linear classifier, gets 18 of 500 images right, and 12 to 22 of other seeds': more than
+    /// guesses do, 5 ± 2.2, so that there is something to begin with, and next to nothing of what a network gets.
     @Test func pixelsByThemselvesSayLittle() throws {
         let train = try Dataset.synthetic(split: .train, count: 5000)
         let test = try Dataset.synthetic(split: .test, count: 500)
@@ -111,7 +112,7 @@ import Testing
             }
             if distances.firstIndex(of: distances.min()!) == image % 100 { correct += 1 }
         }
-        #expect((5..<75).contains(correct))
+        #expect((12...30).contains(correct), "\(correct) of \(test.count)")
     }
 
     @Test func refusesAbsurdCounts() {

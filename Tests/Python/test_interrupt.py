@@ -6,6 +6,8 @@ import sys
 import time
 from contextlib import contextmanager
 
+import pytest
+
 PROGRAM = """
 import numpy as np, plp
 train, test = plp.datasets.synthetic(2000, 100)
@@ -23,6 +25,29 @@ trainer.best_model.save("model.safetensors")
 history = trainer.fit(train, validation=0.2, epochs=len(history), progress=False)
 assert not history.interrupted
 print("usable", flush=True)
+"""
+
+# A signal at the third of 200 iterations of the only epoch: `third()` sends it or has it sent.
+WITHIN = """
+import os, signal, sys, threading
+import plp
+seen, sent = [], []
+def send():
+    sent.append(seen[-1])
+    os.kill(os.getpid(), signal.SIGINT)
+reached = threading.Event()
+threading.Thread(target=lambda: reached.wait() and send(), daemon=True).start()
+third = {"callback": send, "computation": reached.set}[sys.argv[1]]
+def callback(progress):
+    seen.append(progress.iteration)
+    if len(seen) == 3:
+        third()
+train, _ = plp.datasets.synthetic(2000, 1)
+trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16), batch_size=10)
+sys.setswitchinterval(60)  # the other thread gets the interpreter's lock when the library lets go of it, to compute
+history = trainer.fit(train, callback=callback, progress=False)
+assert sent and seen[-1] <= sent[0] + 1, (sent, seen)
+assert history.interrupted and [epoch.complete for epoch in history] == [False], history
 """
 
 STUDY = """
@@ -62,6 +87,13 @@ def interrupt(program, folder):
 def test_fit(tmp_path):
     interrupt(PROGRAM, tmp_path)
     assert (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("place", ["callback", "computation"])
+def test_within_an_iteration(place, tmp_path):
+    with running([sys.executable, "-c", WITHIN, place], tmp_path) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
 
 
 def test_study(tmp_path):

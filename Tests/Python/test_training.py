@@ -1,5 +1,7 @@
 """Models and trainers: state dictionaries, steps, fits, checkpoints, and what goes wrong."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -328,6 +330,36 @@ def test_checkpoints_of_other_runs(small, tmp_path):
     (tmp_path / "damaged").write_bytes((tmp_path / "checkpoint").read_bytes()[:-1])
     with pytest.raises(plp.Error):
         plp.Trainer(small, **QUICK).restore(tmp_path / "damaged")
+
+
+# No file may grow beyond half the length of the one that is there: what is to replace it fails on the way.
+FAILING_SAVE = """
+import os, resource, sys
+from pathlib import Path
+import numpy as np, plp
+model = plp.Model("resnet18", width=1 / 16)
+trainer = plp.Trainer(model, batch_size=2)
+path, save = Path("saved"), {"model": model, "trainer": trainer}[sys.argv[1]].save
+save(path)
+old = path.read_bytes()
+trainer.step(np.zeros((2, 3, 32, 32), np.uint8), [0, 1])
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(old) // 2, limits[1]))  # Python ignores its signal, SIGXFSZ
+try:
+    save(path)
+    sys.exit("saved beyond the limit")
+except OSError as error:
+    assert type(error) is OSError and "saved: writing failed" in str(error), repr(error)
+assert os.listdir() == ["saved"] and path.read_bytes() == old, os.listdir()
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+save(path)
+assert os.listdir() == ["saved"] and path.read_bytes() != old
+"""
+
+
+@pytest.mark.parametrize("which", ["model", "trainer"])
+def test_a_save_that_fails_half_way_leaves_the_old_file(which, tmp_path):
+    subprocess.run([sys.executable, "-c", FAILING_SAVE, which], cwd=tmp_path, check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
