@@ -4,8 +4,8 @@ The truth is PyTorch in float64. Logits are continuous and simply compared. Grad
 within rounding of 0, or two values of a pooling window within rounding of each other, float32 may decide otherwise, and
 at the sizes of a test one such decision moves whole tensors by a hundredth; PyTorch's own float32 gradients do. Hence
 
-- gradients are compared on a mini-batch where little hangs on the images' sixth digit: the calmest of some in small
-  networks; in large ones there is none, and what hangs on it is the measure,
+- gradients are compared on several mini-batches, and each tensor judged by the median: a decision that turns on one of
+  them does not count, an error that is always there does,
 - training over several steps is measured by what PyTorch's float32 is off by when the images' last digits change,
 - the update and the prediction are compared by themselves, PyTorch's optimizer being given the library's gradients.
 
@@ -124,33 +124,33 @@ def test_the_public_googlenets_epsilons():
     assert abs(model.logits(images) - truth).max() <= 1e-4 * abs(truth).max()
 
 
-def assert_gradients(ours, truth, tolerance):
-    """Each tensor within `tolerance` of its norm."""
-    assert list(ours) == list(truth)
+def offs(ours, truth, size):
+    """How far each tensor is from the truth, relative to the norm of that tensor in `size`."""
     zero = biases_without_effect(truth)
-    for key, gradient in ours.items():
-        # The sum over the same pixels that is not 0 in exact arithmetic is the measure of one that is.
-        scale = np.linalg.norm(truth[zero.get(key, key)])
-        assert np.linalg.norm(gradient - truth[key]) <= tolerance * scale, key
+    # What is 0 in exact arithmetic is measured by the sum over the same pixels that is not.
+    return np.array([np.linalg.norm(ours[key] - truth[key]) / np.linalg.norm(size[zero.get(key, key)]) for key in size])
 
 
-def unrest(module, count, seed):
-    """How far the sixth digit of the images moves any tensor of the gradient."""
-    truth = gradients_of(module, *mini_batch(count, seed))
-    zero = biases_without_effect(truth)
-    changed = [gradients_of(module, *mini_batch(count, seed, change)) for change in (5e-6, -5e-6)]
-    return max(distance(other[key], truth[key]) for other in changed for key in truth if key not in zero)
+# What a tensor may be off by in the median of mini-batches: rounding alone in the small networks; in large ones, where
+# few mini-batches or none are without a decision that rounding turns, what one or two such decisions make.
+LARGE = {"vgg16": 0.02, "resnet18": 0.02, "googlenet": 0.06}
 
 
-@pytest.mark.parametrize("width, count, candidates", [(1 / 16, 2, 20), (0.1, 3, 20), (0.3, 11, 1), (1.0, 8, 1)])
+@pytest.mark.parametrize("width, count, candidates", [(1 / 16, 2, 11), (0.1, 3, 11), (0.3, 11, 5), (1.0, 8, 3)])
 @each_network
 def test_gradients(name, width, count, candidates):
     module, model = pair(name, width)
     module = exact(module)
-    fair, seed = min((unrest(module, count, seed), seed) for seed in range(candidates))
-    images, labels = mini_batch(count, seed)
     trainer = plp.Trainer(model, batch_size=count)
-    assert_gradients(trainer.gradients(images, labels), gradients_of(module, images, labels), max(1e-3, 3 * fair))
+    off = []
+    for seed in range(candidates):
+        images, labels = mini_batch(count, seed)
+        ours, truth = trainer.gradients(images, labels), gradients_of(module, images, labels)
+        assert list(ours) == list(truth)
+        off.append(offs(ours, truth, truth))
+    tolerance = LARGE[name] if width > 0.1 else 2e-4
+    off = dict(zip(truth, np.median(off, axis=0)))
+    assert max(off.values()) <= tolerance, max(off.items(), key=lambda item: item[1])
     assert trainer.step(images, labels) == pytest.approx(loss_of(module, images, labels).item(), rel=1e-5)
 
 
