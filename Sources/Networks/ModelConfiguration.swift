@@ -63,7 +63,7 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
         try require(
             dropout >= 0 && dropout < 1, "dropout", dropout, expected: "a probability from 0 up to, not including, 1")
         try require(
-            !channelCountEpsilons || architecture == .googlenet, "channelCountEpsilons", "true for \(architecture)",
+            !channelCountEpsilons || architecture == .googlenet, "channel-count epsilons", "true for \(architecture)",
             expected: "false, or the architecture googlenet")
         _ = try Normalization(mean: mean, deviation: deviation)
     }

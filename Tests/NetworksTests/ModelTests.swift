@@ -126,7 +126,7 @@ import Testing
         (ModelConfiguration(.vgg16, width: .infinity), "width: found inf"),
         (ModelConfiguration(.vgg16, dropout: 1), "dropout: found 1.0"),
         (ModelConfiguration(.vgg16, dropout: .nan), "dropout: found nan"),
-        (ModelConfiguration(.vgg16, channelCountEpsilons: true), "channelCountEpsilons"),
+        (ModelConfiguration(.vgg16, channelCountEpsilons: true), "channel-count epsilons"),
         (ModelConfiguration(.vgg16, mean: [0, 0]), "mean: found [0.0, 0.0]"),
         (ModelConfiguration(.vgg16, deviation: [1, 1, 0]), "deviation"),
     ])

@@ -11,6 +11,7 @@ at the sizes of a test one such decision moves whole tensors by a hundredth; PyT
 
 Skipped without PyTorch; Debian's python3-torch will do.
 """
+
 import copy
 
 import numpy as np
@@ -52,7 +53,7 @@ def mini_batch(count, seed=3, change=0.0):
     return images * (1 + change * random.standard_normal(images.shape, np.float32)), labels
 
 
-LAST_DIGITS = (0.0, 1e-6, -1e-6)    # changes that float32 hardly tells from rounding
+LAST_DIGITS = (0.0, 1e-6, -1e-6)  # changes that float32 hardly tells from rounding
 
 
 def exact(module):
@@ -177,9 +178,11 @@ def test_five_steps(name, width, count):
     ours = model.state_dict()
 
     for kind in ("weight", "bias", "running_mean", "running_var"):
+
         def off(state, kind=kind):
             keys = [key for key in truth if key.endswith(kind)]
             return np.sqrt(sum(np.linalg.norm(state[key] - truth[key]) ** 2 for key in keys))
+
         assert off(ours) <= 10 * max(map(off, float32)), kind
     assert all(ours[key] == truth[key] for key in truth if key.endswith("num_batches_tracked"))
 
@@ -200,7 +203,7 @@ def test_updates_and_predictions(nesterov, predictor, steps):
             parameters[key].grad = torch.from_numpy(gradient)
         optimizer.step()
         iterates.append([p.detach().clone() for p in parameters.values()])
-        if predictor and len(iterates) == 3:    # a cycle's end: θ = θ3 + ½ (θ2 − θ1)
+        if predictor and len(iterates) == 3:  # a cycle's end: θ = θ3 + ½ (θ2 − θ1)
             with torch.no_grad():
                 for p, first, second, third in zip(parameters.values(), *iterates):
                     p.copy_(third + 0.5 * (second - first))

@@ -1,4 +1,5 @@
 """README's programs, run as they stand there."""
+
 import os
 import re
 import subprocess
@@ -34,8 +35,21 @@ def test_python(tmp_path):
 def test_c(tmp_path):
     (tmp_path / "train.c").write_text(program("c"))
     os.symlink(BUILT / "libplp.so", tmp_path / "libplp.so.0")
-    run("gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", "train.c", "libplp.so.0",
-        f"-Wl,-rpath,{tmp_path}", "-o", "train", cwd=tmp_path)
+    run(
+        "gcc",
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-I",
+        ROOT / "include",
+        "train.c",
+        "libplp.so.0",
+        f"-Wl,-rpath,{tmp_path}",
+        "-o",
+        "train",
+        cwd=tmp_path,
+    )
     assert run("./train", cwd=tmp_path).startswith("loss ")
 
 
@@ -43,7 +57,18 @@ def test_c(tmp_path):
 def test_swift(tmp_path):
     (tmp_path / "main.swift").write_text(program("swift"))
     objects = [file for module in MODULES for file in (BUILT / f"{module}.build").glob("*.o")]
-    run("swiftc", "main.swift", *objects, "-I", BUILT / "Modules", "-I", ROOT / "Sources/COpenBLAS", "-lopenblas",
-        "-o", "train", cwd=tmp_path)
+    run(
+        "swiftc",
+        "main.swift",
+        *objects,
+        "-I",
+        BUILT / "Modules",
+        "-I",
+        ROOT / "Sources/COpenBLAS",
+        "-lopenblas",
+        "-o",
+        "train",
+        cwd=tmp_path,
+    )
     assert run("./train", cwd=tmp_path)
     assert (tmp_path / "resnet18.safetensors").exists()

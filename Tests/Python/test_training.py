@@ -240,10 +240,11 @@ def test_fit(small, synthetic, capfd):
 def test_a_small_network_learns_the_synthetic_set():
     train, test = plp.datasets.synthetic(8000, 1000)
     model = plp.Model("resnet18", width=0.125)
-    trainer = plp.Trainer(model, optimizer=plp.SGD(lr=0.1, weight_decay=5e-4), schedule=plp.schedules.Cosine(),
-                          predictor=plp.PLP())
+    trainer = plp.Trainer(
+        model, optimizer=plp.SGD(lr=0.1, weight_decay=5e-4), schedule=plp.schedules.Cosine(), predictor=plp.PLP()
+    )
     history = trainer.fit(train, validation=0.1, test=test, epochs=6, progress=False)
-    assert history.test.accuracy > 0.5    # where a linear classifier gets 0.12 at most
+    assert history.test.accuracy > 0.5  # where a linear classifier gets 0.12 at most
 
 
 def test_fit_is_silent_on_request(small, synthetic, capfd):

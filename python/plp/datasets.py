@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def cifar100(folder: str | os.PathLike[str] = "data", *, download: bool = False)
         OSError: a file cannot be read.
     """
     try:
-        return Dataset(_plp.dataset_cifar100(folder, _plp.SPLIT_TRAIN)), Dataset(_plp.dataset_cifar100(folder, _plp.SPLIT_TEST))
+        return _both_splits(_plp.dataset_cifar100, folder)
     except FileNotFoundError:
         if not download:
             raise
@@ -89,7 +90,11 @@ _download_archive = download  # cifar100's argument of that name hides it
 
 def cifar10(folder: str | os.PathLike[str] = "data") -> tuple[Dataset, Dataset]:
     """CIFAR-10 in its binary layout: ``folder`` holds ``cifar-10-batches-bin/``, or is it; see :func:`cifar100`."""
-    return Dataset(_plp.dataset_cifar10(folder, _plp.SPLIT_TRAIN)), Dataset(_plp.dataset_cifar10(folder, _plp.SPLIT_TEST))
+    return _both_splits(_plp.dataset_cifar10, folder)
+
+
+def _both_splits(read: Callable[..., Any], folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    return Dataset(read(folder, _plp.SPLIT_TRAIN)), Dataset(read(folder, _plp.SPLIT_TEST))
 
 
 def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple[Dataset, Dataset]:

@@ -115,8 +115,8 @@ class Trainer:
 
         Args:
             train: the training images.
-            validation: the fraction of them to hold out, chosen at random, or a set of one's own. None or 0 for neither;
-                the best model is then the latest.
+            validation: the fraction of them to hold out, chosen at random, or a set of one's own. None or 0 for
+                neither; the best model is then the latest.
             test: measured once, at the end, with the best model.
             epochs: the length of the whole run, to which schedules refer.
             callback: called with a :class:`plp.Progress` after each iteration; training stops when it returns True, and
@@ -130,9 +130,12 @@ class Trainer:
             ValueError: an argument out of its range, or a dataset with more classes than the model.
             plp.Error: the loss is no longer finite; :attr:`history` and :attr:`best_model` are usable.
         """
-        is_set = isinstance(validation, Dataset)
-        fraction = 0.0 if is_set or validation is None else validation
-        if not isinstance(fraction, Real):
+        fraction, validation_set = 0.0, None
+        if isinstance(validation, Dataset):
+            validation_set = validation._handle
+        elif isinstance(validation, Real):
+            fraction = float(validation)
+        elif validation is not None:
             raise ValueError(f"validation is {validation!r:.40}, expected a fraction, a dataset or None")
         label = progress if isinstance(progress, str) else self.model.architecture
         with FitProgress(label, bool(progress)) as display:
@@ -148,7 +151,7 @@ class Trainer:
                     checked_dataset("train", train),
                     checked_integer("epochs", epochs),
                     fraction,
-                    validation._handle if is_set else None,
+                    validation_set,
                     None if test is None else checked_dataset("test", test),
                     on_iteration,
                 )
@@ -176,8 +179,8 @@ class Trainer:
     def step(self, images: ArrayLike, labels: ArrayLike) -> float:
         """One iteration on a mini-batch as it is, without augmentation, outside any run.
 
-        It takes the optimizer's ``lr`` and ``momentum`` as they are: schedules and DEMON, which refer to the length of a
-        run, act in :meth:`fit` only. The predictor's cycle goes on.
+        It takes the optimizer's ``lr`` and ``momentum`` as they are: schedules and DEMON, which refer to the length of
+        a run, act in :meth:`fit` only. The predictor's cycle goes on.
 
         Args:
             images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
