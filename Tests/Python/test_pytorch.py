@@ -6,7 +6,7 @@ at the sizes of a test one such decision moves whole tensors by a hundredth; PyT
 
 - gradients are compared on several mini-batches, and each tensor judged by the median: a decision that turns on one of
   them does not count, an error that is always there does,
-- training over several steps is measured by what PyTorch's float32 is off by when the images' last digits change,
+- training over several steps likewise, each tensor relative to how far it moved,
 - the update and the prediction are compared by themselves, PyTorch's optimizer being given the library's gradients.
 
 Skipped without PyTorch; Debian's python3-torch will do.
@@ -45,15 +45,12 @@ def arrays(tensors):
     return {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()}
 
 
-def mini_batch(count, seed=3, change=0.0):
-    """Float32 images, as if normalised, and labels. `change`: relative, at random, of the images."""
+def mini_batch(count, seed=3):
+    """Float32 images, as if normalised, and labels."""
     random = np.random.default_rng(seed)
     images = random.standard_normal((count, 3, 32, 32), np.float32)
     labels = random.integers(0, 100, count).astype(np.int32)
-    return images * (1 + change * random.standard_normal(images.shape, np.float32)), labels
-
-
-LAST_DIGITS = (0.0, 1e-6, -1e-6)  # changes that float32 hardly tells from rounding
+    return images, labels
 
 
 def exact(module):
@@ -155,36 +152,40 @@ def test_gradients(name, width, count, candidates):
     assert trainer.step(images, labels) == pytest.approx(loss_of(module, images, labels).item(), rel=1e-5)
 
 
-@each_size
+# Learning rates at which one such decision does not grow in five steps to all there is, and what a tensor may be off
+# by, relative to how far it moved. GoogLeNet's gradients are ten times as large.
+FIVE_STEPS = {"vgg16": (1e-4, 0.03), "resnet18": (1e-4, 0.03), "googlenet": (1e-5, 0.15)}
+
+
+@pytest.mark.parametrize("width, count", [(1.0, 4), (0.3, 11)])
 @each_network
 def test_five_steps(name, width, count):
     module, model = pair(name, width)
-    options = {"lr": 0.001, "momentum": 0.9, "weight_decay": 5e-4}
-
-    def pytorch_steps(module, change=0.0):
-        module = copy.deepcopy(module)
-        optimizer = torch.optim.SGD(module.parameters(), **options)
+    start = model.state_dict()
+    rate, tolerance = FIVE_STEPS[name]
+    options = {"lr": rate, "momentum": 0.9, "weight_decay": 5e-4}
+    floats = [key for key, values in start.items() if values.dtype == np.float32]
+    off = []
+    for run in range(3):
+        exactly = exact(module)
+        optimizer = torch.optim.SGD(exactly.parameters(), **options)
+        model.load_state_dict(start)
+        trainer = plp.Trainer(model, optimizer=plp.SGD(**options), batch_size=count)
         for step in range(5):
+            batch = mini_batch(count, 5 * run + step)
             optimizer.zero_grad()
-            loss_of(module, *mini_batch(count, step, change)).backward()
+            loss_of(exactly, *batch).backward()
             optimizer.step()
-        return arrays(module.state_dict())
-
-    truth = pytorch_steps(exact(module))
-    float32 = [pytorch_steps(module, change) for change in LAST_DIGITS]
-    trainer = plp.Trainer(model, optimizer=plp.SGD(**options), batch_size=count)
-    for step in range(5):
-        trainer.step(*mini_batch(count, step))
-    ours = model.state_dict()
-
-    for kind in ("weight", "bias", "running_mean", "running_var"):
-
-        def off(state, kind=kind):
-            keys = [key for key in truth if key.endswith(kind)]
-            return np.sqrt(sum(np.linalg.norm(state[key] - truth[key]) ** 2 for key in keys))
-
-        assert off(ours) <= 10 * max(map(off, float32)), kind
-    assert all(ours[key] == truth[key] for key in truth if key.endswith("num_batches_tracked"))
+            trainer.step(*batch)
+        ours, truth = model.state_dict(), arrays(exactly.state_dict())
+        assert all(ours[key] == truth[key] for key in truth if key not in floats)
+        moved = {key: truth[key] - start[key] for key in floats}
+        # What float32 rounds at each step comes on top, and counts where a tensor hardly moved: GoogLeNet's last γ.
+        rounding = offs({key: (1 + 1.2e-7) * start[key].astype(float) for key in floats}, start, moved)
+        assert np.quantile(rounding, 0.75) < 0.1, dict(zip(floats, rounding))
+        off.append(offs(ours, truth, moved) - rounding)
+    off = dict(zip(floats, np.median(off, axis=0)))
+    assert max(off.values()) <= tolerance, max(off.items(), key=lambda item: item[1])
 
 
 @pytest.mark.parametrize("steps", [3, 30])
