@@ -18,8 +18,9 @@ import Optimization
 ///     try trainer.bestModel().save(to: "resnet18.safetensors")
 ///
 /// With `schedule: .cyclic()` and nothing else it is the paper's baseline; `predictor: PLP()` makes that its method.
-/// What is drawn at random follows from the seed and the place in the run alone: two trainers with one seed see the same split, the same
-/// batches and the same dropout, whatever their methods, and results do not depend on the number of threads.
+/// What is drawn at random follows from the seed and the place in the run alone: two trainers with one seed see the
+/// same split, the same batches and the same dropout, whatever their methods, and results do not depend on the number
+/// of threads.
 ///
 /// A trainer belongs to one thread at a time, and its model with it.
 public final class Trainer {
@@ -91,8 +92,9 @@ public final class Trainer {
 
     /// Trains until the run has `epochs` epochs, and then measures the best model on the test set, once.
     ///
-    /// Called again, on the same data, it goes on with the run: from the iteration after the one it was stopped at, from a
-    /// restored checkpoint, or with more epochs than before. Schedules and DEMON take `epochs` as the run's length.
+    /// Called again, on the same data, it goes on with the run: from the iteration after the one it was stopped at,
+    /// from a restored checkpoint, or with more epochs than before. Schedules and DEMON take `epochs` as the run's
+    /// length.
     ///
     /// With ``EMA``, what is evaluated and kept are the averaged parameters, and the running statistics that its option
     /// `statistics` names.

@@ -89,8 +89,8 @@ import Testing
         #expect(Set(images).count == 300)
     }
 
-    /// The nearest class mean, a linear classifier, gets 18 of 500 images right, and 12 to 22 of other seeds': more than
-    /// guesses do, 5 ± 2.2, so that there is something to begin with, and next to nothing of what a network gets.
+    /// The nearest class mean, a linear classifier, gets 18 of 500 images right, and 12 to 22 of other seeds': more
+    /// than guesses do, 5 ± 2.2, so that there is something to begin with, and next to nothing of what a network gets.
     @Test func pixelsByThemselvesSayLittle() throws {
         let train = try Dataset.synthetic(split: .train, count: 5000)
         let test = try Dataset.synthetic(split: .test, count: 500)

@@ -31,13 +31,13 @@ import Testing
 
     /// Each tensor by itself: the loss along directions in it alone, and what the gradient says of them.
     ///
-    /// A direction takes a step forward or back in each value, at random. The mean square of the differences is then that
-    /// of the gradient's error, ‖error‖², wherever in the tensor that lies, and ‖gradient‖ is what it is measured by: of
-    /// a tensor whose gradient is wrongly zero nothing passes.
+    /// A direction takes a step forward or back in each value, at random. The mean square of the differences is then
+    /// that of the gradient's error, ‖error‖², wherever in the tensor that lies, and ‖gradient‖ is what it is measured
+    /// by: of a tensor whose gradient is wrongly zero nothing passes.
     ///
     /// Float32 leaves the loss uncertain by 1e-6, and steps have to change it by more; and they have to be small, for
-    /// where a ReLU or a maximum has a kink within them, the difference is not the slope. The gradients of weights are of
-    /// 0.2 to 40, those of scales, shifts and biases of 0.02 to 1: with steps of 5e-6 and 1e-4 most errors found are
+    /// where a ReLU or a maximum has a kink within them, the difference is not the slope. The gradients of weights are
+    /// of 0.2 to 40, those of scales, shifts and biases of 0.02 to 1: with steps of 5e-6 and 1e-4 most errors found are
     /// below 0.02 of the gradient, and all are below 0.12. Of GoogLeNet's nine blocks three do, for the time it takes.
     @Test(arguments: Architecture.allCases)
     func gradientsAgreeWithFiniteDifferences(architecture: Architecture) throws {
@@ -72,7 +72,8 @@ import Testing
                 square += (difference - slope) * (difference - slope) / Double(directions)
             }
             for place in places { model.parameters.values[place] = start[place] }
-            // Batch normalisation takes away what a convolution's bias adds. What should be 0 is measured by the shift's.
+            // Batch normalisation takes away what a convolution's bias adds. What should be 0 is measured by the
+            // shift's.
             let isTakenAway = entry.name.hasSuffix("bias") && model.entries[index - 1].shape.count == 4
             let size = norm(isTakenAway ? model.entries[index + 2] : entry)
             #expect(square.squareRoot() < 0.2 * size, "\(entry.name): off by \(square.squareRoot()) of \(size)")
@@ -117,8 +118,8 @@ import Testing
         #expect(try run(16, after: true).0.map(\.bitPattern) == part.map(\.bitPattern))
     }
 
-    /// With the running statistics set to a mini-batch's own, evaluation gives the logits that training gave, in parts of
-    /// any size.
+    /// With the running statistics set to a mini-batch's own, evaluation gives the logits that training gave, in parts
+    /// of any size.
     @Test(arguments: Architecture.allCases)
     func evaluationAgreesWithTraining(architecture: Architecture) throws {
         let model = try Self.small(architecture)

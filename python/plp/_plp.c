@@ -253,11 +253,11 @@ static PyType_Spec array_spec = {
     },
 };
 
-/* Images, and where there are any, labels or logits: whether there are as many bytes as `count` says. */
-static bool batch_fits(const Py_buffer *images, int dtype, const Py_buffer *others, int64_t others_each, int64_t count)
+/* Whether images, and what there is for each of them (labels or logits, so many bytes), are as many as `count` says. */
+static bool batch_fits(const Py_buffer *images, int dtype, const Py_buffer *others, int64_t bytes_each, int64_t count)
 {
     const int64_t image = 3 * 32 * 32 * (dtype == PLP_FLOAT32 ? 4 : 1);
-    if (count >= 0 && images->len / image >= count && others->len / others_each >= count)
+    if (count >= 0 && images->len / image >= count && others->len / bytes_each >= count)
         return true;
     PyErr_Format(PyExc_ValueError, "the arrays are too short for %lld images", (long long)count);
     return false;
