@@ -8,7 +8,10 @@ PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
 TEST_PACKAGES = g++ python3-torch
 BENCH_PACKAGES = libtcmalloc-minimal4
 
+sources = Package.swift $(shell find Sources include -type f)
+python = pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi')
 library = .build/release/libplp.so
+portable = .build/haswell/release/libplp.so .build/skylake-avx512/release/libplp.so
 processor = .build/processor
 installed = .venv/plp-installed
 peer = .venv-peer
@@ -24,7 +27,7 @@ run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-
 
 # Without testable imports, which no test needs, the tests link what `build` has compiled. What the kernels do instead
 # where AVX-512 is missing is tested on any machine, in a build folder of its own.
-test: build test-packages ## run the tests of Swift, C and Python
+test: build wheel test-packages ## run the tests of Swift, C and Python
 	swift test -c release --disable-testable-imports
 	PLP_TARGET_CPU=haswell swift test -c release --disable-testable-imports --scratch-path .build/haswell \
 	    --filter KernelsTests
@@ -46,6 +49,11 @@ bench: build bench-packages ## measure speed and memory, side by side with PyTor
 	.venv/bin/python Benchmarks/suite.py
 	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
 
+wheel: $(portable) $(python) | .venv ## build a wheel for any processor with AVX2 or AVX-512, in dist/
+	rm -rf build dist
+	PLP_LIBRARY=$(word 1,$(portable)) PLP_LIBRARY_V4=$(word 2,$(portable)) \
+	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
 install: $(library) ## install header, library and plp.pc under PREFIX (below DESTDIR)
 	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
 	install -m 644 include/plp.h "$(DESTDIR)$(PREFIX)/include"
@@ -54,11 +62,15 @@ install: $(library) ## install header, library and plp.pc under PREFIX (below DE
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' plp.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
 
 clean: ## remove all that was built, environments included
-	rm -rf .build .venv .venv-peer build python/plp.egg-info
+	rm -rf .build .venv .venv-peer build dist python/plp.egg-info
 
 # Swift and pip look after what is out of date; these rules only spare the seconds they take to find that nothing is.
-$(library): Package.swift $(processor) $(shell find Sources include -type f) | swift packages
+$(library): $(sources) $(processor) | swift packages
 	swift build -c release --product plp
+	@touch $@
+
+$(portable): .build/%/release/libplp.so: $(sources) | swift packages
+	PLP_TARGET_CPU=$* swift build -c release --product plp --scratch-path .build/$*
 	@touch $@
 
 # The processor that the kernels are compiled for. Written only where that changes: then the library is built anew.
@@ -69,11 +81,13 @@ $(processor): always
 always:
 
 # NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
-$(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi')
-	test -x .venv/bin/pip || /usr/bin/python3 -m venv --system-site-packages .venv
+$(installed): $(library) $(python) | .venv
 	rm -rf build
 	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check . 'numpy<2'
 	@touch $@
+
+.venv: | packages
+	/usr/bin/python3 -m venv --system-site-packages .venv
 
 swift:
 	@version=$$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9.]*\).*/\1/p'); \
@@ -98,4 +112,4 @@ test-packages:
 bench-packages:
 	$(call install_missing,$(BENCH_PACKAGES))
 
-.PHONY: help build run test lint bench install clean always swift packages test-packages bench-packages
+.PHONY: help build run test lint bench wheel install clean always swift packages test-packages bench-packages

@@ -11,6 +11,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 LIBRARY = "libplp.so.0"  # its soname: the extension asks for this name, and finds it in its own folder
+LIBRARY_V4 = f"glibc-hwcaps/x86-64-v4/{LIBRARY}"  # which the loader takes instead where the processor has AVX-512
 NEEDED = (6, 3)
 
 
@@ -37,11 +38,14 @@ def swift_library() -> Path:
 
 class BuildWithLibrary(build_ext):
     def build_extension(self, extension: Extension) -> None:
-        # PLP_LIBRARY names a libplp.so that is built already.
-        library = Path(os.environ.get("PLP_LIBRARY") or swift_library())
+        # PLP_LIBRARY names a libplp.so that is built already, PLP_LIBRARY_V4 one for processors with AVX-512 besides.
+        libraries = {LIBRARY: os.environ.get("PLP_LIBRARY") or swift_library()}
+        if better := os.environ.get("PLP_LIBRARY_V4"):
+            libraries[LIBRARY_V4] = better
         folder = Path(self.get_ext_fullpath(extension.name)).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(library, folder / LIBRARY)
+        for name, library in libraries.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(library, folder / name)
         extension.extra_objects = [str(folder / LIBRARY)]
         super().build_extension(extension)
 

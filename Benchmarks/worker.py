@@ -10,6 +10,7 @@ neither may warm the other's caches, threads or memory.
 
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ class Ours:
     def __init__(self, network, width, batch_size, threads, predictor, precision, state, images, labels):
         import plp
 
-        self.version = f"plp {plp.__version__}"
+        self.version = f"plp {plp.__version__} with {re.search('vectors: (.*)', plp.build_info())[1]}"
         self.model = plp.Model(network, width=width, dropout=0.0)
         self.model.load_state_dict(state)
         self.trainer = plp.Trainer(

@@ -7,7 +7,7 @@ package enum Build {
         package static let vectors = "AVX-512"
         private static let wideFlags = ["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
     #else
-        package static let vectors = "256 bits"
+        package static let vectors = "AVX2"
         private static let wideFlags: [String] = []
     #endif
 
