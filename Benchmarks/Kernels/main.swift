@@ -199,14 +199,27 @@ func printHeader() {
         """)
 }
 
+func refuse(_ message: String) -> Never {
+    FileHandle.standardError.write(Data("KernelBenchmark: \(message)\n".utf8))
+    exit(2)
+}
+
+func number(after option: String) -> Int {
+    guard let value = arguments.popFirst().flatMap({ Int($0) }), value > 0 else {
+        refuse("\(option): expected a whole number above 0")
+    }
+    return value
+}
+
 var (rounds, batchSize, threadCount, processorTime, texts) = (7, 128, 0, false, [String]())
 var arguments = CommandLine.arguments.dropFirst()
 while let argument = arguments.popFirst() {
     switch argument {
-    case "--threads": threadCount = arguments.popFirst().flatMap { Int($0) } ?? 0
-    case "--rounds": rounds = arguments.popFirst().flatMap { Int($0) } ?? rounds
-    case "--batch": batchSize = arguments.popFirst().flatMap { Int($0) } ?? batchSize
+    case "--threads": threadCount = number(after: argument)
+    case "--rounds": rounds = number(after: argument)
+    case "--batch": batchSize = number(after: argument)
     case "--processor-time": processorTime = true
+    case _ where argument.hasPrefix("-"): refuse("there is no option \(argument)")
     default: texts.append(argument)
     }
 }

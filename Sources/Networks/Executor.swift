@@ -37,7 +37,7 @@ public final class Executor {
     /// One call of a kernel.
     private struct Step {
         var layer: String
-        var operation: Operation
+        var operation: ProfileEntry.Operation
         var run: Run
         var seconds = 0.0
         var calls = 0
@@ -97,28 +97,6 @@ public final class Executor {
             steps[index].seconds += after - before
             steps[index].calls += 1
             before = after
-        }
-    }
-
-    // MARK: - Profile
-
-    /// What a step computes.
-    public enum Operation: String, Sendable, CaseIterable {
-        case convolution, normalization, pooling, dense, dropout
-        case inputGradient, weightGradient, normalizationGradient, poolingGradient, denseGradient, dropoutGradient
-        /// The optimizer's step over all parameters, prediction included: what follows an executor's work.
-        case update
-    }
-
-    /// Time spent in one layer's operation since the executor was made.
-    public struct ProfileEntry: Sendable {
-        public let layer: String
-        public let operation: Operation
-        public let seconds: Double
-        public let calls: Int
-
-        public init(layer: String, operation: Operation, seconds: Double, calls: Int) {
-            (self.layer, self.operation, self.seconds, self.calls) = (layer, operation, seconds, calls)
         }
     }
 
@@ -213,7 +191,7 @@ public final class Executor {
         let input = node.input
         let output = node.output
         let training = mode == .training
-        func step(_ layer: String, _ operation: Operation, _ run: @escaping Run) {
+        func step(_ layer: String, _ operation: ProfileEntry.Operation, _ run: @escaping Run) {
             forward.append(Step(layer: layer, operation: operation, run: run))
         }
 
@@ -331,7 +309,7 @@ public final class Executor {
         let node = model.graph.nodes[index]
         let input = node.input
         let output = node.output
-        func step(_ layer: String, _ operation: Operation, _ run: @escaping Run) {
+        func step(_ layer: String, _ operation: ProfileEntry.Operation, _ run: @escaping Run) {
             backward.append(Step(layer: layer, operation: operation, run: run))
         }
         func accumulates(_ value: Graph.ValueID) -> Bool { !written.insert(plan.root(value)).inserted }

@@ -369,7 +369,7 @@ public final class Trainer {
     }
 
     /// Time that each of the network's layers, and at last the update of its parameters, took in training so far.
-    public var profile: [Executor.ProfileEntry] {
+    public var profile: [ProfileEntry] {
         executor.profile
             + [.init(layer: "parameters", operation: .update, seconds: updates.seconds, calls: updates.calls)]
     }

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
     """Contiguous images, not copied where they are already, and their plp_dtype."""
-    array = np.asarray(images)
-    if array.dtype not in (np.uint8, np.float32) or array.shape[1:] != (3, 32, 32):
-        raise ValueError(f"images are {array.dtype} {list(array.shape)}, expected uint8 or float32 [count, 3, 32, 32]")
-    return np.ascontiguousarray(array), _plp.UINT8 if array.dtype == np.uint8 else _plp.FLOAT32
+    found = np.asarray(images)
+    if found.dtype not in (np.uint8, np.float32) or found.shape[1:] != (3, 32, 32):
+        raise ValueError(f"images are {found.dtype} {list(found.shape)}, expected uint8 or float32 [count, 3, 32, 32]")
+    return np.ascontiguousarray(found), _plp.UINT8 if found.dtype == np.uint8 else _plp.FLOAT32
 
 
 def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     """int32 labels, not copied where they are already. The library checks them against the number of classes."""
-    array = np.asarray(labels)
-    if not np.issubdtype(array.dtype, np.integer) or array.shape != (count,):
+    found = np.asarray(labels)
+    if not np.issubdtype(found.dtype, np.integer) or found.shape != (count,):
         raise ValueError(
-            f"labels are {array.dtype} {list(array.shape)}, expected integers [{count}], one for each image"
+            f"labels are {found.dtype} {list(found.shape)}, expected integers [{count}], one for each image"
         )
     limits = np.iinfo(np.int32)
-    if count and not (limits.min <= array.min() and array.max() <= limits.max):
-        raise ValueError(f"labels range from {array.min()} to {array.max()}, expected 0 to the number of classes - 1")
-    return np.ascontiguousarray(array, np.int32)
+    if count and not (limits.min <= found.min() and found.max() <= limits.max):
+        raise ValueError(f"labels range from {found.min()} to {found.max()}, expected 0 to the number of classes - 1")
+    return np.ascontiguousarray(found, np.int32)
 
 
 def checked_integer(name: str, value: object, least: int = -(2**63)) -> int:

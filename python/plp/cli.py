@@ -221,7 +221,7 @@ def _show(study: Study, output: Path) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     model = Model.load(options.model)
     _, test = _data(options)
-    metrics = Trainer(model).evaluate(test)
+    metrics = model.evaluate(test)
     print(
         f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
         f"top-5 error {metrics.top5_error:.4f}, loss {metrics.loss:.4f}"

@@ -54,8 +54,8 @@ class Dataset:
         return f"<plp.datasets.Dataset {self.name!r}: {len(self):,} images, {self.classes} classes>"
 
 
-def checked_dataset(name: str, dataset: Dataset) -> Any:
-    """The library's handle of an argument that must be a dataset."""
+def dataset_handle(name: str, dataset: Dataset) -> Any:
+    """The library's handle of a dataset; ValueError, naming the argument, where it is none."""
     if not isinstance(dataset, Dataset):
         raise ValueError(f"{name} is {dataset!r:.40}, expected a dataset (see plp.datasets)")
     return dataset._handle

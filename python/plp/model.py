@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _plp
 from ._checks import checked_images, checked_integer
-from .datasets import Dataset, checked_dataset
+from .datasets import Dataset, dataset_handle
 from .history import Metrics
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Model:
             threads: 0 for one per processor. The result does not depend on it.
         """
         threads = checked_integer("threads", threads)
-        return Metrics(*_plp.model_evaluate(self._handle, checked_dataset("dataset", dataset), threads))
+        return Metrics(*_plp.model_evaluate(self._handle, dataset_handle("dataset", dataset), threads))
 
 
 def _some(names: list[str]) -> str:

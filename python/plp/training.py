@@ -13,7 +13,7 @@ import numpy as np
 from . import _plp
 from ._checks import checked_images, checked_integer, checked_labels
 from ._progress import FitProgress
-from .datasets import Dataset, checked_dataset
+from .datasets import Dataset, dataset_handle
 from .history import Epoch, History, Metrics
 from .model import Model
 from .options import SGD, Augmentation, Optimizer, Predictor, Recipe
@@ -148,11 +148,11 @@ class Trainer:
             try:
                 _plp.trainer_fit(
                     self._handle,
-                    checked_dataset("train", train),
+                    dataset_handle("train", train),
                     checked_integer("epochs", epochs),
                     fraction,
                     validation_set,
-                    None if test is None else checked_dataset("test", test),
+                    None if test is None else dataset_handle("test", test),
                     on_iteration,
                 )
             except KeyboardInterrupt:
@@ -214,7 +214,7 @@ class Trainer:
 
     def evaluate(self, dataset: Dataset) -> Metrics:
         """Measures the model in training (with EMA: the average) on a dataset as it is."""
-        return Metrics(*_plp.trainer_evaluate(self._handle, checked_dataset("dataset", dataset)))
+        return Metrics(*_plp.trainer_evaluate(self._handle, dataset_handle("dataset", dataset)))
 
     @property
     def profile(self) -> Profile:
