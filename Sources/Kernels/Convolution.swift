@@ -145,6 +145,40 @@ protocol WeightGradientPass {
         threads: Threads)
 }
 
+/// Slices of the images that a weight gradient is summed up over in parallel. Each has a sum of its own, the first in
+/// the gradient itself, the others in scratch memory; they are added in order.
+struct GradientSlices {
+    let count: Int
+    let weightCount: Int
+
+    private var stride: Int { roundUp(weightCount, to: Vector.lanes) }
+
+    /// Floats of scratch memory for the sums.
+    var sumsCount: Int { (count - 1) * stride }
+
+    /// A slice's part of `total` blocks of images; there may be none.
+    func part(_ slice: Int, of total: Int) -> Range<Int> { total * slice / count..<total * (slice + 1) / count }
+
+    func sum(
+        _ slice: Int, in dw: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutablePointer<Float>
+    ) -> UnsafeMutablePointer<Float> { slice == 0 ? dw : scratch + (slice - 1) * stride }
+
+    /// Adds the sums of all slices in `dw`.
+    func add(in dw: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutablePointer<Float>, threads: Threads) {
+        guard count > 1 else { return }
+        let chunk = 4096
+        threads.forEach(divideUp(weightCount, by: chunk)) { index in
+            let end = min((index + 1) * chunk, weightCount)
+            for lane in Swift.stride(from: index * chunk, to: end, by: Vector.lanes) {
+                let lanes = weightCount - lane
+                var total = Vector(at: dw + lane, count: lanes)
+                for slice in 1..<count { total += Vector(at: sum(slice, in: dw, scratch) + lane, count: lanes) }
+                total.store(to: dw + lane, count: lanes)
+            }
+        }
+    }
+}
+
 /// Which way a pass goes over the convolution: from its input to its output, or back.
 enum Direction {
     case forward

@@ -268,7 +268,7 @@ private func gradientTaps(_ shape: ConvolutionShape, _ y: Int, _ x: Int) -> [Tap
 }
 
 /// Weight gradient: the transposed gathered matrix times dy. A job is a block of the gradient's rows over a slice of
-/// the pixels; the slices' sums are added in order.
+/// the pixels.
 struct GatheredWeightGradient: WeightGradientPass {
     /// Rows of the gradient: some taps of all channels, or some channels of one tap.
     private struct Rows {
@@ -279,7 +279,7 @@ struct GatheredWeightGradient: WeightGradientPass {
     private let shape: ConvolutionShape
     private let taps: [Tap]
     private let rowBlocks: [Rows]
-    private let slices: Int
+    private let slices: GradientSlices
     private let blocks: Blocks
 
     private static let largestRowBlock = 256
@@ -302,7 +302,8 @@ struct GatheredWeightGradient: WeightGradientPass {
             }
         }
         let rows = shape.images * shape.outputHeight
-        slices = min(divideUp(Self.jobs, by: rowBlocks.count), rows)
+        slices = GradientSlices(
+            count: min(divideUp(Self.jobs, by: rowBlocks.count), rows), weightCount: shape.weightCount)
         blocks = Blocks(
             height: shape.outputHeight, width: shape.outputWidth, bandHeight: 1,
             bandsPerBlock: max(1, 128 / shape.outputWidth))
@@ -316,35 +317,22 @@ struct GatheredWeightGradient: WeightGradientPass {
     private var scratchCount: Int {
         gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: shape.outputChannels)
     }
-    private var partialCount: Int { roundUp(shape.weightCount, to: Vector.lanes) }
 
-    func workspaceCount(workers: Int) -> Int { (slices - 1) * partialCount + workers * scratchCount }
+    func workspaceCount(workers: Int) -> Int { slices.sumsCount + workers * scratchCount }
 
     func run(
         _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
         threads: Threads
     ) {
-        // The first slice is summed up in dw itself.
-        let partials = (0..<slices).map { $0 == 0 ? dw : workspace + ($0 - 1) * partialCount }
-        let scratch = workspace + (slices - 1) * partialCount
+        let scratch = workspace + slices.sumsCount
         let blockCount = blocks.count(images: x.count)
-        threads.sweep(rowBlocks.count * slices) { job, worker in
+        threads.sweep(rowBlocks.count * slices.count) { job, worker in
             let (slice, number) = job.quotientAndRemainder(dividingBy: rowBlocks.count)
             accumulate(
-                x, dy, rows: rowBlocks[number],
-                blocks: blockCount * slice / slices..<blockCount * (slice + 1) / slices,
-                to: partials[slice], scratch: scratch + worker * scratchCount)
+                x, dy, rows: rowBlocks[number], blocks: slices.part(slice, of: blockCount),
+                to: slices.sum(slice, in: dw, workspace), scratch: scratch + worker * scratchCount)
         }
-        guard slices > 1 else { return }
-        let chunk = 4096
-        threads.forEach(divideUp(shape.weightCount, by: chunk)) { index in
-            for lane in stride(from: index * chunk, to: min((index + 1) * chunk, shape.weightCount), by: Vector.lanes) {
-                let count = shape.weightCount - lane
-                var sum = Vector(at: dw + lane, count: count)
-                for partial in partials.dropFirst() { sum += Vector(at: partial + lane, count: count) }
-                sum.store(to: dw + lane, count: count)
-            }
-        }
+        slices.add(in: dw, workspace, threads: threads)
     }
 
     private func accumulate(

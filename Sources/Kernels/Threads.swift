@@ -1,5 +1,5 @@
-// Parallel loops. Blocks are handed out to whichever thread is free, so a result must not depend on which thread
-// computed which block: sizes of blocks follow from shapes alone and partial sums are added in the order of blocks.
+// Parallel loops. A thread that is free takes over blocks of others, so a result must not depend on which thread computed
+// which block: sizes of blocks follow from shapes alone and partial sums are added in the order of blocks.
 
 import FoundationEssentials
 import Synchronization
@@ -36,12 +36,23 @@ public final class Threads: Sendable {
             for index in 0..<count { body(index, 0) }
             return
         }
-        let next = Atomic<Int>(0)
-        crew.share(among: workers) { worker in
-            while true {
-                let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-                guard index < count else { return }
-                body(index, worker)
+        // Each worker first takes its own share, the same indices in every loop over as many, so that it often finds in
+        // its caches what it computes on; then it takes over what others have not begun.
+        withUnsafeTemporaryAllocation(byteCount: workers * Share.size, alignment: Share.size) { memory in
+            for worker in 0..<workers {
+                Share.at(worker, in: memory).initialize(to: Atomic(count * worker / workers))
+            }
+            crew.share(among: workers) { worker in
+                for offset in 0..<workers {
+                    let owner = (worker + offset) % workers
+                    let next = Share.at(owner, in: memory)
+                    let end = count * (owner + 1) / workers
+                    while true {
+                        let index = next.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
+                        guard index < end else { break }
+                        body(index, worker)
+                    }
+                }
             }
         }
     }
@@ -62,4 +73,14 @@ public final class Threads: Sendable {
 
     /// Tells that maps have been gone through from first to last, by other loops.
     public func endSweepForward() { sweepsBackward.store(true, ordering: .relaxed) }
+}
+
+/// Where a worker's share of a loop begins that nobody has taken yet: each on a cache line of its own.
+private enum Share {
+    static var size: Int { FloatBuffer.alignment }
+
+    @inline(__always)
+    static func at(_ worker: Int, in memory: UnsafeMutableRawBufferPointer) -> UnsafeMutablePointer<Atomic<Int>> {
+        (memory.baseAddress! + worker * size).assumingMemoryBound(to: Atomic<Int>.self)
+    }
 }

@@ -2,33 +2,50 @@
 //
 //     dU[point] = Σ over tiles of V[point]ᵀ · M′[point],  dw = Gᵀ dU G,
 //
-// with V the transformed input and M′ = A dy Aᵀ. The tiles are taken in chunks whose V and M′ stay in the L3 cache:
-// both are computed in parallel over the tiles, M′ packed as a right factor; then dU is summed up in parallel over its
-// points and panels of columns. So dU exists once, whatever the number of threads, and its sums have one order.
+// with V the transformed input and M′ = A dy Aᵀ, a chunk of tiles at a time. Either of two ways shares the work:
+//
+// - Where dU is small, the images are cut into slices with a sum of their own, each computed by one thread, with chunks
+//   that stay in its L2 cache. Nothing passes from thread to thread but the slices' gradients.
+// - Where dU is large, there is one, summed up by all threads: they transform the tiles of a chunk that stays in the L3
+//   cache, M′ packed as a right factor, and then take points and panels of columns.
+//
+// The second way needs no memory for sums, but takes up to 1.6 times as long where the threads' cores have different L3
+// caches, as in processors of several dies.
 
 struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     private let shape: ConvolutionShape
-    private let bands: Blocks
+    private let slices: GradientSlices
+    // A band is a row of tiles.
     private let tilesPerRow: Int
+    private let bandsPerImage: Int
+    private let bandsPerChunk: Int
 
     init(_ shape: ConvolutionShape) {
         self.shape = shape
         tilesPerRow = divideUp(shape.outputWidth, by: Tile.Output.outputs)
-        let tiles = max(128, 1024 * 1024 / (Tile.points * (shape.inputChannels + shape.outputChannels)))
-        bands = Blocks(
-            height: shape.outputHeight, width: shape.outputWidth, bandHeight: Tile.Output.outputs,
-            bandsPerBlock: max(1, tiles / tilesPerRow))
+        bandsPerImage = divideUp(shape.outputHeight, by: Tile.Output.outputs)
+        let bands = shape.images * bandsPerImage
+        let tiles = bands * tilesPerRow
+        // Less than 128 tiles a slice would not be worth a dU; fewer than 8 slices would leave threads without one.
+        let isSmall = Tile.weightPoints * shape.inputChannels * shape.outputChannels <= 448 * 1024 && tiles >= 8 * 128
+        slices = GradientSlices(count: isSmall ? min(24, tiles / 128) : 1, weightCount: shape.weightCount)
+        let floatsPerTile = Tile.points * (shape.inputChannels + shape.outputChannels)
+        let tilesPerChunk = isSmall ? max(24, 256 * 1024 / floatsPerTile) : max(128, 1024 * 1024 / floatsPerTile)
+        bandsPerChunk = min(max(1, tilesPerChunk / tilesPerRow), divideUp(bands, by: slices.count))
     }
 
-    private var tilesPerChunk: Int { min(bands.bandsPerBlock, shape.images * bands.bandsPerImage) * tilesPerRow }
+    private var tilesPerChunk: Int { bandsPerChunk * tilesPerRow }
     private var inputStride: Int { roundUp(shape.inputChannels, to: Vector.lanes) }
     private var outputStride: Int { PackedMatrix.paddedColumns(shape.outputChannels) }
     private var pointStrideV: Int { tilesPerChunk * inputStride + Vector.lanes }
     private var pointStrideM: Int { tilesPerChunk * outputStride + Vector.lanes }
     private var pointStrideU: Int { shape.inputChannels * outputStride + Vector.lanes }
+    private var scratchCount: Int {
+        Tile.points * (pointStrideV + pointStrideM) + Tile.weightPoints * pointStrideU
+    }
 
     func workspaceCount(workers: Int) -> Int {
-        Tile.points * (pointStrideV + pointStrideM) + Tile.weightPoints * pointStrideU
+        slices.sumsCount + (slices.count == 1 ? 1 : workers) * scratchCount
     }
 
     @specialized(where Tile == FourOutputs)
@@ -38,19 +55,42 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
         threads: Threads
     ) {
-        let v = workspace
+        let scratch = workspace + slices.sumsCount
+        let bands = x.count * bandsPerImage
+        if slices.count == 1 {
+            sum(over: 0..<bands, x, dy, to: dw, scratch: scratch, threads)
+            threads.endSweepForward()
+            return
+        }
+        threads.sweep(slices.count) { slice, worker in
+            sum(
+                over: slices.part(slice, of: bands), x, dy, to: slices.sum(slice, in: dw, workspace),
+                scratch: scratch + worker * scratchCount, threads)
+        }
+        slices.add(in: dw, workspace, threads: threads)
+    }
+
+    /// The gradient over some bands. Where this is called within a parallel loop, its own loops are not parallel.
+    private func sum(
+        over bands: Range<Int>, _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>,
+        scratch: UnsafeMutablePointer<Float>, _ threads: Threads
+    ) {
+        let v = scratch
         let m = v + Tile.points * pointStrideV
         let u = m + Tile.points * pointStrideM
 
         let inputs = TileGrid(
             maps: x, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
-            origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, rowsPerImage: bands.bandsPerImage)
+            origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, rowsPerImage: bandsPerImage)
         let outputs = TileGrid(
             maps: dy, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
-            rowsPerImage: bands.bandsPerImage)
-        for chunk in 0..<bands.count(images: x.count) {
-            let range = bands.bands(of: chunk, images: x.count)
-            let tiles = range.lowerBound * tilesPerRow..<range.upperBound * tilesPerRow
+            rowsPerImage: bandsPerImage)
+        if bands.isEmpty { u.update(repeating: 0, count: Tile.weightPoints * pointStrideU) }
+        let chunks = divideUp(bands.count, by: bandsPerChunk)
+        for chunk in 0..<chunks {
+            let first = bands.lowerBound + bands.count * chunk / chunks
+            let end = bands.lowerBound + bands.count * (chunk + 1) / chunks
+            let tiles = first * tilesPerRow..<end * tilesPerRow
             let group = 8
             threads.forEach(divideUp(tiles.count, by: group)) { index in
                 let first = index * group
@@ -82,7 +122,6 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
                 }
             }
         }
-        threads.endSweepForward()
         transformWeightGradient(u, to: dw, threads)
     }
 

@@ -110,6 +110,9 @@ private let shapes: [ConvolutionShape] = [
     shape(2, 6, 5, 16, 24, 3, 1, 2), shape(1, 32, 32, 1, 1, 3, 1, 1), shape(7, 4, 4, 100, 130, 3, 1, 1),
     // 2×2 maps
     shape(13, 2, 2, 64, 100, 3, 1, 1), shape(5, 2, 2, 3, 5, 3, 1, 1), shape(40, 2, 2, 24, 16, 3, 1, 1),
+    // so many tiles that slices of the images have weight gradients of their own
+    shape(300, 5, 7, 9, 8, 3, 1, 1), shape(1, 130, 141, 8, 9, 3, 1, 1), shape(270, 7, 15, 8, 17, 3, 2, 1),
+    shape(1100, 2, 2, 8, 9, 3, 1, 1),
     // strides
     shape(3, 8, 8, 16, 64, 3, 2, 1), shape(2, 7, 9, 24, 40, 3, 2, 1), shape(2, 7, 6, 5, 3, 3, 2, 0),
     shape(2, 1, 5, 5, 3, 3, 2, 1), shape(2, 11, 10, 16, 24, 3, 3, 1), shape(3, 4, 4, 100, 65, 3, 2, 1),
@@ -123,8 +126,8 @@ private let shapes: [ConvolutionShape] = [
 @Suite struct ConvolutionTests {
     @Test("All passes follow their formulas", arguments: shapes, [0, 3])
     func formulas(shape: ConvolutionShape, gap: Int) {
-        // The last mini-batch of an epoch has fewer images.
-        let images = max(1, shape.images - gap / 2)
+        // The last mini-batch of an epoch has fewer images, perhaps fewer than there are slices.
+        let images = gap == 0 ? shape.images : max(1, min(shape.images - 1, 6))
         let x = TestMaps(
             count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap, seed: 1)
         let dy = TestMaps(

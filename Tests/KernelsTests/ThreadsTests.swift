@@ -52,6 +52,20 @@ private func threadsOfProcess() throws -> Int {
         }
     }
 
+    /// Each worker begins with a share of its own, the same in every loop.
+    @Test(arguments: [2, 5, 100])
+    func workersBeginWithTheirShares(count: Int) {
+        let threads = Threads(2)
+        for _ in 0..<50 {
+            let firsts = Mutex<[Int: Int]>([:])
+            threads.forEach(count) { index, worker in
+                firsts.withLock { if $0[worker] == nil { $0[worker] = index } }
+                while firsts.withLock({ $0.count }) < 2 { usleep(10) }
+            }
+            #expect(firsts.withLock { $0 } == [0: 0, 1: count / 2])
+        }
+    }
+
     /// Blocks that take long are shared: two that each wait for the other to begin end only on two threads.
     @Test func threadsWorkAtTheSameTime() {
         let begun = Atomic<Int>(0)
