@@ -31,30 +31,7 @@ public final class Threads: Sendable {
     /// share, so that each worker may have its own scratch memory.
     @inline(__always)
     public func forEach(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
-        let workers = min(count, self.count)
-        guard workers > 1 else {
-            for index in 0..<count { body(index, 0) }
-            return
-        }
-        // Each worker first takes its own share, the same indices in every loop over as many, so that it often finds in
-        // its caches what it computes on; then it takes over what others have not begun.
-        withUnsafeTemporaryAllocation(byteCount: workers * Share.size, alignment: Share.size) { memory in
-            for worker in 0..<workers {
-                Share.at(worker, in: memory).initialize(to: Atomic(count * worker / workers))
-            }
-            crew.share(among: workers) { worker in
-                for offset in 0..<workers {
-                    let owner = (worker + offset) % workers
-                    let next = Share.at(owner, in: memory)
-                    let end = count * (owner + 1) / workers
-                    while true {
-                        let index = next.pointee.wrappingAdd(1, ordering: .relaxed).oldValue
-                        guard index < end else { break }
-                        body(index, worker)
-                    }
-                }
-            }
-        }
+        forEach(count, backward: false, body)
     }
 
     /// The same for a loop that goes through whole maps, from the first index up or from the last one down: each time
@@ -63,7 +40,7 @@ public final class Threads: Sendable {
     public func sweep(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
         let isBackward = sweepsBackward.load(ordering: .relaxed)
         sweepsBackward.store(!isBackward, ordering: .relaxed)
-        forEach(count) { index, worker in body(isBackward ? count - 1 - index : index, worker) }
+        forEach(count, backward: isBackward, body)
     }
 
     @inline(__always)
@@ -73,14 +50,34 @@ public final class Threads: Sendable {
 
     /// Tells that maps have been gone through from first to last, by other loops.
     public func endSweepForward() { sweepsBackward.store(true, ordering: .relaxed) }
-}
 
-/// Where a worker's share of a loop begins that nobody has taken yet: each on a cache line of its own.
-private enum Share {
-    static var size: Int { FloatBuffer.alignment }
-
+    /// Each worker first takes its own share, the same indices in every loop over as many, so that it often finds in its
+    /// caches what it computes on; then it takes over what others have not begun.
     @inline(__always)
-    static func at(_ worker: Int, in memory: UnsafeMutableRawBufferPointer) -> UnsafeMutablePointer<Atomic<Int>> {
-        (memory.baseAddress! + worker * size).assumingMemoryBound(to: Atomic<Int>.self)
+    private func forEach(_ count: Int, backward: Bool, _ body: (_ index: Int, _ worker: Int) -> Void) {
+        let workers = min(count, self.count)
+        guard workers > 1 else {
+            for index in 0..<count { body(backward ? count - 1 - index : index, 0) }
+            return
+        }
+        // How much of each share is taken, each on a cache line of its own.
+        let line = FloatBuffer.alignment
+        withUnsafeTemporaryAllocation(byteCount: workers * line, alignment: line) { memory in
+            func taken(_ owner: Int) -> UnsafeMutablePointer<Atomic<Int>> {
+                (memory.baseAddress! + owner * line).assumingMemoryBound(to: Atomic<Int>.self)
+            }
+            for worker in 0..<workers { taken(worker).initialize(to: Atomic(0)) }
+            crew.share(among: workers) { worker in
+                for offset in 0..<workers {
+                    let owner = (worker + offset) % workers
+                    let share = count * owner / workers..<count * (owner + 1) / workers
+                    while true {
+                        let place = taken(owner).pointee.wrappingAdd(1, ordering: .relaxed).oldValue
+                        guard place < share.count else { break }
+                        body(backward ? share.upperBound - 1 - place : share.lowerBound + place, worker)
+                    }
+                }
+            }
+        }
     }
 }

@@ -52,17 +52,23 @@ private func threadsOfProcess() throws -> Int {
         }
     }
 
-    /// Each worker begins with a share of its own, the same in every loop.
+    /// Each worker begins with a share of its own, the same in every loop; sweeps begin at one end of it or the other.
     @Test(arguments: [2, 5, 100])
     func workersBeginWithTheirShares(count: Int) {
         let threads = Threads(2)
-        for _ in 0..<50 {
+        func firsts(_ loop: (_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) -> Void) -> [Int: Int] {
             let firsts = Mutex<[Int: Int]>([:])
-            threads.forEach(count) { index, worker in
+            loop(count) { index, worker in
                 firsts.withLock { if $0[worker] == nil { $0[worker] = index } }
                 while firsts.withLock({ $0.count }) < 2 { usleep(10) }
             }
-            #expect(firsts.withLock { $0 } == [0: 0, 1: count / 2])
+            return firsts.withLock { $0 }
+        }
+        for _ in 0..<50 {
+            #expect(firsts(threads.forEach) == [0: 0, 1: count / 2])
+            threads.endSweepForward()
+            #expect(firsts(threads.sweep) == [0: count / 2 - 1, 1: count - 1])
+            #expect(firsts(threads.sweep) == [0: 0, 1: count / 2])
         }
     }
 
