@@ -95,6 +95,7 @@ def measure(network, options):
 
 def markdown(results, options):
     about, networks = results["machine"], results["networks"].items()
+    some = next(iter(results["networks"].values()))
     text = (
         f"# The library by itself\n\n{about['date']}, {about['processor']}, two threads, width {options.width:g}. "
         "Medians, and in brackets the lowest and the highest.\n"
@@ -113,7 +114,10 @@ def markdown(results, options):
     text += (
         "\nTraining at batch 128 on two threads, and what two processes of one thread each reach together, which share "
         "nothing but the machine:\n\n"
-        + table([f"times as fast as one thread, n = {options.pairs}", "two threads", "two processes"], rows)
+        + table(
+            [f"times as fast as one thread, n = {some['scaling']['threads']['n']}", "two threads", "two processes"],
+            rows,
+        )
     )
     rows = [[network, *costs(result["prediction"])] for network, result in networks]
     return (
@@ -122,7 +126,7 @@ def markdown(results, options):
         "alone, and their difference is set against a whole step.\n\n"
         + table(
             [
-                f"a step, n = {options.pairs}",
+                f"a step, n = {some['prediction']['steps']['n']}",
                 "update, SGD, ms",
                 "update, PLP, ms",
                 "PLP : SGD by the updates",
