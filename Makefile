@@ -9,7 +9,6 @@ TEST_PACKAGES = g++ python3-torch
 BENCH_PACKAGES = libtcmalloc-minimal4
 
 sources = Package.swift $(shell find Sources include -type f)
-python = pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi')
 library = .build/release/libplp.so
 portable = .build/haswell/release/libplp.so .build/skylake-avx512/release/libplp.so
 processor = .build/processor
@@ -49,7 +48,7 @@ bench: build bench-packages ## measure speed and memory, side by side with PyTor
 	.venv/bin/python Benchmarks/suite.py
 	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
 
-wheel: $(portable) $(python) | .venv ## build a wheel for any processor with AVX2 or AVX-512, in dist/
+wheel: $(portable) | .venv/bin/pip ## build a wheel for any processor with AVX2 or AVX-512, in dist/
 	rm -rf build dist
 	PLP_LIBRARY=$(word 1,$(portable)) PLP_LIBRARY_V4=$(word 2,$(portable)) \
 	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
@@ -81,12 +80,13 @@ $(processor): always
 always:
 
 # NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
-$(installed): $(library) $(python) | .venv
+$(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi') \
+        | .venv/bin/pip
 	rm -rf build
 	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check . 'numpy<2'
 	@touch $@
 
-.venv: | packages
+.venv/bin/pip: | packages
 	/usr/bin/python3 -m venv --system-site-packages .venv
 
 swift:
@@ -111,5 +111,8 @@ test-packages:
 
 bench-packages:
 	$(call install_missing,$(BENCH_PACKAGES))
+
+# Swift keeps all processors busy by itself, and pip builds in one folder for all.
+.NOTPARALLEL:
 
 .PHONY: help build run test lint bench wheel install clean always swift packages test-packages bench-packages

@@ -43,6 +43,8 @@ class BuildWithLibrary(build_ext):
         if better := os.environ.get("PLP_LIBRARY_V4"):
             libraries[LIBRARY_V4] = better
         folder = Path(self.get_ext_fullpath(extension.name)).parent
+        # What an earlier build left there would be packed too, and preferred to the library of this one.
+        shutil.rmtree(folder / Path(LIBRARY_V4).parts[0], ignore_errors=True)
         for name, library in libraries.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(library, folder / name)

@@ -27,7 +27,7 @@ SIDES = {
     "PyTorch float32": {"engine": "pytorch", "precision": "float32"},
     "PyTorch bfloat16": {"engine": "pytorch", "precision": "bfloat16"},
 }
-OURS, *_ = SIDES
+OURS, *PEERS = SIDES
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE")
 TOLERANCE = {"PyTorch float32": 1e-4, "PyTorch bfloat16": 3e-2}  # of the loss, relative
 
@@ -35,12 +35,12 @@ TOLERANCE = {"PyTorch float32": 1e-4, "PyTorch bfloat16": 3e-2}  # of the loss, 
 def compare(options, network):
     print(f"{network} …", flush=True)
     peer = {"python": str(options.peer / "bin/python"), "environment": {"LD_PRELOAD": "libtcmalloc_minimal.so.4"}}
-    sides = {name: {**side, **(peer if name in TOLERANCE else {})} for name, side in options.sides.items()}
+    sides = {name: {**side, **(peer if name in PEERS else {})} for name, side in options.sides.items()}
     common = {"batch_size": options.batch_size, "threads": options.threads}
     with workers(sides, network, options.width, **common) as all_sides:
         losses = {worker.name: worker.ask("train 1")["values"][0] for worker in all_sides}
         for name, loss in losses.items():
-            if name != OURS and not abs(loss - losses[OURS]) <= TOLERANCE[name] * losses[OURS]:
+            if name in PEERS and not abs(loss - losses[OURS]) <= TOLERANCE[name] * losses[OURS]:
                 raise SystemExit(f"{network}: the loss is {losses[OURS]} here and {loss} in {name}")
         training = in_turns(calls(all_sides, "train"), options.rounds)
         memory = {worker.name: worker.ask("memory") for worker in all_sides}
@@ -55,7 +55,7 @@ def calls(workers, command):
 
 def markdown(results, options):
     about = results["machine"]
-    peers = [name for name in options.sides if name != OURS]
+    peers = [name for name in PEERS if name in options.sides]
     limits = "".join(f", `{name}={os.environ[name]}`" for name in LIMITS if name in os.environ)
     versions = next(iter(results["networks"].values()))["versions"]
     text = (

@@ -27,10 +27,10 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let bands = shape.images * bandsPerImage
         let tiles = bands * tilesPerRow
         // Less than 128 tiles a slice would not be worth a dU; fewer than 8 slices would leave threads without one.
-        let isSmall = Tile.weightPoints * shape.inputChannels * shape.outputChannels <= 448 * 1024 && tiles >= 8 * 128
-        slices = GradientSlices(count: isSmall ? min(24, tiles / 128) : 1, weightCount: shape.weightCount)
+        let isSliced = Tile.weightPoints * shape.inputChannels * shape.outputChannels <= 448 * 1024 && tiles >= 8 * 128
+        slices = GradientSlices(count: isSliced ? min(24, tiles / 128) : 1, weightCount: shape.weightCount)
         let floatsPerTile = Tile.points * (shape.inputChannels + shape.outputChannels)
-        let tilesPerChunk = isSmall ? max(24, 256 * 1024 / floatsPerTile) : max(128, 1024 * 1024 / floatsPerTile)
+        let tilesPerChunk = isSliced ? max(24, 256 * 1024 / floatsPerTile) : max(128, 1024 * 1024 / floatsPerTile)
         bandsPerChunk = min(max(1, tilesPerChunk / tilesPerRow), divideUp(bands, by: slices.count))
     }
 

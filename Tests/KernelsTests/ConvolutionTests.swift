@@ -127,7 +127,7 @@ private let shapes: [ConvolutionShape] = [
     @Test("All passes follow their formulas", arguments: shapes, [0, 3])
     func formulas(shape: ConvolutionShape, gap: Int) {
         // The last mini-batch of an epoch has fewer images, perhaps fewer than there are slices.
-        let images = gap == 0 ? shape.images : max(1, min(shape.images - 1, 6))
+        let images = gap == 0 ? shape.images : shape.images > 100 ? 6 : max(1, shape.images - 1)
         let x = TestMaps(
             count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap, seed: 1)
         let dy = TestMaps(

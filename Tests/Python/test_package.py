@@ -65,6 +65,25 @@ def test_wheel_has_a_library_for_each_kind_of_processor(wheel_environment, tmp_p
     assert f"vectors: {'AVX-512' if wide else 'AVX2'}\n" in printed
 
 
+def test_a_build_carries_nothing_of_an_earlier_one(tmp_path):
+    """The library for AVX-512 would be preferred to the one that is meant."""
+    pytest.importorskip("setuptools")
+    library = str(Path(plp.__file__).parent / "libplp.so.0")
+    command = [
+        sys.executable,
+        "setup.py",
+        "build_ext",
+        "--build-lib",
+        tmp_path / "lib",
+        "--build-temp",
+        tmp_path / "temp",
+    ]
+    run(*command, cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library, "PLP_LIBRARY_V4": library})
+    assert len(list(tmp_path.rglob("libplp.so.0"))) == 2
+    run(*command, cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library})
+    assert len(list(tmp_path.rglob("libplp.so.0"))) == 1
+
+
 def test_only_what_it_says_is_needed():
     """The extension finds its library beside itself and needs no Swift; the library needs system libraries only."""
     folder = Path(plp.__file__).parent
