@@ -2,6 +2,7 @@
 
 import Glibc
 import Kernels
+import Synchronization
 import Testing
 
 /// Floats that end where memory ends: whoever reads behind them crashes.
@@ -108,11 +109,12 @@ private let shapes: [ConvolutionShape] = [
     shape(2, 9, 6, 24, 40, 3, 1, 1), shape(3, 1, 1, 16, 24, 3, 1, 1), shape(3, 3, 2, 17, 16, 3, 1, 1),
     shape(2, 16, 16, 3, 64, 3, 1, 1), shape(1, 13, 4, 100, 65, 3, 1, 1), shape(2, 7, 7, 40, 24, 3, 1, 0),
     shape(2, 6, 5, 16, 24, 3, 1, 2), shape(1, 32, 32, 1, 1, 3, 1, 1), shape(7, 4, 4, 100, 130, 3, 1, 1),
-    // 2×2 maps
+    // 2×2 maps, at last so many that blocks are as large as they get, and the last one is smaller
     shape(13, 2, 2, 64, 100, 3, 1, 1), shape(5, 2, 2, 3, 5, 3, 1, 1), shape(40, 2, 2, 24, 16, 3, 1, 1),
-    // so many tiles that slices of the images have weight gradients of their own
-    shape(300, 5, 7, 9, 8, 3, 1, 1), shape(1, 130, 141, 8, 9, 3, 1, 1), shape(270, 7, 15, 8, 17, 3, 2, 1),
-    shape(1100, 2, 2, 8, 9, 3, 1, 1),
+    shape(3100, 2, 2, 8, 9, 3, 1, 1),
+    // weight gradients in slices with sums of their own, at last of two chunks each; and in two chunks without slices
+    shape(300, 5, 7, 9, 8, 3, 1, 1), shape(1, 130, 141, 8, 9, 3, 1, 1), shape(1030, 2, 3, 60, 8, 3, 1, 1),
+    shape(1030, 3, 3, 20, 17, 3, 2, 1), shape(200, 1, 1, 130, 100, 3, 1, 1), shape(270, 7, 15, 8, 17, 3, 2, 1),
     // strides
     shape(3, 8, 8, 16, 64, 3, 2, 1), shape(2, 7, 9, 24, 40, 3, 2, 1), shape(2, 7, 6, 5, 3, 3, 2, 0),
     shape(2, 1, 5, 5, 3, 3, 2, 1), shape(2, 11, 10, 16, 24, 3, 3, 1), shape(3, 4, 4, 100, 65, 3, 2, 1),
@@ -121,6 +123,8 @@ private let shapes: [ConvolutionShape] = [
     shape(2, 5, 3, 5, 1, 1, 2, 0), shape(2, 5, 5, 300, 40, 1, 1, 0), shape(2, 4, 4, 3, 5, 1, 1, 1),
     // other kernels
     shape(2, 8, 7, 5, 16, 5, 1, 2), shape(2, 9, 9, 3, 24, 7, 2, 3), shape(1, 6, 6, 600, 20, 2, 2, 0),
+    // few channels, and slices of more than one block
+    shape(1, 61, 56, 3, 5, 3, 1, 1),
 ]
 
 @Suite struct ConvolutionTests {
@@ -147,7 +151,7 @@ private let shapes: [ConvolutionShape] = [
         dy.forEachValue { outputs.append($0) }
 
         let weights = Array(0..<shape.weightCount)
-        var results: [[Float]] = []
+        var results: [[UInt32]] = []
         for threads in [1, 2, 3, 8] {
             let convolution = Convolution(shape, threads: Threads(threads))
             let guarded = 64
@@ -157,13 +161,13 @@ private let shapes: [ConvolutionShape] = [
             let y = TestMaps(
                 count: images, height: shape.outputHeight, width: shape.outputWidth, channels: shape.outputChannels,
                 gap: gap)
-            let blocks = Blocks(convolution.forwardBlocks(images: images))
+            let blocks = Blocks(convolution.forwardBlocks(images: images), of: y.maps)
             convolution.forward(x.maps, weights: w.maps.base, to: y.maps, workspace: workspace.pointer) {
                 blocks.record($0, $1)
             }
             #expect(relativeError(y.maps.base, y64, at: outputs) < bound)
             #expect(y.marksIntact)
-            #expect(blocks.cover(y.maps.pixels))
+            #expect(blocks.areComplete)
 
             let dx = TestMaps(
                 count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap)
@@ -188,27 +192,38 @@ private let shapes: [ConvolutionShape] = [
 
             #expect(workspace.values.suffix(guarded).allSatisfy { $0.isNaN })
             results.append(
-                outputs.map { y.maps.base[$0] } + inputs.map { dx.maps.base[$0] } + weights.map { dw.maps.base[$0] })
+                outputs.map { y.maps.base[$0].bitPattern } + inputs.map { dx.maps.base[$0].bitPattern }
+                    + weights.map { dw.maps.base[$0].bitPattern })
         }
         #expect(results.allSatisfy { $0 == results[0] }, "the number of threads changes no bit")
         withExtendedLifetime((x, dy, w)) {}
     }
 }
 
-/// The blocks an epilogue was called for.
-private final class Blocks {
-    private var pixels: [Range<Int>]
+/// The blocks of y that an epilogue was called for, and what was in them by then.
+private final class Blocks: Sendable {
+    private let y: Maps
+    private let blocks: Mutex<[(pixels: Range<Int>, values: [UInt32])]>
 
-    init(_ count: Int) { pixels = Array(repeating: 0..<0, count: count) }
-
-    /// Each block writes its own element, so threads do not meet.
-    func record(_ block: Int, _ range: Range<Int>) {
-        pixels.withUnsafeMutableBufferPointer { $0[block] = range }
+    init(_ count: Int, of y: Maps) {
+        self.y = y
+        blocks = Mutex(Array(repeating: (0..<0, []), count: count))
     }
 
-    /// All pixels once, in order.
-    func cover(_ count: Int) -> Bool {
-        zip(pixels, pixels.dropFirst()).allSatisfy { $0.upperBound == $1.lowerBound }
-            && pixels.first?.lowerBound == 0 && pixels.last?.upperBound == count
+    func record(_ block: Int, _ pixels: Range<Int>) {
+        let values = values(of: pixels)
+        blocks.withLock { $0[block] = (pixels, values) }
+    }
+
+    /// They have all pixels once, in order, and y is as it was.
+    var areComplete: Bool {
+        blocks.withLock { blocks in
+            blocks.flatMap(\.pixels).elementsEqual(0..<y.pixels)
+                && blocks.flatMap(\.values) == values(of: 0..<y.pixels)
+        }
+    }
+
+    private func values(of pixels: Range<Int>) -> [UInt32] {
+        pixels.flatMap { pixel in (0..<y.channels).map { y.base[pixel * y.stride + $0].bitPattern } }
     }
 }
