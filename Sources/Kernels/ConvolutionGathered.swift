@@ -51,9 +51,9 @@ private struct Gathering {
             && runs[0].x == 0
     }
 
-    /// From a row of the matrix to the next. Not a power of two, so that the values of a column do not compete for the
-    /// same lines of the cache.
-    static func rowStride(depth: Int) -> Int { roundUp(depth, to: Vector.lanes) + Vector.lanes }
+    /// From a row of the matrix to the next: an odd number of cache lines, of 16 floats each, so that the values of a
+    /// column do not compete for the same lines of the cache.
+    static func rowStride(depth: Int) -> Int { roundUp(depth, to: Vector.lanes) | Vector.lanes }
 
     /// Writes row `row` of the result, of image `image`. Up to 15 floats behind the last row are overwritten.
     func gather(

@@ -40,15 +40,14 @@ public enum Linear {
         }
     }
 
-    // Images and rows of W that the gradients take at a time.
+    // Images and rows of W that the gradients take at a time. A row of copies is an odd number of cache lines, see
+    // `Gathering.rowStride`.
     private static let imageChunk = 256
     private static let rowBlock = 48
-    /// From an image to the next where a block of their values is copied: no power of two, see `Gathering.rowStride`.
-    private static let copyStride = rowBlock + Vector.lanes
 
     /// Floats of scratch memory that a gradient needs.
     public static func workspaceCount(count: Int, outputs: Int, threads: Threads) -> Int {
-        (roundUp(outputs, to: Vector.lanes) + threads.count * copyStride)
+        (roundUp(outputs, to: Vector.lanes) + threads.count * rowBlock)
             * roundUp(min(count, imageChunk), to: Vector.lanes)
     }
 
@@ -116,12 +115,12 @@ public enum Linear {
             threads.forEach(divideUp(inputs, by: rowBlock)) { index, worker in
                 let row = index * rowBlock
                 let rows = min(rowBlock, inputs - row)
-                let copy = copies + worker * images * copyStride
+                let copy = copies + worker * images * rowBlock
                 for image in 0..<images {
-                    (copy + image * copyStride).update(from: x + (first + image) * inputs + row, count: rows)
+                    (copy + image * rowBlock).update(from: x + (first + image) * inputs + row, count: rows)
                 }
                 multiply(
-                    LeftMatrix(base: copy, rowStride: 1, depthStride: copyStride), packed, to: dw + row * outputs,
+                    LeftMatrix(base: copy, rowStride: 1, depthStride: rowBlock), packed, to: dw + row * outputs,
                     stride: outputs, rows: rows, columns: outputs, depth: images, accumulate: first > 0)
             }
         }
