@@ -13,13 +13,6 @@ private struct Tap {
     var x: Int
 }
 
-/// The result's pixels (spacing·i + y, spacing·j + x), which read the source at (step·i + tap.y, step·j + tap.x).
-private struct Phase {
-    var y: Int
-    var x: Int
-    var taps: [Tap]
-}
-
 /// Copies the values that a row of result pixels reads into the rows of a matrix [pixel][tap][channel].
 private struct Gathering {
     /// Taps side by side in a row of the kernel: where maps have no gaps, their values are one run of memory.
@@ -33,7 +26,7 @@ private struct Gathering {
     private let columns: Int
     private var runs: [Run] = []
 
-    init(step: Int, columns: Int, taps: ArraySlice<Tap>) {
+    init(step: Int, columns: Int, taps: some Sequence<Tap>) {
         self.step = step
         self.columns = columns
         for tap in taps {
@@ -101,6 +94,21 @@ private struct Gathering {
     }
 }
 
+/// The result's pixels (spacing·i + y, spacing·j + x), which read the source at (step·i + tap.y, step·j + tap.x).
+private struct Phase {
+    let y: Int
+    let x: Int
+    /// Those in a row of the result.
+    let columns: Int
+    let taps: [Tap]
+    let gathering: Gathering
+
+    init(y: Int, x: Int, columns: Int, taps: [Tap], step: Int) {
+        (self.y, self.x, self.columns, self.taps) = (y, x, columns, taps)
+        gathering = Gathering(step: step, columns: columns, taps: taps)
+    }
+}
+
 /// Forward and input gradient.
 struct GatheredPass: MapPass {
     private let shape: ConvolutionShape
@@ -110,8 +118,8 @@ struct GatheredPass: MapPass {
     private let targetHeight: Int
     private let targetWidth: Int
     private let spacing: Int
-    private let step: Int
     private let phases: [Phase]
+    private let largestDepth: Int
     private var blocks: Blocks
 
     init(_ shape: ConvolutionShape, _ direction: Direction) {
@@ -121,25 +129,28 @@ struct GatheredPass: MapPass {
         case .forward:
             (sourceChannels, targetChannels) = (shape.inputChannels, shape.outputChannels)
             (targetHeight, targetWidth) = (shape.outputHeight, shape.outputWidth)
-            (spacing, step) = (1, shape.stride)
-            phases = [Phase(y: 0, x: 0, taps: forwardTaps(shape))]
+            spacing = 1
+            phases = [Phase(y: 0, x: 0, columns: shape.outputWidth, taps: forwardTaps(shape), step: shape.stride)]
         case .inputGradient:
             (sourceChannels, targetChannels) = (shape.outputChannels, shape.inputChannels)
             (targetHeight, targetWidth) = (shape.height, shape.width)
-            (spacing, step) = (shape.stride, 1)
+            spacing = shape.stride
             phases = (0..<shape.stride).flatMap { y in
-                (0..<shape.stride).map { x in Phase(y: y, x: x, taps: gradientTaps(shape, y, x)) }
+                (0..<shape.stride).map { x in
+                    Phase(
+                        y: y, x: x, columns: divideUp(shape.width - x, by: shape.stride),
+                        taps: gradientTaps(shape, y, x), step: 1)
+                }
             }
         }
         let pixels = spacing * divideUp(targetWidth, by: spacing)
-        let depth = phases.map { $0.taps.count }.max()! * sourceChannels
+        largestDepth = phases.map { $0.taps.count }.max()! * sourceChannels
         blocks = Blocks(height: targetHeight, width: targetWidth, bandHeight: spacing)
         // Bands that gather into half of an L2 cache, for products of some hundred rows at most.
-        blocks.cut(images: shape.images, size: min(192, max(48, 96 * 1024 / depth)) / pixels)
+        blocks.cut(images: shape.images, size: min(192, max(48, 96 * 1024 / largestDepth)) / pixels)
     }
 
     private var columns: Int { divideUp(targetWidth, by: spacing) }
-    private var largestDepth: Int { phases.map { $0.taps.count * sourceChannels }.max()! }
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * columns }
     private var gatheredCount: Int { pixelsPerBlock * Gathering.rowStride(depth: largestDepth) + Vector.lanes }
     private var scratchCount: Int { gatheredCount + roundUp(pixelsPerBlock * targetChannels, to: Vector.lanes) }
@@ -157,21 +168,21 @@ struct GatheredPass: MapPass {
         _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
         workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
     ) {
-        var packed: [UnsafeMutablePointer<Float>] = []
         var end = workspace
         for phase in phases {
-            packed.append(end)
             pack(weights, phase, to: end, threads)
             end += packedCount(phase)
         }
-        let (scratch, packedPhases) = (end, packed)
+        let scratch = end
         threads.sweep(blocks.count(images: target.count)) { block, worker in
             let bands = blocks.bands(of: block, images: target.count)
             let gathered = scratch + worker * scratchCount
-            for (phase, packed) in zip(phases, packedPhases) {
+            var packed = workspace
+            for phase in phases {
                 multiply(
                     source, phase, packed, to: target, bands: bands, accumulate: accumulate, gathered: gathered,
                     product: gathered + gatheredCount)
+                packed += packedCount(phase)
             }
             epilogue?(block, blocks.pixels(of: bands))
         }
@@ -206,36 +217,32 @@ struct GatheredPass: MapPass {
         accumulate: Bool, gathered: UnsafeMutablePointer<Float>, product: UnsafeMutablePointer<Float>
     ) {
         let depth = phase.taps.count * sourceChannels
-        let columns = divideUp(targetWidth - phase.x, by: spacing)
-        let gathering = Gathering(step: step, columns: columns, taps: phase.taps[...])
-        // Bands whose row of this phase lies inside the map.
-        let rows = bands.map { $0.quotientAndRemainder(dividingBy: blocks.bandsPerImage) }
-            .filter { $0.remainder * spacing + phase.y < targetHeight }
         let left: LeftMatrix
-        if spacing == 1 && gathering.isIdentity(source) {
+        var rows = 0
+        if spacing == 1 && phase.gathering.isIdentity(source) {
             let first = source.base + blocks.firstPixel(of: bands.lowerBound) * source.stride
             left = LeftMatrix(base: first, rowStride: source.stride, depthStride: 1)
+            rows = bands.count * phase.columns
         } else {
             let rowStride = Gathering.rowStride(depth: depth)
-            for (index, (image, row)) in rows.enumerated() {
-                gathering.gather(
-                    source, image: image, row: row, to: gathered + index * columns * rowStride, rowStride: rowStride)
+            forEachRow(of: phase, in: bands) { image, row in
+                phase.gathering.gather(
+                    source, image: image, row: row, to: gathered + rows * rowStride, rowStride: rowStride)
+                rows += phase.columns
             }
             left = LeftMatrix(base: gathered, rowStride: rowStride, depthStride: 1)
         }
         if spacing == 1 {
             Kernels.multiply(
                 left, packed, to: target.base + blocks.firstPixel(of: bands.lowerBound) * target.stride,
-                stride: target.stride, rows: rows.count * columns, columns: targetChannels, depth: depth,
-                accumulate: accumulate)
+                stride: target.stride, rows: rows, columns: targetChannels, depth: depth, accumulate: accumulate)
         } else {
             Kernels.multiply(
-                left, packed, to: product, stride: targetChannels, rows: rows.count * columns, columns: targetChannels,
-                depth: depth)
-            for (index, (image, row)) in rows.enumerated() {
+                left, packed, to: product, stride: targetChannels, rows: rows, columns: targetChannels, depth: depth)
+            var from = product
+            forEachRow(of: phase, in: bands) { image, row in
                 let first = (image * targetHeight + row * spacing + phase.y) * targetWidth + phase.x
-                for column in 0..<columns {
-                    let from = product + (index * columns + column) * targetChannels
+                for column in 0..<phase.columns {
                     let to = target.base + (first + column * spacing) * target.stride
                     for channel in stride(from: 0, to: targetChannels, by: Vector.lanes) {
                         let count = targetChannels - channel
@@ -243,8 +250,18 @@ struct GatheredPass: MapPass {
                         (accumulate ? Vector(at: to + channel, count: count) + value : value)
                             .store(to: to + channel, count: count)
                     }
+                    from += targetChannels
                 }
             }
+        }
+    }
+
+    /// Calls `body` for each band whose row of the phase lies inside the map, with its image and its number in there.
+    @inline(__always)
+    private func forEachRow(of phase: Phase, in bands: Range<Int>, _ body: (_ image: Int, _ row: Int) -> Void) {
+        for band in bands {
+            let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
+            if row * spacing + phase.y < targetHeight { body(image, row) }
         }
     }
 }
@@ -272,13 +289,21 @@ private func gradientTaps(_ shape: ConvolutionShape, _ y: Int, _ x: Int) -> [Tap
 struct GatheredWeightGradient: WeightGradientPass {
     /// Rows of the gradient: some taps of all channels, or some channels of one tap.
     private struct Rows {
-        var taps: Range<Int>
-        var channels: Range<Int>
+        let taps: Range<Int>
+        let channels: Range<Int>
+        let gathering: Gathering
+
+        init(_ shape: ConvolutionShape, taps: Range<Int>, channels: Range<Int>) {
+            (self.taps, self.channels) = (taps, channels)
+            gathering = Gathering(step: shape.stride, columns: shape.outputWidth, taps: forwardTaps(shape)[taps])
+        }
+
+        var count: Int { taps.count * channels.count }
     }
 
     private let shape: ConvolutionShape
-    private let taps: [Tap]
     private let rowBlocks: [Rows]
+    private let largestDepth: Int
     private let slices: GradientSlices
     private let blocks: Blocks
 
@@ -287,20 +312,22 @@ struct GatheredWeightGradient: WeightGradientPass {
 
     init(_ shape: ConvolutionShape) {
         self.shape = shape
-        taps = forwardTaps(shape)
-        let channels = shape.inputChannels
+        let (taps, channels) = (shape.kernel * shape.kernel, shape.inputChannels)
         if channels < Self.largestRowBlock {
             let tapsPerBlock = Self.largestRowBlock / channels
-            rowBlocks = stride(from: 0, to: taps.count, by: tapsPerBlock).map { [count = taps.count] first in
-                Rows(taps: first..<min(first + tapsPerBlock, count), channels: 0..<channels)
+            rowBlocks = stride(from: 0, to: taps, by: tapsPerBlock).map {
+                Rows(shape, taps: $0..<min($0 + tapsPerBlock, taps), channels: 0..<channels)
             }
         } else {
             let parts = divideUp(channels, by: Self.largestRowBlock)
             let part = divideUp(channels, by: parts)
-            rowBlocks = taps.indices.flatMap { tap in
-                (0..<parts).map { Rows(taps: tap..<tap + 1, channels: $0 * part..<min(($0 + 1) * part, channels)) }
+            rowBlocks = (0..<taps).flatMap { tap in
+                (0..<parts).map {
+                    Rows(shape, taps: tap..<tap + 1, channels: $0 * part..<min(($0 + 1) * part, channels))
+                }
             }
         }
+        largestDepth = rowBlocks.map(\.count).max()!
         let rows = shape.images * shape.outputHeight
         slices = GradientSlices(
             count: min(divideUp(Self.jobs, by: rowBlocks.count), rows), weightCount: shape.weightCount)
@@ -310,10 +337,7 @@ struct GatheredWeightGradient: WeightGradientPass {
     }
 
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
-    private var gatheredCount: Int {
-        let depth = rowBlocks.map { $0.taps.count * $0.channels.count }.max()!
-        return pixelsPerBlock * Gathering.rowStride(depth: depth) + Vector.lanes
-    }
+    private var gatheredCount: Int { pixelsPerBlock * Gathering.rowStride(depth: largestDepth) + Vector.lanes }
     private var scratchCount: Int {
         gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: shape.outputChannels)
     }
@@ -339,25 +363,23 @@ struct GatheredWeightGradient: WeightGradientPass {
         _ x: Maps, _ dy: Maps, rows: Rows, blocks range: Range<Int>, to sum: UnsafeMutablePointer<Float>,
         scratch: UnsafeMutablePointer<Float>
     ) {
-        let depth = rows.taps.count * rows.channels.count
         let target =
             sum + (rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound) * shape.outputChannels
-        if range.isEmpty { return target.update(repeating: 0, count: depth * shape.outputChannels) }
-        let rowStride = Gathering.rowStride(depth: depth)
+        if range.isEmpty { return target.update(repeating: 0, count: rows.count * shape.outputChannels) }
+        let rowStride = Gathering.rowStride(depth: rows.count)
         let source = x.slice(rows.channels)
-        let gathering = Gathering(step: shape.stride, columns: shape.outputWidth, taps: taps[rows.taps])
         let right = scratch + gatheredCount
         for block in range {
             let bands = blocks.bands(of: block, images: x.count)
             let pixels = blocks.pixels(of: bands)
             let left: LeftMatrix
-            if gathering.isIdentity(source) {
+            if rows.gathering.isIdentity(source) {
                 left = LeftMatrix(
                     base: source.base + pixels.lowerBound * source.stride, rowStride: 1, depthStride: source.stride)
             } else {
                 for (index, band) in bands.enumerated() {
                     let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
-                    gathering.gather(
+                    rows.gathering.gather(
                         source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
                         rowStride: rowStride)
                 }
@@ -367,8 +389,8 @@ struct GatheredWeightGradient: WeightGradientPass {
                 UnsafePointer(dy.base + (pixels.lowerBound + pixel) * dy.stride)
             }
             multiply(
-                left, right, to: target, stride: shape.outputChannels, rows: depth, columns: shape.outputChannels,
-                depth: pixels.count, accumulate: block != range.lowerBound)
+                left, right, to: target, stride: shape.outputChannels, rows: rows.count,
+                columns: shape.outputChannels, depth: pixels.count, accumulate: block != range.lowerBound)
         }
     }
 }
