@@ -145,8 +145,9 @@ protocol WeightGradientPass {
         threads: Threads)
 }
 
-/// Slices of the images that a weight gradient is summed up over in parallel. Each has a sum of its own, the first in
-/// the gradient itself, the others in scratch memory; they are added in order.
+/// Slices of the mini-batch that a weight gradient is summed up over in parallel: each is a number of bands or of blocks
+/// of them (see `Blocks`). Each has a sum of its own, the first in the gradient itself, the others in scratch memory;
+/// they are added in order.
 struct GradientSlices {
     let count: Int
     let weightCount: Int
@@ -156,7 +157,7 @@ struct GradientSlices {
     /// Floats of scratch memory for the sums.
     var sumsCount: Int { (count - 1) * stride }
 
-    /// A slice's part of `total` blocks of images; there may be none.
+    /// A slice's part of `total` bands or blocks; there may be none.
     func part(_ slice: Int, of total: Int) -> Range<Int> { total * slice / count..<total * (slice + 1) / count }
 
     func sum(

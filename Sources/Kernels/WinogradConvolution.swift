@@ -14,13 +14,13 @@ struct TileGrid {
     var spacing: Int
     var origin: Int
     var tilesPerRow: Int
-    var rowsPerImage: Int
+    var bandsPerImage: Int
 
     /// Where a tile, counted over all images, starts, and which of its rows and columns lie inside the map.
     @inline(__always)
     func tile(_ index: Int) -> (first: UnsafeMutablePointer<Float>, rows: Range<Int>, columns: Range<Int>) {
         let (band, column) = index.quotientAndRemainder(dividingBy: tilesPerRow)
-        let (image, row) = band.quotientAndRemainder(dividingBy: rowsPerImage)
+        let (image, row) = band.quotientAndRemainder(dividingBy: bandsPerImage)
         let (y, x) = (row * spacing + origin, column * spacing + origin)
         let (top, left) = (min(max(0, -y), side), min(max(0, -x), side))
         return (
@@ -124,10 +124,10 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
 
         let sources = TileGrid(
             maps: source, side: Tile.Input.inputs, spacing: Tile.sourceSpacing, origin: Tile.origin(padding: padding),
-            tilesPerRow: tilesPerRow, rowsPerImage: blocks.bandsPerImage)
+            tilesPerRow: tilesPerRow, bandsPerImage: blocks.bandsPerImage)
         let targets = TileGrid(
             maps: target, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
-            rowsPerImage: blocks.bandsPerImage)
+            bandsPerImage: blocks.bandsPerImage)
         threads.sweep(blocks.count(images: target.count)) { block, worker in
             let bands = blocks.bands(of: block, images: target.count)
             let tiles = bands.lowerBound * tilesPerRow..<bands.upperBound * tilesPerRow

@@ -4,10 +4,11 @@
 //
 // with V the transformed input and M′ = A dy Aᵀ, a chunk of tiles at a time. Either of two ways shares the work:
 //
-// - Where dU is small, the images are cut into slices with a sum of their own, each computed by one thread, with chunks
-//   that stay in its L2 cache. Nothing passes from thread to thread but the slices' gradients.
-// - Where dU is large, there is one, summed up by all threads: they transform the tiles of a chunk that stays in the L3
-//   cache, M′ packed as a right factor, and then take points and panels of columns.
+// - Where dU is small and the tiles are many, the bands (rows of tiles) are cut into slices with a sum of their own, each
+//   computed by one thread, with chunks that stay in its L2 cache. Nothing passes from thread to thread but the slices'
+//   gradients.
+// - Elsewhere there is one sum, by all threads: they transform the tiles of a chunk that stays in the L3 cache, M′ packed
+//   as a right factor, and then take points and panels of columns.
 //
 // The second way needs no memory for sums, but takes up to 1.6 times as long where the threads' cores have different L3
 // caches, as in processors of several dies.
@@ -15,7 +16,6 @@
 struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     private let shape: ConvolutionShape
     private let slices: GradientSlices
-    // A band is a row of tiles.
     private let tilesPerRow: Int
     private let bandsPerImage: Int
     private let bandsPerChunk: Int
@@ -78,51 +78,65 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let v = scratch
         let m = v + Tile.points * pointStrideV
         let u = m + Tile.points * pointStrideM
-
-        let inputs = TileGrid(
-            maps: x, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
-            origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, rowsPerImage: bandsPerImage)
-        let outputs = TileGrid(
-            maps: dy, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
-            rowsPerImage: bandsPerImage)
         if bands.isEmpty { u.update(repeating: 0, count: Tile.weightPoints * pointStrideU) }
         let chunks = divideUp(bands.count, by: bandsPerChunk)
         for chunk in 0..<chunks {
             let first = bands.lowerBound + bands.count * chunk / chunks
             let end = bands.lowerBound + bands.count * (chunk + 1) / chunks
             let tiles = first * tilesPerRow..<end * tilesPerRow
-            let group = 8
-            threads.forEach(divideUp(tiles.count, by: group)) { index in
-                let first = index * group
-                let part = tiles.lowerBound + first..<min(tiles.lowerBound + first + group, tiles.upperBound)
-                inputs.transform(Tile.Input.self, part, to: v, pointStride: pointStrideV) {
-                    (first + $0) * inputStride + $1
-                }
-                outputs.transform(Tile.OutputGradient.self, part, to: m, pointStride: pointStrideM) {
-                    let panel = $1 / PackedMatrix.panelWidth * PackedMatrix.panelWidth
-                    let width = min(PackedMatrix.panelWidth, outputStride - panel)
-                    return tiles.count * panel + (first + $0) * width + $1 - panel
-                }
-            }
-            let panels = divideUp(outputStride, by: PackedMatrix.panelWidth)
-            threads.forEach(Tile.weightPoints * panels) { job in
-                // The last have the most points: they come first.
-                let (weightPoint, panel) = (Tile.weightPoints * panels - 1 - job)
-                    .quotientAndRemainder(dividingBy: panels)
-                let column = panel * PackedMatrix.panelWidth
-                let width = min(PackedMatrix.panelWidth, outputStride - column)
-                var accumulate = chunk > 0
-                for point in 0..<Tile.points where Tile.weightPoint(ofSquare: point) == weightPoint {
-                    multiplyPanel(
-                        LeftMatrix(base: v + point * pointStrideV, rowStride: 1, depthStride: inputStride),
-                        m + point * pointStrideM + tiles.count * column, width: width,
-                        to: u + weightPoint * pointStrideU + column, stride: outputStride, rows: shape.inputChannels,
-                        columns: width, depth: tiles.count, accumulate: accumulate)
-                    accumulate = true
-                }
-            }
+            transform(tiles, x, dy, v, m, threads)
+            addProducts(v, m, tiles: tiles.count, to: u, accumulate: chunk > 0, threads)
         }
         transformWeightGradient(u, to: dw, threads)
+    }
+
+    /// V, and M′ packed, of some tiles.
+    private func transform(
+        _ tiles: Range<Int>, _ x: Maps, _ dy: Maps, _ v: UnsafeMutablePointer<Float>, _ m: UnsafeMutablePointer<Float>,
+        _ threads: Threads
+    ) {
+        let inputs = TileGrid(
+            maps: x, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
+            origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, bandsPerImage: bandsPerImage)
+        let outputs = TileGrid(
+            maps: dy, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
+            bandsPerImage: bandsPerImage)
+        let group = 8
+        threads.forEach(divideUp(tiles.count, by: group)) { index in
+            let first = index * group
+            let part = tiles.lowerBound + first..<min(tiles.lowerBound + first + group, tiles.upperBound)
+            inputs.transform(Tile.Input.self, part, to: v, pointStride: pointStrideV) {
+                (first + $0) * inputStride + $1
+            }
+            outputs.transform(Tile.OutputGradient.self, part, to: m, pointStride: pointStrideM) {
+                let panel = $1 / PackedMatrix.panelWidth * PackedMatrix.panelWidth
+                let width = min(PackedMatrix.panelWidth, outputStride - panel)
+                return tiles.count * panel + (first + $0) * width + $1 - panel
+            }
+        }
+    }
+
+    /// dU (+)= Vᵀ M′ over a number of tiles, point by point.
+    private func addProducts(
+        _ v: UnsafePointer<Float>, _ m: UnsafePointer<Float>, tiles: Int, to u: UnsafeMutablePointer<Float>,
+        accumulate: Bool, _ threads: Threads
+    ) {
+        let panels = divideUp(outputStride, by: PackedMatrix.panelWidth)
+        threads.forEach(Tile.weightPoints * panels) { job in
+            // The last have the most points: they come first.
+            let (weightPoint, panel) = (Tile.weightPoints * panels - 1 - job).quotientAndRemainder(dividingBy: panels)
+            let column = panel * PackedMatrix.panelWidth
+            let width = min(PackedMatrix.panelWidth, outputStride - column)
+            var accumulate = accumulate
+            for point in 0..<Tile.points where Tile.weightPoint(ofSquare: point) == weightPoint {
+                multiplyPanel(
+                    LeftMatrix(base: v + point * pointStrideV, rowStride: 1, depthStride: inputStride),
+                    m + point * pointStrideM + tiles * column, width: width,
+                    to: u + weightPoint * pointStrideU + column, stride: outputStride, rows: shape.inputChannels,
+                    columns: width, depth: tiles, accumulate: accumulate)
+                accumulate = true
+            }
+        }
     }
 
     private func transformWeightGradient(
