@@ -35,9 +35,11 @@ public final class FloatBuffer: @unchecked Sendable {
     /// A copy of the values.
     public var array: [Float] { withExtendedLifetime(self) { Array(values) } }
 
-    /// Copies all values of a buffer of the same size.
+    /// Copies all values of a buffer of the same size; any other ends the process.
     public func copy(from other: FloatBuffer) {
-        precondition(count == other.count)
+        guard other.count == count else {
+            fatalError("FloatBuffer.copy: found \(other.count) values, expected \(count)")
+        }
         pointer.update(from: other.pointer, count: count)
     }
 }
