@@ -52,7 +52,7 @@ public enum SoftmaxCrossEntropy {
                 if !(logits[value] < own || (logits[value] == own && value >= label)) { rank += 1 }
             }
             metrics.correct += rank < 1 ? 1 : 0
-            metrics.correctTop5 += rank < 5 ? 1 : 0
+            metrics.correctTop5 += rank < min(5, classes) ? 1 : 0
 
             var sum = 0.0
             for value in 0..<classes {

@@ -59,6 +59,7 @@ struct LossTests {
             let metrics = SoftmaxCrossEntropy.evaluate(logits: [.nan, 1], labels: [label], count: 1, classes: 2)
             #expect(metrics.lossSum.isNaN)
             #expect(metrics.correct == 0)
+            #expect(metrics.correctTop5 == label)  // the number comes second
         }
     }
 
