@@ -1,5 +1,6 @@
 import COpenBLAS
 import Kernels
+import Synchronization
 import Testing
 
 struct LinearTests {
@@ -12,15 +13,23 @@ struct LinearTests {
         }
     }
 
-    private func scratch(_ count: Int, _ outputs: Int, _ threads: Threads) -> [Float] {
-        [Float](repeating: .nan, count: Linear.workspaceCount(count: count, outputs: outputs, threads: threads))
+    /// Gives `body` the scratch memory of a gradient, and expects that nothing behind it is written.
+    private func withScratch(
+        _ count: Int, _ outputs: Int, _ threads: Threads, _ body: (UnsafeMutablePointer<Float>) -> Void
+    ) {
+        let size = Linear.workspaceCount(count: count, outputs: outputs, threads: threads)
+        var workspace = [Float](repeating: .nan, count: size + 64)
+        body(&workspace)
+        #expect(workspace[size...].allSatisfy { $0.isNaN })
     }
 
-    @Test(arguments: [
-        (1, 1, 1), (3, 5, 7), (4, 40, 33), (17, 100, 100), (5, 513, 550), (2, 30, 4100), (300, 50, 70),
-    ])
-    func layer(_ count: Int, _ inputs: Int, _ outputs: Int) {
-        let threads = Threads(2)
+    @Test(
+        arguments: [
+            (1, 1, 1), (3, 5, 7), (4, 40, 33), (17, 100, 100), (5, 513, 550), (2, 30, 4100), (300, 50, 70),
+        ], threadCounts)
+    func layer(_ sizes: (count: Int, inputs: Int, outputs: Int), _ threadCount: Int) {
+        let (count, inputs, outputs) = sizes
+        let threads = Threads(threadCount)
         let x = normals(count * inputs, seed: 1)
         let w = normals(inputs * outputs, seed: 2)
         let b = normals(outputs, seed: 3)
@@ -43,10 +52,11 @@ struct LinearTests {
         #expect(masked == zip(dy, y).map { $1 > 0 ? $0 : 0 })
 
         var dx = [Float](repeating: .nan, count: count * inputs)
-        var workspace = scratch(count, outputs, threads)
-        Linear.inputGradient(
-            dy, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
-            threads: threads)
+        withScratch(count, outputs, threads) {
+            Linear.inputGradient(
+                dy, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: $0,
+                threads: threads)
+        }
         #expect(
             agree(
                 dx, product(count, inputs, outputs, { dy[$0 * outputs + $1] }, { w[$1 * outputs + $0] }),
@@ -54,9 +64,11 @@ struct LinearTests {
 
         var dw = [Float](repeating: .nan, count: inputs * outputs)
         var db = [Float](repeating: .nan, count: outputs)
-        Linear.weightGradient(
-            x, dy, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
-            threads: threads)
+        withScratch(count, outputs, threads) {
+            Linear.weightGradient(
+                x, dy, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: $0,
+                threads: threads)
+        }
         #expect(
             agree(
                 dw, product(inputs, outputs, count, { x[$1 * inputs + $0] }, { dy[$0 * outputs + $1] }), tolerance: 2e-6
@@ -75,24 +87,42 @@ struct LinearTests {
             var db = [Float](repeating: 0, count: outputs)
             Linear.forward(
                 x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
-            var workspace = scratch(count, outputs, threads)
-            Linear.inputGradient(
-                y, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
-                threads: threads)
-            Linear.weightGradient(
-                x, y, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: &workspace,
-                threads: threads)
+            withScratch(count, outputs, threads) {
+                Linear.inputGradient(
+                    y, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: $0,
+                    threads: threads)
+                Linear.weightGradient(
+                    x, y, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: $0,
+                    threads: threads)
+            }
             return y + dx + dw + db
         }
     }
 
-    @Test func threadsOfOpenBLASArePutBack() {
-        let before = openblas_get_num_threads()
-        defer { openblas_set_num_threads(before) }
-        openblas_set_num_threads(2)
-        var y: Float = 0
-        Linear.forward([2], weights: [3], bias: [1], to: &y, count: 1, inputs: 1, outputs: 1, threads: Threads(1))
-        #expect(y == 7)
-        #expect(openblas_get_num_threads() == 2)
+    /// In a process of its own: the number of OpenBLAS's threads is the whole process's, and other tests change it too.
+    @Test func openBLASHasOneThreadMeanwhileAndThenAsManyAsBefore() async {
+        await #expect(processExitsWith: .success) {
+            openblas_set_num_threads(2)
+            let meanwhile = Atomic<Int32>(2)
+            let isOver = Atomic<Bool>(false)
+            Threads(2).forEach(2) { index in
+                if index == 0 {
+                    let (size, ones) = (512, [Float](repeating: 1, count: 512 * 512))
+                    var y = ones
+                    for _ in 0..<200 where meanwhile.load(ordering: .relaxed) == 2 {
+                        Linear.forward(
+                            ones, weights: ones, bias: ones, to: &y, count: size, inputs: size, outputs: size,
+                            threads: Threads(1))
+                    }
+                    isOver.store(true, ordering: .relaxed)
+                } else {
+                    while !isOver.load(ordering: .relaxed) {
+                        if openblas_get_num_threads() == 1 { meanwhile.store(1, ordering: .relaxed) }
+                    }
+                }
+            }
+            #expect(meanwhile.load(ordering: .relaxed) == 1)
+            #expect(openblas_get_num_threads() == 2)
+        }
     }
 }
