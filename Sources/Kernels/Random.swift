@@ -1,8 +1,6 @@
 // Random numbers as a function of a key. What is drawn depends on a seed, a purpose and a few indices (an epoch, an
 // image, a layer), never on what was drawn before: nothing has to be saved to resume, and no order has to be kept.
 
-import Glibc
-
 /// The stream of random numbers that belongs to a seed, a purpose and up to three indices.
 ///
 ///     var random = RandomStream(seed: 0, .augmentation, epoch, image)
@@ -80,12 +78,6 @@ public struct RandomStream: RandomNumberGenerator, Sendable {
     @inlinable
     public mutating func below(_ bound: Int) -> Int {
         Int(truncatingIfNeeded: next().multipliedFullWidth(by: UInt64(truncatingIfNeeded: bound)).high)
-    }
-
-    /// A value of the standard normal distribution (Box, Muller, 1958).
-    public mutating func normal() -> Float {
-        let radius = (-2 * log(Double(next() >> 11) * 0x1p-53 + 0x1p-54)).squareRoot()
-        return Float(radius * cos(2 * Double.pi * Double(next() >> 11) * 0x1p-53))
     }
 
     /// Puts values into an order drawn uniformly (Fisher, Yates). Unlike the standard library's `shuffle(using:)`, what

@@ -13,9 +13,9 @@ struct Problem {
     init(count: Int = 77) {
         var random = RandomStream(seed: 5, .synthesis)
         self.count = count
-        start = (0..<count).map { _ in random.normal() }
+        start = (0..<count).map { _ in random.uniform(-2..<2) }
         weights = (0..<count).map { _ in random.uniform(0.1..<2) }
-        minima = (0..<count).map { _ in random.normal() }
+        minima = (0..<count).map { _ in random.uniform(-2..<2) }
     }
 
     func gradient(_ value: Float, _ element: Int) -> Float {
