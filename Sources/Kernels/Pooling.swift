@@ -7,7 +7,7 @@
 // Of equal values the first one in row-major order wins, and NaN beats every number, as in PyTorch.
 
 /// The windows of max pooling. Windows start at multiples of `stride`, less `padding`, which is below `kernel`; those
-/// that do not fit into the padded map are left out.
+/// that do not fit into the padded map are left out. `kernel` is 16 at most, so that a byte can tell its taps apart.
 public struct PoolingShape: Hashable, Sendable {
     public let kernel: Int
     public let stride: Int

@@ -27,8 +27,9 @@ public final class Threads: Sendable {
         forEach(count) { index, _ in body(index) }
     }
 
-    /// The same, telling `body` which worker calls it: a number below `self.count` that no two calls at the same time
-    /// share, so that each worker may have its own scratch memory.
+    /// The same, telling `body` which worker calls it: a number below `self.count` that no two calls of this loop at the
+    /// same time share, so that each worker may have its own scratch memory. A loop within a loop, or beside that of
+    /// another thread, has worker 0 only.
     @inline(__always)
     public func forEach(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
         forEach(count, backward: false, body)

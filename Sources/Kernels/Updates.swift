@@ -41,7 +41,8 @@ public struct PredictionAction: Sendable, Equatable {
 
 public enum Updates {
     /// One step of SGD on `count` parameters, then the predictor's action, if there is one. `momentum` is the buffer v,
-    /// which is neither read nor written where `rates.momentum` is 0.
+    /// which is neither read nor written where `rates.momentum` is 0. Without `momentum` there is none, whatever the
+    /// rates say, and without `memory` there is no prediction.
     public static func sgd(
         parameters: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>,
         momentum: UnsafeMutablePointer<Float>?, memory: UnsafeMutablePointer<Float>? = nil, count: Int, rates: SGDRates,

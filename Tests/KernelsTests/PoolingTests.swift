@@ -27,6 +27,7 @@ struct PoolingTests {
         PoolingShape(kernel: 2, stride: 2), PoolingShape(kernel: 3, stride: 2, padding: 1),
         PoolingShape(kernel: 3, stride: 1, padding: 1), PoolingShape(kernel: 3, stride: 3),
         PoolingShape(kernel: 5, stride: 2, padding: 2), PoolingShape(kernel: 1, stride: 2),
+        PoolingShape(kernel: 16, stride: 7, padding: 8),
     ]
 
     private func output(_ shape: MapShape, _ window: PoolingShape) -> MapShape {
