@@ -32,15 +32,16 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	    --filter KernelsTests
 	sh Tests/C/run.sh
 	.venv/bin/pip install --quiet pytest safetensors
-	.venv/bin/pytest
+	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
+	.venv/bin/python -m pytest
 
 # Ruff's layout may change with its second number.
 lint: build ## check the form of Swift and Python, and Python's types
 	swift format lint --strict --recursive Package.swift Sources Tests Benchmarks
 	.venv/bin/pip install --quiet 'ruff<0.18' mypy
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
 
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
@@ -53,12 +54,14 @@ wheel: $(portable) | .venv/bin/pip ## build a wheel for any processor with AVX2 
 	PLP_LIBRARY=$(word 1,$(portable)) PLP_LIBRARY_V4=$(word 2,$(portable)) \
 	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
-install: $(library) ## install header, library and plp.pc under PREFIX (below DESTDIR)
+install: ## install header, library and plp.pc, once built, under PREFIX (below DESTDIR)
+	@test -e $(library) || { echo "there is no $(library): run \`make build\` first" >&2; exit 1; }
 	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
 	install -m 644 include/plp.h "$(DESTDIR)$(PREFIX)/include"
 	install -m 755 $(library) "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
 	ln -sf libplp.so.0 "$(DESTDIR)$(PREFIX)/lib/libplp.so"
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' plp.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean: ## remove all that was built, environments included
 	rm -rf .build .venv .venv-peer build dist python/plp.egg-info

@@ -394,7 +394,7 @@ static PyObject *model_save(PyObject *module, PyObject *args)
     return none_or_error(status);
 }
 
-/* (name, kind, dtype, shape, bytes) of every entry of the state dictionary */
+/* (name, kind, dtype, shape) of every entry of the state dictionary */
 static PyObject *model_entries(plp_model *model, int64_t count)
 {
     PyObject *entries = PyList_New(0);
@@ -435,7 +435,8 @@ static PyObject *model_get_values(PyObject *module, PyObject *args)
     Py_buffer values;
     if (!PyArg_ParseTuple(args, "O&Lw*", model_of, &model, &index, &values))
         return NULL;
-    plp_status status = plp_model_get_values(model, index, values.buf, (size_t)values.len);
+    plp_status status;
+    UNLOCKED(status = plp_model_get_values(model, index, values.buf, (size_t)values.len));
     PyBuffer_Release(&values);
     return none_or_error(status);
 }
@@ -447,7 +448,8 @@ static PyObject *model_set_values(PyObject *module, PyObject *args)
     Py_buffer values;
     if (!PyArg_ParseTuple(args, "O&Ly*", model_of, &model, &index, &values))
         return NULL;
-    plp_status status = plp_model_set_values(model, index, values.buf, (size_t)values.len);
+    plp_status status;
+    UNLOCKED(status = plp_model_set_values(model, index, values.buf, (size_t)values.len));
     PyBuffer_Release(&values);
     return none_or_error(status);
 }
@@ -608,7 +610,8 @@ static PyObject *trainer_get_gradient(PyObject *module, PyObject *args)
     Py_buffer values;
     if (!PyArg_ParseTuple(args, "O&Lw*", trainer_of, &trainer, &index, &values))
         return NULL;
-    plp_status status = plp_trainer_get_gradient(trainer, index, values.buf, (size_t)values.len);
+    plp_status status;
+    UNLOCKED(status = plp_trainer_get_gradient(trainer, index, values.buf, (size_t)values.len));
     PyBuffer_Release(&values);
     return none_or_error(status);
 }
