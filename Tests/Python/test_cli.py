@@ -6,6 +6,7 @@ from pathlib import Path
 
 import plp
 import pytest
+from plp._lock import sole_writer
 from plp.cli import main
 from test_history import drawn
 
@@ -31,6 +32,7 @@ def epochs():
 def test_train_and_evaluate(capsys):
     assert main([*TRAIN, "1"]) == 0
     assert {path.name for path in RESULTS.iterdir()} == {
+        ".checkpoint.plp.lock",
         "checkpoint.plp",
         "curves.png",
         "history.json",
@@ -56,16 +58,24 @@ def test_train_keeps_another_runs_checkpoint(changes, capsys):
     assert main([*TRAIN, "2"]) == 0
     before = {path: path.read_bytes() for path in RESULTS.iterdir()}
     assert main([*TRAIN, "2", *changes]) == 1
-    assert capsys.readouterr().err.endswith("; --fresh starts anew\n")
+    assert capsys.readouterr().err.endswith("; choose another --output, or --fresh to lose what is in results/train\n")
     assert {path: path.read_bytes() for path in RESULTS.iterdir()} == before
 
 
-def test_train_names_fresh_for_a_damaged_checkpoint(capsys):
+def test_train_says_what_to_do_about_a_damaged_checkpoint(capsys):
     RESULTS.mkdir(parents=True)
     (RESULTS / "checkpoint.plp").write_bytes(b"no checkpoint")
     assert main([*TRAIN, "1"]) == 1
-    assert capsys.readouterr().err.endswith("; --fresh starts anew\n")
+    assert capsys.readouterr().err.endswith("; choose another --output, or --fresh to lose what is in results/train\n")
     assert main([*TRAIN, "1", "--fresh"]) == 0
+
+
+def test_train_keeps_a_folder_that_another_process_writes(capsys):
+    RESULTS.mkdir(parents=True)
+    with sole_writer(RESULTS / "checkpoint.plp"):
+        assert main([*TRAIN, "1"]) == 1
+    assert capsys.readouterr().err.endswith("results/train/checkpoint.plp is in use: another process writes it\n")
+    assert main([*TRAIN, "1"]) == 0
 
 
 @pytest.mark.parametrize("complete", [False, True])
@@ -83,6 +93,8 @@ def test_a_loss_that_is_no_longer_finite_keeps_what_was_good(complete, monkeypat
     assert [epoch["complete"] for epoch in epochs()] == [complete]
     assert (RESULTS / "curves.png").exists() == complete
     assert plp.Model.load(RESULTS / "model.safetensors").width == 0.0625
+    # The checkpoint is that of the last complete epoch.
+    assert (RESULTS / "checkpoint.plp").exists() == complete
 
 
 def test_compare_and_report(folder, capsys):

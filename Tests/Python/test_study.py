@@ -2,10 +2,12 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import plp
 import pytest
+from plp._lock import sole_writer
 from plp.plots import study_figure
 from plp.report import choices
 from test_history import drawn, history
@@ -33,14 +35,12 @@ def made_up():
         "epochs": 4,
         "validation": 0.2,
         "recipe": plp.options.describe(plp.PAPER),
-        "version": "0.1.0",
-        "build": "processor: <any>",
     }
     methods = {"sgd": settings["recipe"], "plp": {**settings["recipe"], "predictor": plp.options.describe(plp.PLP())}}
     study = plp.Study(settings, methods)
     for seed, method, error in ((0, "sgd", 0.50), (0, "plp", 0.48), (1, "sgd", 0.52), (1, "plp", 0.48)):
         record = plp.History(history().epochs, 3, "", plp.Metrics(2.0, error, 0.2))
-        study.runs.append(plp.Run("resnet18", method, seed, record))
+        study.runs.append(plp.Run("resnet18", method, seed, record, build="processor: <any>"))
     return study
 
 
@@ -126,9 +126,33 @@ def test_report(tmp_path):
     made_up().report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page and "+3.00 [-9.71, +15.71]" in page and "Student&#x27;s t" in page
-    assert "processor: &lt;any&gt;" in page
+    assert "<pre>processor: &lt;any&gt;</pre>" in page
     assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
     assert "src=" not in page and "<link" not in page  # needs no other file
+
+
+def test_the_report_tells_builds_apart(tmp_path):
+    study = made_up()
+    study.runs[3] = replace(study.runs[3], build="another")
+    study.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "resnet18 sgd seed 0, resnet18 plp seed 0, resnet18 sgd seed 1:\nprocessor: &lt;any&gt;" in page
+    assert "resnet18 plp seed 1:\nanother</pre>" in page
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "source"),
+    [
+        (plp.SGD(lr=0.05), "the paper's"),
+        (plp.DEMON(), "the paper's"),
+        (plp.SGD(weight_decay=5e-4), "our choice; the paper's: SGD or DEMON, momentum 0.9, weight decay 1e-4"),
+    ],
+    ids=str,
+)
+def test_the_report_knows_the_papers_optimizers(optimizer, source):
+    study = made_up()
+    study.settings["recipe"] = plp.options.describe(plp.Recipe(optimizer=optimizer))
+    assert {row[0]: row[2] for row in choices(study)}["optimizer"] == source
 
 
 @pytest.mark.parametrize(
@@ -194,17 +218,21 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
         ),
         ({"networks": ["resnet18", "alexnet"]}, "alexnet"),
         ({"methods": {"a": {}, "b": {"optimizer": plp.SGD(lr=-1)}}}, "-1"),
+        ({"train": "data"}, "train is 'data', expected Dataset"),
+        ({"test": "data"}, "test is 'data', expected Dataset or None"),
+        ({"validation": "most"}, "validation is 'most', expected a fraction or None"),
     ],
 )
 def test_mistakes_are_found_before_the_first_run(synthetic, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         plp.compare(**{"train": synthetic[0], "path": tmp_path / "study.json", **SMALL, **changes})
-    assert not list(tmp_path.iterdir())
+    assert not files(tmp_path)
 
 
 def test_one_name_stands_for_a_list_of_one(synthetic):
-    study = plp.compare("resnet18", "sgd", train=synthetic[0], **SMALL)
+    study = plp.compare("resnet18", "sgd", train=synthetic[0], validation=None, **SMALL)
     assert [run.name for run in study.runs] == ["resnet18 sgd seed 0"]
+    assert study.settings["validation"] == 0 and study.runs[0].build == plp.build_info()
 
 
 def test_an_unwritable_path_is_found_before_the_first_run(synthetic, tmp_path, monkeypatch):
@@ -302,7 +330,8 @@ def trained(monkeypatch):
 
 
 def files(folder):
-    return sorted(path.suffix for path in folder.iterdir())
+    """What kinds of files a user sees there."""
+    return sorted(path.suffix for path in folder.iterdir() if not path.name.startswith("."))
 
 
 @pytest.mark.parametrize(
@@ -374,9 +403,31 @@ def test_a_checkpoint_of_no_use_is_not_used(study, trained, whole, synthetic, tm
     study()
     (checkpoint,) = tmp_path.glob("*.checkpoint")
     spoil(checkpoint, synthetic[0])
+    spoilt = checkpoint.read_bytes()
     epochs.clear()
-    assert numbers(study()) == whole
-    assert len(epochs) == 2 * ITERATIONS and files(tmp_path) == [".json"]
+    with pytest.warns(RuntimeWarning, match=f"starts anew, its checkpoint is now .*{checkpoint.name}.unused: "):
+        assert numbers(study()) == whole
+    assert len(epochs) == 2 * ITERATIONS and files(tmp_path) == [".json", ".unused"]
+    assert (tmp_path / f"{checkpoint.name}.unused").read_bytes() == spoilt
+
+
+def test_a_checkpoint_that_cannot_be_read_stays(study, trained, tmp_path, monkeypatch):
+    _, ends = trained
+    ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
+    study()
+    (checkpoint,) = tmp_path.glob("*.checkpoint")
+    before = checkpoint.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(plp.Trainer, "restore", lambda *_: (_ for _ in ()).throw(OSError("input/output error")))
+        with pytest.raises(OSError, match="input/output"):
+            study()
+    assert checkpoint.read_bytes() == before and len(study().runs) == 2
+
+
+def test_two_processes_do_not_write_one_study(study, tmp_path):
+    with sole_writer(tmp_path / "study.json"), pytest.raises(OSError, match="study.json is in use"):
+        study()
+    assert len(study(methods="sgd").runs) == 1
 
 
 def test_without_its_study_a_checkpoint_is_a_stray(study, trained, whole, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
+from ._lock import sole_writer
 from .datasets import Dataset
 from .options import RECIPES, Recipe, by_name
 
@@ -140,14 +141,16 @@ def _train(options: argparse.Namespace) -> int:
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "checkpoint.plp"
-    goes_on = checkpoint.exists() and not options.fresh
-    try:
-        if goes_on:
-            trainer.restore(checkpoint)
-        failure = _fit(trainer, train, test, options, checkpoint)
-    except (Error, ValueError) as error:
-        raise ValueError(f"{error}; --fresh starts anew" if goes_on else error) from None
-    _write_results(trainer, output)
+    with sole_writer(checkpoint):
+        goes_on = checkpoint.exists() and not options.fresh
+        try:
+            if goes_on:
+                trainer.restore(checkpoint)
+            failure = _fit(trainer, train, test, options, checkpoint)
+        except (Error, ValueError) as error:
+            ways = f"; choose another --output, or --fresh to lose what is in {output}"
+            raise ValueError(f"{error}{ways if goes_on else ''}") from None
+        _write_results(trainer, output)
     if failure:
         raise failure
     return 130 if trainer.history.interrupted else 0
@@ -156,20 +159,19 @@ def _train(options: argparse.Namespace) -> int:
 def _fit(
     trainer: Trainer, train: Dataset, test: Dataset, options: argparse.Namespace, checkpoint: Path
 ) -> Error | None:
-    """Trains and keeps the checkpoint up to date; the error where the loss is no longer finite."""
+    """Trains and keeps the checkpoint up to date, but for an error, which it returns: the loss is no longer finite."""
 
     def save_each_epoch(progress: Progress) -> None:
         if progress.finished:
             trainer.save(checkpoint)
 
     label = f"{options.network} {options.method}"
-    failure = None
     try:
         trainer.fit(train, validation=0.2, test=test, epochs=options.epochs, callback=save_each_epoch, progress=label)
     except Error as error:
-        failure = error
+        return error
     trainer.save(checkpoint)
-    return failure
+    return None
 
 
 def _write_results(trainer: Trainer, output: Path) -> None:

@@ -41,8 +41,7 @@ performance through linear prediction</i>, Scientific Reports 14, 15197 (2024),
 <h2>Runs</h2>
 <div class="wide">{runs}</div>
 <h2>Machine</h2>
-<pre>plp {version}
-{build}</pre>
+<pre>{builds}</pre>
 </html>
 """
 
@@ -63,8 +62,7 @@ def write_report(study: Study, path: str | os.PathLike[str]) -> None:
         choices=_table([["what", "here", "source"], *choices(study)]),
         methods=_table([["method", "what it changes"], *_changes(study)]),
         runs=_table(_runs(study)),
-        version=escape(study.settings["version"]),
-        build=escape(study.settings["build"]),
+        builds=escape(_builds(study)),
     )
     Path(path).write_text(page, encoding="utf-8")
 
@@ -89,7 +87,11 @@ def choices(study: Study) -> list[list[str]]:
         [
             "optimizer",
             shown(recipe["optimizer"]),
-            of_the_paper(recipe["optimizer"], paper["optimizer"], "SGD or DEMON, momentum 0.9, weight decay 1e-4"),
+            of_the_paper(
+                _without(recipe["optimizer"], "type", "lr"),
+                _without(paper["optimizer"], "type", "lr"),
+                "SGD or DEMON, momentum 0.9, weight decay 1e-4",
+            ),
         ],
         [
             "learning rate",
@@ -107,8 +109,11 @@ def choices(study: Study) -> list[list[str]]:
 
 def _rates(recipe: dict[str, Any]) -> tuple[float, dict[str, Any]]:
     """The learning rate and its schedule but for the period, which is not known of the paper's."""
-    schedule = {name: value for name, value in recipe["schedule"].items() if name not in ("up", "down")}
-    return recipe["optimizer"]["lr"], schedule
+    return recipe["optimizer"]["lr"], _without(recipe["schedule"], "up", "down")
+
+
+def _without(option: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in option.items() if name not in names}
 
 
 def shown(option: Any) -> str:
@@ -145,6 +150,16 @@ def _runs(study: Study) -> list[list[str]]:
             + [f"{run.history.images_per_second:,.0f}", run.failure or ""]
         )
     return rows
+
+
+def _builds(study: Study) -> str:
+    """What made the runs; which of them, where it was not always the same."""
+    runs: dict[str, list[str]] = {}
+    for run in study.runs:
+        runs.setdefault(run.build or "not recorded", []).append(run.name)
+    if len(runs) == 1:
+        return next(iter(runs))
+    return "\n\n".join(f"{', '.join(names)}:\n{build}" for build, names in runs.items())
 
 
 def _table(rows: list[list[str]]) -> str:

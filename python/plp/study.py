@@ -12,12 +12,14 @@ from functools import partial
 from glob import escape
 from itertools import product
 from math import sqrt
+from numbers import Real
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from . import _plp
-from ._checks import checked_integer, checked_seed
+from ._checks import checked_integer, checked_seed, checked_type
+from ._lock import sole_writer
 from ._tables import text_table
 from .datasets import Dataset
 from .history import History, Metrics
@@ -32,13 +34,18 @@ Place = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Run:
-    """One network trained once. ``failure`` is the library's message where the loss was no longer finite."""
+    """One network trained once.
+
+    ``failure`` is the library's message where the loss was no longer finite, ``build`` what :func:`plp.build_info` said
+    then.
+    """
 
     network: str
     method: str
     seed: int
     history: History
     failure: str | None = None
+    build: str = ""
 
     @property
     def name(self) -> str:
@@ -207,7 +214,7 @@ def compare(
     epochs: int = 10,
     repeats: int = 1,
     recipe: Recipe = PAPER,
-    validation: float = 0.2,
+    validation: float | None = 0.2,
     width: float = 1.0,
     seed: int = 0,
     threads: int = 0,
@@ -224,29 +231,36 @@ def compare(
         networks: architectures, as for :class:`plp.Model`.
         methods: names: ``"sgd"``, ``"demon"``, ``"plp"``, ``"lookahead"``, ``"ema"``, each also with a factor on the
             learning rate, such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction
-            is SGD with that rate). Or a dict from names of one's own to recipes, or to what they change in ``recipe``:
+            is SGD with that rate); a name chooses optimizer and predictor in place of the recipe's. Or a dict from
+            names of one's own to recipes, or to what they change in ``recipe``:
             ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2)}}``.
         train, test: without a test set the table shows the validation images.
         epochs: of each run.
         repeats: runs of each method, each with another seed.
         recipe: what the methods have in common; the paper's by default.
-        validation: fraction of the training images to hold out, to choose the best epoch.
+        validation: fraction of the training images to hold out, to choose the best epoch; None or 0 for none.
         width: factor on every hidden channel count.
         seed: of the first repeat.
         threads: that compute; 0 for one per processor.
         path: a JSON file that is written after each run. Where it exists, the study goes on from it: only runs that it
             lacks are made, so that repeats, methods and networks can be added later. A checkpoint beside it, written
-            at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit.
+            at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit. One that is
+            damaged or of other data is kept under another name, with a warning, and its run starts anew.
         fresh: whether to start anew in place of a study that is at ``path``.
         progress: whether to show each run's progress.
 
     Raises:
         ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
-        FileNotFoundError, OSError: ``path`` cannot be written; found before the first run.
+        FileNotFoundError, OSError: ``path`` cannot be written, or another process writes it; found before the first
+            run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
     """
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     recipes = _recipes(methods, recipe)
+    checked_type("train", train, Dataset)
+    checked_type("test", test, Dataset, type(None))
+    if not isinstance(validation, Real | None):
+        raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
     settings = {
         "train": train.name,
         "train_images": len(train),
@@ -255,13 +269,10 @@ def compare(
         "classes": train.classes,
         "width": float(width),
         "epochs": checked_integer("epochs", epochs, least=1),
-        "validation": float(validation),
+        "validation": float(validation or 0),
         "recipe": describe(recipe),
-        "version": _plp.version,
-        "build": _plp.build_info(),
     }
     described = {name: describe(own) for name, own in recipes.items()}
-    study = _opened(None if fresh else path, settings, described)
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
 
@@ -269,39 +280,41 @@ def compare(
         model = Model(network, classes=train.classes, width=width, seed=seed)
         return Trainer(model, **vars(own), seed=seed, threads=threads)
 
-    try:
-        for network in networks:  # a mistake in the last method is reported before the first run
-            model = Model(network, classes=train.classes, width=width)
-            for own in recipes.values():
-                Trainer(model, **vars(own), seed=seed, threads=threads)
-        if path is not None:
-            study.save(path)
-            _remove_strays(study, Path(path))
-        done = {run.name for run in study.runs}
-        for run_seed, network, (method, own) in product(seeds, networks, recipes.items()):
-            name = run_name(network, method, run_seed)
-            if name in done:
-                continue
-            label = name if repeats > 1 else f"{network} {method}"
-            history, failure = _train(
-                partial(new_trainer, network, own, run_seed),
-                {"train": train, "validation": validation, "test": test, "epochs": epochs},
-                label if progress else False,
-                None if path is None else _checkpoint(study, name, Path(path)),
-            )
-            if history.interrupted and not failure:
-                study.interrupted = True
-                break
-            study.runs.append(Run(network, method, run_seed, history, failure))
+    with sole_writer(path):
+        study = _opened(None if fresh else path, settings, described)
+        try:
+            for network in networks:  # a mistake in the last method is reported before the first run
+                model = Model(network, classes=train.classes, width=width)
+                for own in recipes.values():
+                    Trainer(model, **vars(own), seed=seed, threads=threads)
             if path is not None:
-                _finish(study, name, Path(path))
-    except KeyboardInterrupt:
-        study.interrupted = True
-    except MemoryError as error:
-        if not study.runs:
-            raise
-        study.interrupted = True
-        warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
+                study.save(path)
+                _remove_strays(study, Path(path))
+            done = {run.name for run in study.runs}
+            for run_seed, network, (method, own) in product(seeds, networks, recipes.items()):
+                name = run_name(network, method, run_seed)
+                if name in done:
+                    continue
+                label = name if repeats > 1 else f"{network} {method}"
+                history, failure = _train(
+                    partial(new_trainer, network, own, run_seed),
+                    {"train": train, "validation": validation, "test": test, "epochs": epochs},
+                    label if progress else False,
+                    None if path is None else _checkpoint(study, name, Path(path)),
+                )
+                if history.interrupted and not failure:
+                    study.interrupted = True
+                    break
+                study.runs.append(Run(network, method, run_seed, history, failure, _plp.build_info()))
+                if path is not None:
+                    _finish(study, name, Path(path))
+        except KeyboardInterrupt:
+            study.interrupted = True
+        except MemoryError as error:
+            if not study.runs:
+                raise
+            study.interrupted = True
+            warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
     return study
 
 
@@ -334,7 +347,7 @@ def _opened(path: Place | None, settings: dict[str, Any], methods: dict[str, Any
 
 def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any], path: Place) -> None:
     """Runs are only comparable where all but the machine is the same."""
-    for name in settings.keys() - {"version", "build"}:
+    for name in settings:
         if study.settings.get(name) != settings[name]:
             raise ValueError(
                 f"{os.fspath(path)} holds a study whose {name} is {study.settings.get(name)}, "
@@ -380,10 +393,10 @@ def _train(
 
     try:
         history = trainer.fit(**data, callback=keep, progress=label)
-    except ValueError:
+    except ValueError as error:
         if checkpoint is None or not goes_on:
             raise
-        checkpoint.unlink()  # of a run on other data: nothing that this study wrote
+        _set_aside(checkpoint, error)  # of a run on other data
         return _train(new_trainer, data, label, checkpoint)
     except _plp.Error as error:
         return trainer.history, str(error)
@@ -393,12 +406,22 @@ def _train(
 
 
 def _restored(trainer: Trainer, checkpoint: Path) -> bool:
-    """Whether the trainer could be set to the checkpoint; where not, nothing has changed and the run starts anew."""
+    """Whether there was a checkpoint that the trainer could be set to; where not, nothing has changed."""
     try:
         trainer.restore(checkpoint)
-    except (OSError, ValueError, _plp.Error):
+    except FileNotFoundError:
+        return False
+    except (ValueError, _plp.Error) as error:
+        _set_aside(checkpoint, error)
         return False
     return True
+
+
+def _set_aside(checkpoint: Path, error: Exception) -> None:
+    """Keeps a checkpoint of no use to this study, which may have cost many hours, under a name that nothing removes."""
+    aside = checkpoint.with_name(f"{checkpoint.name}.unused")
+    checkpoint.rename(aside)
+    warnings.warn(f"the run starts anew, its checkpoint is now {aside}: {error}", RuntimeWarning, stacklevel=2)
 
 
 def spread(values: Sequence[float], digits: int) -> str:
