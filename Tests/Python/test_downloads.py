@@ -66,11 +66,6 @@ def publish(server, monkeypatch):
     return publish
 
 
-def test_published_checksums():
-    assert _download.ARCHIVES["python"].md5 == "eb9058c3a382ffc7106e4002c42a8d85"
-    assert _download.ARCHIVES["binary"].md5 == "03b5dce01913d631647c71ecec9e9cb8"
-
-
 def test_whole(publish, tmp_path, capfd):
     publish(pack(FILES))
     folder = download(tmp_path / "data")
@@ -127,7 +122,7 @@ def test_an_archive_cannot_write_elsewhere(publish, tmp_path):
     publish(pack({**FILES, "../../escaped": b"x", "unknown": b"x"}, extra=[link]))
     folder = download(tmp_path / "data")
     assert {path.name for path in folder.iterdir()} == set(FILES)
-    assert not (tmp_path / "escaped").exists()
+    assert not list(tmp_path.rglob("escaped"))
 
 
 def test_an_archive_without_the_files(publish, tmp_path):

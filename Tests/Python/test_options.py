@@ -48,6 +48,13 @@ def test_named_methods(name, lr, optimizer, predictor):
     assert recipe.predictor == predictor
 
 
+def test_a_name_chooses_optimizer_and_predictor_whatever_the_recipe_has():
+    recipe = plp.Recipe(optimizer=plp.DEMON(lr=0.1), predictor=plp.PLP(step=2), batch_size=64)
+    assert by_name("sgd", recipe) == plp.Recipe(optimizer=plp.SGD(lr=0.1), batch_size=64)
+    assert by_name("demon", recipe) == plp.Recipe(optimizer=plp.DEMON(lr=0.1), batch_size=64)
+    assert by_name("plp", recipe) == plp.Recipe(optimizer=plp.SGD(lr=0.1), predictor=plp.PLP(), batch_size=64)
+
+
 @pytest.mark.parametrize("name", ["adam", "sgd*x", "sgd*1/0", ""])
 def test_unknown_methods(name):
     with pytest.raises(ValueError, match=re.escape(f"method {name!r}")):
@@ -77,6 +84,15 @@ def test_options_of_another_kind(small, options, message):
 def test_the_defaults_are_the_same_wherever_a_run_is_described(small):
     assert plp.Trainer(small).recipe == plp.Recipe()
     assert plp.Trainer(small, **vars(plp.PAPER)).recipe == plp.PAPER
+    assert plp.Trainer(small, schedule=plp.schedules.Cyclic()).recipe == plp.PAPER
+    method = plp.Trainer(small, schedule=plp.schedules.Cyclic(), predictor=plp.PLP()).recipe
+    assert method == dataclasses.replace(plp.PAPER, predictor=plp.PLP())
+
+
+def test_seeds_may_be_numbers_of_numpy(small):
+    seeded = plp.Model("resnet18", width=1 / 16, seed=np.int64(1))
+    assert np.array_equal(seeded.state_dict()["fc.weight"], small.state_dict()["fc.weight"])
+    plp.Trainer(small, seed=np.uint64(2**63))
 
 
 def test_a_warmup_of_a_warmup_is_refused():

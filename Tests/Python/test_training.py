@@ -46,10 +46,10 @@ def test_wrong_state_dicts_change_nothing(small):
     lacking = {name: values for name, values in other.items() if name != "fc.bias"}
     for state, message in (
         (lacking, "lacks fc.bias"),
-        ({**other, "fc2.bias": 0}, "has no fc2.bias"),
+        ({**other, "fc2.bias": 0}, "has fc2.bias, which resnet18 has not"),
         ({**other, "fc.bias": np.zeros(3)}, r"fc.bias has shape \[3\], expected \[100\]"),
         ({**other, "fc.bias": np.zeros(100, complex)}, "fc.bias has dtype complex128, expected float32"),
-        ({}, "and .* more"),
+        ({f"module.{name}": values for name, values in other.items()}, "lacks conv1.*more and has module.conv1.*more,"),
     ):
         with pytest.raises(ValueError, match=message):
             small.load_state_dict(state)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import checked_images, checked_integer
+from ._checks import checked_images, checked_integer, checked_seed
 from .datasets import Dataset, dataset_handle
 from .history import Metrics
 
@@ -66,7 +66,7 @@ class Model:
             "classes": classes,
             "width": width,
             "dropout": dropout,
-            "seed": seed,
+            "seed": checked_seed(seed),
             "mean": None if mean is None else tuple(mean),
             "deviation": None if deviation is None else tuple(deviation),
             "channel_count_epsilons": channel_count_epsilons,
@@ -151,11 +151,13 @@ class Model:
         Raises:
             ValueError: a tensor is missing or not the network's, or its shape or dtype is another.
         """
-        if missing := [e.name for e in self._entries if e.name not in state]:
-            raise ValueError(f"the state dictionary lacks {_some(missing)}")
+        missing = [e.name for e in self._entries if e.name not in state]
         names = {e.name for e in self._entries}
-        if foreign := [name for name in state if name not in names]:
-            raise ValueError(f"{self.architecture} has no {_some(foreign)}")
+        foreign = [name for name in state if name not in names]
+        wrong = [f"lacks {_some(missing)}"] if missing else []
+        wrong += [f"has {_some(foreign)}, which {self.architecture} has not"] if foreign else []
+        if wrong:
+            raise ValueError(f"the state dictionary {' and '.join(wrong)}")
         values = []
         for entry in self._entries:
             array = np.asarray(state[entry.name])

@@ -220,23 +220,25 @@ QUICK = Recipe(optimizer=SGD(lr=0.05, weight_decay=5e-4), schedule=Cosine())
 
 RECIPES = {"paper": PAPER, "quick": QUICK}
 
-METHODS: dict[str, dict[str, Any]] = {
-    "sgd": {},
-    "plp": {"predictor": PLP()},
-    "lookahead": {"predictor": Lookahead()},
-    "ema": {"predictor": EMA()},
+METHODS: dict[str, tuple[type[Optimizer], Predictor | None]] = {
+    "sgd": (SGD, None),
+    "demon": (DEMON, None),
+    "plp": (SGD, PLP()),
+    "lookahead": (SGD, Lookahead()),
+    "ema": (SGD, EMA()),
 }
 
 
 def by_name(method: str, recipe: Recipe) -> Recipe:
-    """What a method's name makes of a recipe: ``"plp"``, or with a factor on the learning rate, ``"sgd*7/6"``."""
+    """What a method's name makes of a recipe: ``"plp"``, or with a factor on the learning rate, ``"sgd*7/6"``.
+
+    Kind of optimizer and predictor are the name's, all else is the recipe's.
+    """
     base, _, factor = method.partition("*")
-    if base == "demon":
-        own = replace(recipe, optimizer=DEMON(**vars(recipe.optimizer)))
-    elif base in METHODS:
-        own = replace(recipe, **METHODS[base])
-    else:
-        raise ValueError(f"there is no method {method!r}, expected one of {', '.join([*METHODS, 'demon'])}")
+    if base not in METHODS:
+        raise ValueError(f"there is no method {method!r}, expected one of {', '.join(METHODS)}")
+    optimizer, predictor = METHODS[base]
+    own = replace(recipe, optimizer=optimizer(**vars(recipe.optimizer)), predictor=predictor)
     try:
         return own.scaled(float(Fraction(factor))) if factor else own
     except (ValueError, ZeroDivisionError):

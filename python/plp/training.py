@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import checked_images, checked_integer, checked_labels
+from ._checks import checked_images, checked_integer, checked_labels, checked_seed
 from ._progress import FitProgress
 from .datasets import Dataset, dataset_handle
 from .history import Epoch, History, Metrics
@@ -94,7 +94,7 @@ class Trainer:
             batch_size=batch_size,
             augmentation=augmentation,
         )
-        options = {**self.recipe._fields(), "seed": seed, "threads": threads}
+        options = {**self.recipe._fields(), "seed": checked_seed(seed), "threads": threads}
         self._handle = _plp.trainer_create(model._handle, options)
 
     def fit(
@@ -156,7 +156,8 @@ class Trainer:
                     on_iteration,
                 )
             except KeyboardInterrupt:
-                pass  # the library has stopped, and says so in its history
+                if not self.history.interrupted:  # it came before the library began, or after it was done
+                    raise
         return self.history
 
     @property
