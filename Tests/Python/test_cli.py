@@ -1,7 +1,11 @@
 """The plp command, end to end on small synthetic data."""
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import plp
@@ -25,6 +29,17 @@ TRAIN = ["train", "resnet18", "--width", "0.0625", "--threads", "1", "--epochs"]
 RESULTS = Path("results/train")
 
 
+SCREEN = {"TERM": "xterm", "COLUMNS": "160", "LINES": "24"}
+
+
+def read(terminal):
+    """What comes next on a terminal; nothing when no process has its other end any longer."""
+    try:
+        return os.read(terminal, 4096).decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def epochs():
     return json.loads((RESULTS / "history.json").read_text())["epochs"]
 
@@ -42,6 +57,23 @@ def test_train_and_evaluate(capsys):
     assert "synthetic" in capsys.readouterr().err
     assert main(["evaluate", "results/train/model.safetensors"]) == 0
     assert re.search(r"accuracy \d+\.\d\d%, top-1 error", capsys.readouterr().out)
+
+
+def test_train_on_a_terminal(folder):
+    """A bar over the iterations, drawn in place, and a line that stays for each epoch."""
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "plp", *TRAIN, "1"]
+    with subprocess.Popen(
+        command, stdin=end, stdout=subprocess.PIPE, stderr=end, env={**os.environ, **SCREEN}
+    ) as process:
+        os.close(end)
+        shown = "".join(iter(lambda: read(terminal), ""))
+        process.communicate(timeout=60)
+    os.close(terminal)
+    assert process.returncode == 0, shown
+    metrics = r"loss \d\.\d{3}  accuracy +\d+\.\d\d%"
+    assert re.search(rf"resnet18 plp epoch 1/1 .*━.* \d+/63  {metrics}  [\d,]+ images/s", shown)
+    assert re.search(rf"resnet18 plp epoch 1/1  {metrics}  validation +\d+\.\d\d%  [\d,]+ images/s\r?\n", shown)
 
 
 def test_train_goes_on_unless_fresh():

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import plp
 import pytest
 
 PROGRAM = """
@@ -94,6 +95,13 @@ def test_within_an_iteration(place, tmp_path):
     with running([sys.executable, "-c", WITHIN, place], tmp_path) as process:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
+
+
+def test_before_the_library_begins(small, synthetic, monkeypatch):
+    """Nothing is trained then: to return a history as if all were done would be untrue."""
+    monkeypatch.setattr("plp._plp.trainer_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        plp.Trainer(small).fit(synthetic[0], progress=False)
 
 
 def test_study(tmp_path):
