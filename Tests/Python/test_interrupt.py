@@ -1,11 +1,13 @@
 """Ctrl-C: ends a fit within an iteration, and leaves history and model to work with."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import plp
 import pytest
 
@@ -102,6 +104,23 @@ def test_before_the_library_begins(small, synthetic, monkeypatch):
     monkeypatch.setattr("plp._plp.trainer_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         plp.Trainer(small).fit(synthetic[0], progress=False)
+
+
+def test_logits(small, monkeypatch):
+    calls, compute = [], plp._plp.model_logits
+
+    def interrupted(*arguments):
+        calls.append(compute(*arguments))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(plp._plp, "model_logits", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            small.logits(np.zeros((3000, 3, 32, 32), np.uint8))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(calls) == 1
 
 
 def test_study(tmp_path):

@@ -89,6 +89,8 @@ def test_logits(small, synthetic):
     assert small.logits(images[:0]).shape == (0, 100)
     assert np.array_equal(small.logits(images, threads=1), logits)
     np.testing.assert_allclose(small.logits(images[:7]), logits[:7], rtol=1e-4, atol=1e-5)
+    many = small.logits(np.tile(images, (11, 1, 1, 1)))  # more than are computed at a time
+    np.testing.assert_allclose(many, np.tile(logits, (11, 1)), rtol=1e-4, atol=1e-5)
     mean, deviation = (np.array(small._info[key], np.float32)[:, None, None] for key in ("mean", "deviation"))
     np.testing.assert_allclose(
         small.logits((images / np.float32(255) - mean) / deviation), logits, rtol=1e-3, atol=1e-4

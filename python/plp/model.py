@@ -180,10 +180,12 @@ class Model:
             float32 [count, classes].
         """
         array, dtype = checked_images(images)
+        threads = checked_integer("threads", threads)
         result = np.empty((len(array), self.classes), np.float32)
-        if len(array):
-            threads = checked_integer("threads", threads)
-            _plp.model_logits(self._handle, array, dtype, len(array), threads, result)
+        # In parts of whole mini-batches: between them Ctrl-C is heard.
+        for start in range(0, len(array), 1024):
+            part = array[start : start + 1024]
+            _plp.model_logits(self._handle, part, dtype, len(part), threads, result[start : start + 1024])
         return result
 
     def evaluate(self, dataset: Dataset, *, threads: int = 0) -> Metrics:
