@@ -65,22 +65,18 @@ def test_wheel_has_a_library_for_each_kind_of_processor(wheel_environment, tmp_p
     assert f"vectors: {'AVX-512' if wide else 'AVX2'}\n" in printed
 
 
+def build(folder):
+    """The command that builds the extension below `folder`."""
+    return [sys.executable, "setup.py", "build_ext", "--build-lib", folder / "lib", "--build-temp", folder / "temp"]
+
+
 def test_a_build_carries_nothing_of_an_earlier_one(tmp_path):
     """The library for AVX-512 would be preferred to the one that is meant."""
     pytest.importorskip("setuptools")
     library = str(Path(plp.__file__).parent / "libplp.so.0")
-    command = [
-        sys.executable,
-        "setup.py",
-        "build_ext",
-        "--build-lib",
-        tmp_path / "lib",
-        "--build-temp",
-        tmp_path / "temp",
-    ]
-    run(*command, cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library, "PLP_LIBRARY_V4": library})
+    run(*build(tmp_path), cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library, "PLP_LIBRARY_V4": library})
     assert len(list(tmp_path.rglob("libplp.so.0"))) == 2
-    run(*command, cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library})
+    run(*build(tmp_path), cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library})
     assert len(list(tmp_path.rglob("libplp.so.0"))) == 1
 
 
@@ -105,15 +101,6 @@ def test_the_toolchain_is_asked_for(tmp_path, script, message):
     if script:
         (tmp_path / "swift").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "swift").chmod(0o755)
-    command = [
-        sys.executable,
-        "setup.py",
-        "build_ext",
-        "--build-lib",
-        tmp_path / "lib",
-        "--build-temp",
-        tmp_path / "temp",
-    ]
     environment = {name: value for name, value in os.environ.items() if name != "PLP_LIBRARY"} | {"PATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(build(tmp_path), cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode != 0 and message in done.stderr
