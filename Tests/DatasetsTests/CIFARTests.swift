@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import Kernels
+import TestSupport
 import Testing
 
 /// Files in the published layouts, made by hand, whole and damaged.

@@ -1,5 +1,6 @@
 import Datasets
 import Kernels
+import TestSupport
 import Testing
 
 @Suite struct DatasetTests {

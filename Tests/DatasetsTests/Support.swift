@@ -1,44 +1,10 @@
-// What the tests of this folder share: expected failures, folders that vanish, pickles made by hand.
+// What the tests of this folder share: the real data, bytes, pickles made by hand.
 
 import Foundation
 import Kernels
-import Testing
 
 /// The folder of the real data sets, as the environment names it.
 let realData = ProcessInfo.processInfo.environment["PLP_DATA"]
-
-/// Expects a failure of a kind, whose message has all of the words.
-func expectFailure<Result>(
-    _ kind: Failure.Kind, _ words: String..., at location: SourceLocation = #_sourceLocation,
-    _ body: () throws -> Result
-) {
-    do {
-        _ = try body()
-        Issue.record("no failure", sourceLocation: location)
-    } catch let error as Failure {
-        #expect(error.kind == kind, "\(error)", sourceLocation: location)
-        for word in words {
-            #expect(error.message.contains(word), "\(error)", sourceLocation: location)
-        }
-    } catch {
-        Issue.record(error, sourceLocation: location)
-    }
-}
-
-/// A folder for one test.
-final class Folder {
-    let path = NSTemporaryDirectory() + "plp-" + UUID().uuidString
-
-    init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    func write(_ name: String, _ bytes: [UInt8]) throws {
-        let url = URL(fileURLWithPath: "\(path)/\(name)")
-        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
-        try Data(bytes).write(to: url)
-    }
-}
 
 /// Bytes that look random and are always the same.
 func someBytes(_ count: Int, seed: UInt64 = 0) -> [UInt8] {

@@ -3,6 +3,7 @@
 import Foundation
 import Kernels
 import Networks
+import TestSupport
 import Testing
 
 @Suite struct SafetensorsTests {
@@ -11,12 +12,6 @@ import Testing
         data.append(Data(header.utf8))
         data.append(Data(count: body))
         return data
-    }
-
-    private static func folder() throws -> URL {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "plp-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        return folder
     }
 
     @Test func roundTrip() throws {
@@ -69,9 +64,8 @@ import Testing
     }
 
     @Test func modelsGoThroughFiles() throws {
-        let folder = try Self.folder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let path = folder.appending(path: "model.safetensors").path
+        let folder = try Folder()
+        let path = folder.path + "/model.safetensors"
         let model = try Model(ModelConfiguration(.googlenet, classes: 10, width: 0.1, dropout: 0.2, seed: 5))
         try model.save(to: path)
         try model.save(to: path)  // replaces
@@ -90,9 +84,8 @@ import Testing
     }
 
     @Test func truncatedModelsAreCorrupt() throws {
-        let folder = try Self.folder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let path = folder.appending(path: "model").path
+        let folder = try Folder()
+        let path = folder.path + "/model"
         try Model(ModelConfiguration(.resnet18, width: 0.05)).save(to: path)
         let whole = try Data(contentsOf: URL(filePath: path))
         for count in [0, 7, 100, whole.count / 2, whole.count - 1] {

@@ -1,6 +1,7 @@
 import Kernels
 import Networks
 import Optimization
+import TestSupport
 import Testing
 import Training
 

@@ -1,11 +1,9 @@
 // Small runs to test with: a ResNet18 of a few channels on some images of the synthetic set.
 
 import Datasets
-import Foundation
 import Kernels
 import Networks
 import Optimization
-import Testing
 import Training
 
 enum Small {
@@ -35,11 +33,6 @@ enum Small {
     }
 }
 
-extension FloatBuffer {
-    /// A copy of the values, for which the buffer lives long enough.
-    var array: [Float] { withExtendedLifetime(self) { Array(values) } }
-}
-
 /// The state of a trainer's run that has to be the same, to the last bit, where two runs are the same.
 struct Snapshot: Equatable {
     var parameters: [Float]
@@ -55,25 +48,5 @@ struct Snapshot: Equatable {
         best = try trainer.bestModel().parameters.array
         history = trainer.history
         for epoch in history.epochs.indices { history.epochs[epoch].seconds = 0 }
-    }
-}
-
-/// Calls `body` with a folder that is gone afterwards.
-func withFolder<Result>(_ body: (_ folder: String) throws -> Result) throws -> Result {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "plp-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    return try body(folder.path)
-}
-
-/// Expects a failure of a kind whose message holds all of some words.
-func expectFailure(
-    _ kind: Failure.Kind, _ words: String..., location: SourceLocation = #_sourceLocation, _ body: () throws -> Void
-) {
-    let failure = #expect(throws: Failure.self, sourceLocation: location) { try body() }
-    guard let failure else { return }
-    #expect(failure.kind == kind, sourceLocation: location)
-    for word in words {
-        #expect(failure.message.contains(word), "\(failure.message)", sourceLocation: location)
     }
 }
