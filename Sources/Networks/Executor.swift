@@ -317,50 +317,15 @@ public final class Executor {
         switch node.layer {
         case .convolution(let layer):
             let group = plan.groups[index]!
-            let channels = plan.channels(index, in: channelValues.pointer)
             let accumulatesResidual = layer.residual.map(accumulates) ?? false
-            step(node.name, .normalizationGradient) { executor, pass in
-                let y = executor.convolutionMaps(index, pass)
-                let dz = executor.gradientMaps(output, pass)
-                let mask: ReLUMask =
-                    if !layer.relu {
-                        .none
-                    } else if layer.residual != nil {
-                        .output(executor.maps(output, pass))
-                    } else {
-                        .recomputed(scale: channels.scale, shift: channels.shift)
-                    }
-                let dgamma = executor.gradients.pointer + layer.gamma
-                let dbeta = executor.gradients.pointer + layer.beta
-                BatchNormalization.gradientSums(
-                    dz: dz, mask: mask, y: y, mean: channels.mean, into: executor.records.pointer,
-                    threads: executor.threads)
-                BatchNormalization.mergeSums(
-                    executor.records.pointer, blocks: PixelBlocks(y).count, channels: channels.count,
-                    inverseDeviation: channels.inverseDeviation, dgamma: dgamma, dbeta: dbeta)
-                BatchNormalization.inputGradient(
-                    dz: dz, mask: mask, y: y, mean: channels.mean, inverseDeviation: channels.inverseDeviation,
-                    gamma: executor.parameters + layer.gamma, dgamma: dgamma, dbeta: dbeta, to: y,
-                    residualGradient: layer.residual.map { executor.gradientMaps($0, pass) },
-                    accumulateResidual: accumulatesResidual, threads: executor.threads)
-            }
+            step(
+                node.name, .normalizationGradient,
+                normalizationGradient(of: index, layer, accumulatesResidual: accumulatesResidual))
             // Of a group's members the leader is the last one here: all their gradients lie side by side by now.
             guard group.leader == index else { return }
-            step(group.name, .weightGradient) { executor, pass in
-                group.withGradient(in: executor.gradients.pointer, joinedAt: executor.workspace.pointer) { dw in
-                    group.convolution.weightGradient(
-                        executor.maps(input, pass), executor.groupMaps(group, pass), to: dw,
-                        workspace: executor.scratch(beside: group))
-                }
-            }
+            step(group.name, .weightGradient, weightGradient(of: group))
             guard input != model.graph.image else { return }
-            let accumulatesInput = accumulates(input)
-            step(group.name, .inputGradient) { executor, pass in
-                group.convolution.inputGradient(
-                    executor.groupMaps(group, pass), weights: executor.weights(of: group),
-                    to: executor.gradientMaps(input, pass), accumulate: accumulatesInput,
-                    workspace: executor.scratch(beside: group))
-            }
+            step(group.name, .inputGradient, inputGradient(of: group, accumulates: accumulates(input)))
 
         case .maxPooling(let shape):
             let argmax = plan.bytes(index, in: arena.pointer)
@@ -407,6 +372,61 @@ public final class Executor {
                     count: pass.count, inputs: x.channels, outputs: y.channels, workspace: executor.workspace.pointer,
                     threads: executor.threads)
             }
+        }
+    }
+
+    /// The gradients of a convolution's batch normalisation: of its scale and shift, of the residual added behind it,
+    /// and of the convolution's output, whose place that one takes.
+    private func normalizationGradient(
+        of index: Int, _ layer: Graph.NormalizedConvolution, accumulatesResidual: Bool
+    ) -> Run {
+        let output = model.graph.nodes[index].output
+        let channels = plan.channels(index, in: channelValues.pointer)
+        return { executor, pass in
+            let y = executor.convolutionMaps(index, pass)
+            let dz = executor.gradientMaps(output, pass)
+            let mask: ReLUMask =
+                if !layer.relu {
+                    .none
+                } else if layer.residual != nil {
+                    .output(executor.maps(output, pass))
+                } else {
+                    .recomputed(scale: channels.scale, shift: channels.shift)
+                }
+            let dgamma = executor.gradients.pointer + layer.gamma
+            let dbeta = executor.gradients.pointer + layer.beta
+            BatchNormalization.gradientSums(
+                dz: dz, mask: mask, y: y, mean: channels.mean, into: executor.records.pointer,
+                threads: executor.threads)
+            BatchNormalization.mergeSums(
+                executor.records.pointer, blocks: PixelBlocks(y).count, channels: channels.count,
+                inverseDeviation: channels.inverseDeviation, dgamma: dgamma, dbeta: dbeta)
+            BatchNormalization.inputGradient(
+                dz: dz, mask: mask, y: y, mean: channels.mean, inverseDeviation: channels.inverseDeviation,
+                gamma: executor.parameters + layer.gamma, dgamma: dgamma, dbeta: dbeta, to: y,
+                residualGradient: layer.residual.map { executor.gradientMaps($0, pass) },
+                accumulateResidual: accumulatesResidual, threads: executor.threads)
+        }
+    }
+
+    private func weightGradient(of group: ConvolutionGroup) -> Run {
+        let input = model.graph.nodes[group.leader].input
+        return { executor, pass in
+            group.withGradient(in: executor.gradients.pointer, joinedAt: executor.workspace.pointer) { dw in
+                group.convolution.weightGradient(
+                    executor.maps(input, pass), executor.groupMaps(group, pass), to: dw,
+                    workspace: executor.scratch(beside: group))
+            }
+        }
+    }
+
+    private func inputGradient(of group: ConvolutionGroup, accumulates: Bool) -> Run {
+        let input = model.graph.nodes[group.leader].input
+        return { executor, pass in
+            group.convolution.inputGradient(
+                executor.groupMaps(group, pass), weights: executor.weights(of: group),
+                to: executor.gradientMaps(input, pass), accumulate: accumulates,
+                workspace: executor.scratch(beside: group))
         }
     }
 }
