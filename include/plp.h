@@ -149,7 +149,9 @@ plp_status plp_model_create(const plp_model_options *options, plp_model **model)
 plp_status plp_model_load(const char *path, plp_model **model);
 
 /* Writes parameters, running statistics and configuration. The file is complete on disk before it takes the place of an
-   older one of that name; on failure the older one is as it was. NOT_FOUND (the folder), IO. */
+   older one of that name; of several calls at once the last one's stays. On failure the older one is as it was, with
+   one exception, which the message names: where only flushing the folder fails, the new one is in place, but may not
+   outlive a power cut. NOT_FOUND (the folder), IO. */
 plp_status plp_model_save(const plp_model *model, const char *path);
 
 typedef struct plp_model_info {

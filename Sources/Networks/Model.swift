@@ -155,9 +155,12 @@ public final class Model {
 
     /// Writes the state dictionary as safetensors, durably, with the configuration in its metadata.
     public func save(to path: String) throws(Failure) {
-        try Safetensors(
-            tensors: stateDictionary(), metadata: [Self.configurationKey: try Safetensors.json(configuration)]
-        ).write(to: path)
+        try Safetensors.write(
+            entries.map { entry in
+                Safetensors.Source(
+                    name: entry.name, shape: entry.shape, type: entry.kind == .counter ? .int64 : .float32
+                ) { self.values(of: entry) }
+            }, metadata: [Self.configurationKey: try Safetensors.json(configuration)], to: path)
     }
 
     /// Reads a model that `save(to:)` wrote.

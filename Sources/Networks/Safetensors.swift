@@ -1,8 +1,7 @@
 // The safetensors format (github.com/huggingface/safetensors): 8 bytes, the length of a JSON header; the header, which
-// gives each tensor's type, shape and place; then the tensors. Written so that a file is whole or not there at all.
+// gives each tensor's type, shape and place; then the tensors.
 
 import FoundationEssentials
-import Glibc
 import Kernels
 
 /// Reading and writing safetensors files of float32 and int64 tensors.
@@ -19,13 +18,21 @@ public struct Safetensors {
             }
         }
 
-        /// The format's name of the type, and the bytes of a value.
-        var type: (name: String, size: Int) {
+        var type: ElementType {
             switch self {
-            case .float32: ("F32", 4)
-            case .int64: ("I64", 8)
+            case .float32: .float32
+            case .int64: .int64
             }
         }
+    }
+
+    /// The types of values, by the format's names.
+    package enum ElementType: String {
+        case float32 = "F32"
+        case int64 = "I64"
+
+        /// Bytes of a value.
+        var size: Int { self == .float32 ? 4 : 8 }
     }
 
     public struct Tensor: Equatable, Sendable {
@@ -81,33 +88,19 @@ public struct Safetensors {
     /// The longest header read, as in the reference implementation.
     private static let longestHeader = 100_000_000
 
-    /// The file's bytes.
-    public func encoded() throws(Failure) -> Data {
-        var header: [String: Item] = metadata.isEmpty ? [:] : ["__metadata__": .metadata(metadata)]
+    /// A file's bytes before its tensors: the header and, in front of it, its length.
+    private static func header(of sources: [Source], _ metadata: [String: String]) throws(Failure) -> [UInt8] {
+        var items: [String: Item] = metadata.isEmpty ? [:] : ["__metadata__": .metadata(metadata)]
         var end = 0
-        for tensor in tensors {
+        for source in sources {
             let begin = end
-            end += tensor.values.count * tensor.values.type.size
-            header[tensor.name] = .place(
-                Place(dtype: tensor.values.type.name, shape: tensor.shape, data_offsets: [begin, end]))
+            end += source.shape.reduce(source.type.size, *)
+            items[source.name] = .place(
+                Place(dtype: source.type.rawValue, shape: source.shape, data_offsets: [begin, end]))
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        var json: Data
-        do { json = try encoder.encode(header) } catch {
-            throw Failure(.invalidArgument, "safetensors header: \(error)")
-        }
-        json.append(contentsOf: repeatElement(UInt8(ascii: " "), count: (8 - json.count % 8) % 8))
-        var data = Data(capacity: 8 + json.count + end)
-        withUnsafeBytes(of: UInt64(json.count).littleEndian) { data.append(contentsOf: $0) }
-        data.append(json)
-        for tensor in tensors {
-            switch tensor.values {
-            case .float32(let values): values.withUnsafeBytes { data.append(contentsOf: $0) }
-            case .int64(let values): values.withUnsafeBytes { data.append(contentsOf: $0) }
-            }
-        }
-        return data
+        var text = try json(items)
+        text.append(String(repeating: " ", count: (8 - text.utf8.count % 8) % 8))
+        return withUnsafeBytes(of: UInt64(text.utf8.count).littleEndian, Array.init) + Array(text.utf8)
     }
 
     /// Reads a file's bytes. `name` stands for the file in messages.
@@ -133,11 +126,10 @@ public struct Safetensors {
                 if case .metadata(let values) = item { metadata = values }
                 continue
             }
-            guard ["F32", "I64"].contains(place.dtype) else {
+            guard let type = ElementType(rawValue: place.dtype) else {
                 throw corrupt("found tensor \(key) of type \(place.dtype), expected F32 or I64")
             }
-            let size = place.dtype == "F32" ? 4 : 8
-            var bytes = size
+            var bytes = type.size
             for extent in place.shape {
                 let (product, overflow) = bytes.multipliedReportingOverflow(by: extent)
                 guard extent >= 0, !overflow else { throw corrupt("tensor \(key) has the shape \(place.shape)") }
@@ -153,7 +145,7 @@ public struct Safetensors {
             }
             let slice = body.dropFirst(begin).prefix(bytes)
             let values: Values =
-                place.dtype == "F32" ? .float32(Self.copy(slice, zero: 0)) : .int64(Self.copy(slice, zero: 0))
+                type == .float32 ? .float32(Self.copy(slice, zero: 0)) : .int64(Self.copy(slice, zero: 0))
             tensors.append((begin, Tensor(name: key, shape: place.shape, values: values)))
         }
         tensors.sort { ($0.begin, $0.tensor.name) < ($1.begin, $1.tensor.name) }
@@ -202,40 +194,47 @@ public struct Safetensors {
         try self.init(decoding: data, name: path)
     }
 
-    /// Writes a file durably: beside its place first, flushed to the disk, then renamed into place, and the folder
-    /// flushed. Whatever interrupts it, `path` holds the old file or the new one.
+    /// Writes a file durably: see `Files.replace`.
     public func write(to path: String) throws(Failure) {
-        let data = try encoded()
-        let partial = "\(path).\(getpid()).partial"
-        func fail(_ what: String) -> Failure {
-            let code = errno
-            unlink(partial)
-            return Failure(errno: code, "\(path): \(what) failed")
+        try Self.write(
+            tensors.map { tensor in
+                Source(name: tensor.name, shape: tensor.shape, type: tensor.values.type) { tensor.values }
+            }, metadata: metadata, to: path)
+    }
+
+    /// A tensor to write, whose values are made when its turn comes: no more than one tensor's are in memory at a time.
+    package struct Source {
+        var name: String
+        var shape: [Int]
+        var type: ElementType
+        var values: () -> Values
+
+        package init(name: String, shape: [Int], type: ElementType, values: @escaping () -> Values) {
+            self.name = name
+            self.shape = shape
+            self.type = type
+            self.values = values
         }
-        let file = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard file >= 0 else { throw fail("creating \(partial)") }
-        var written = 0
-        while written < data.count {
-            let count = data.withUnsafeBytes { Glibc.write(file, $0.baseAddress! + written, data.count - written) }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else {
-                let failure = fail("writing")
-                close(file)
-                throw failure
+    }
+
+    /// The same of tensors that are made as they are written.
+    package static func write(
+        _ sources: [Source], metadata: [String: String], to path: String
+    ) throws(Failure) {
+        let header = try header(of: sources, metadata)
+        try Files.replace(path) { (write) throws(Failure) in
+            func append(_ values: [some BitwiseCopyable]) throws(Failure) {
+                try values.withUnsafeBufferPointer { (values) throws(Failure) in
+                    try write(UnsafeRawBufferPointer(values))
+                }
             }
-            written += count
+            try append(header)
+            for source in sources {
+                switch source.values() {
+                case .float32(let values): try append(values)
+                case .int64(let values): try append(values)
+                }
+            }
         }
-        guard fsync(file) == 0 else {
-            let failure = fail("flushing to the disk")
-            close(file)
-            throw failure
-        }
-        guard close(file) == 0 else { throw fail("closing") }
-        guard rename(partial, path) == 0 else { throw fail("renaming") }
-        let folder = open(
-            path.contains("/") ? URL(filePath: path).deletingLastPathComponent().path : ".", O_RDONLY | O_CLOEXEC)
-        guard folder >= 0 else { throw fail("opening the folder") }
-        defer { close(folder) }
-        guard fsync(folder) == 0 else { throw fail("flushing the folder to the disk") }
     }
 }

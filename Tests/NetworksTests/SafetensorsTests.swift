@@ -3,6 +3,7 @@
 import Foundation
 import Kernels
 import Networks
+import Synchronization
 import TestSupport
 import Testing
 
@@ -21,7 +22,10 @@ import Testing
                 .init(name: "b", shape: [], values: .int64([-7])),
                 .init(name: "empty", shape: [0, 3], values: .float32([])),
             ], metadata: ["key": "vålue \"quoted\""])
-        let read = try Safetensors(decoding: file.encoded(), name: "file")
+        let folder = try Folder()
+        let path = folder.path + "/file"
+        try file.write(to: path)
+        let read = try Safetensors(path: path)
         #expect(read.tensors == file.tensors)
         #expect(read.metadata == file.metadata)
     }
@@ -81,6 +85,40 @@ import Testing
             ($0 as? Failure)?.kind == .notFound
         }
         #expect { try Model(path: "/") } throws: { ($0 as? Failure)?.kind == .inputOutput }
+    }
+
+    /// Each call has a file of its own until it is whole: what is there at last, and at any time, is one of theirs.
+    @Test func threadsMayWriteToOnePath() throws {
+        let folder = try Folder()
+        let path = folder.path + "/file"
+        func file(_ number: Int) -> Safetensors {
+            Safetensors(
+                tensors: (10..<26).map {
+                    let values = [Float](repeating: Float(number), count: (number + 1) * 4096)
+                    return .init(name: "\($0)", shape: [values.count], values: .float32(values))
+                })
+        }
+        let files = (0..<4).map(file)
+        let failures = Mutex<[String]>([])
+        Threads(4).forEach(4 * 32) { index in
+            do {
+                try files[index % 4].write(to: path)
+                let found = try Safetensors(path: path).tensors
+                if !files.contains(where: { $0.tensors == found }) { failures.withLock { $0.append("mixed up") } }
+            } catch { failures.withLock { $0.append("\(error)") } }
+        }
+        #expect(failures.withLock { $0 } == [])
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["file"])
+    }
+
+    @Test func permissionsFollowTheUsersMask() throws {
+        let folder = try Folder()
+        let mask = umask(0)
+        umask(mask)
+        try Safetensors(tensors: []).write(to: folder.path + "/file")
+        var status = stat()
+        #expect(stat(folder.path + "/file", &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o644 & ~mask)
     }
 
     @Test func truncatedModelsAreCorrupt() throws {
