@@ -139,7 +139,7 @@ public final class Executor {
         arena = try FloatBuffer(count: plan.arenaCount)
         workspace = try FloatBuffer(count: plan.workspaceCount)
         records = try FloatBuffer(count: plan.recordCount)
-        channelValues = try FloatBuffer(count: plan.channelCount)
+        channelValues = try FloatBuffer(count: plan.channelValueCount)
         logitsBase = plan.maps(graph.logits, in: arena.pointer, count: 1).base
         logitsGradient = training ? plan.gradientMaps(graph.logits, in: arena.pointer, count: 1).base : nil
 

@@ -96,8 +96,9 @@ struct Graph {
     private(set) var values: [Value]
     private(set) var nodes: [Node] = []
     private(set) var entries: [StateEntry] = []
-    private(set) var parameterCount = 0
-    private(set) var statisticCount = 0
+    /// Floats that the parameters and the statistics take, the gaps between tensors included.
+    private(set) var parameterFloats = 0
+    private(set) var statisticFloats = 0
     private(set) var normalizationCount = 0
 
     let image: ValueID = 0
@@ -202,17 +203,17 @@ struct Graph {
 
     /// Notes a trainable tensor and gives its offset; each begins on a cache line.
     private mutating func parameter(_ name: String, _ shape: [Int], start: StateEntry.Start) -> Int {
-        let entry = StateEntry(name: name, shape: shape, kind: .parameter, offset: parameterCount, start: start)
+        let entry = StateEntry(name: name, shape: shape, kind: .parameter, offset: parameterFloats, start: start)
         entries.append(entry)
-        parameterCount += entry.count.roundedToLine
+        parameterFloats += entry.count.roundedToLine
         return entry.offset
     }
 
     private mutating func statistic(_ name: String, _ count: Int, start: Float) -> Int {
-        let offset = statisticCount
+        let offset = statisticFloats
         entries.append(
             StateEntry(name: name, shape: [count], kind: .statistic, offset: offset, start: .constant(start)))
-        statisticCount += count.roundedToLine
+        statisticFloats += count.roundedToLine
         return offset
     }
 }

@@ -22,14 +22,9 @@ public final class Model {
     /// running mean 0 and variance 1.
     ///
     /// - Throws: `Failure` where a value of the configuration is out of its range, or the model exceeds the memory.
-    public init(_ configuration: ModelConfiguration) throws(Failure) {
+    public convenience init(_ configuration: ModelConfiguration) throws(Failure) {
         try configuration.validate()
-        self.configuration = configuration
-        graph = Graph(configuration)
-        try Memory.require(floats: graph.parameterCount + graph.statisticCount, for: "the model's parameters")
-        parameters = try FloatBuffer(count: graph.parameterCount)
-        statistics = try FloatBuffer(count: graph.statisticCount)
-        batchesTracked = [Int64](repeating: 0, count: graph.normalizationCount)
+        try self.init(configuration, Graph(configuration))
         for (index, entry) in graph.entries.enumerated() where entry.kind != .counter {
             let values = UnsafeMutableBufferPointer(
                 rebasing: buffer(of: entry).values[entry.offset...].prefix(entry.count))
@@ -40,6 +35,16 @@ public final class Model {
                 for place in values.indices { values[place] = (2 * random.uniform() - 1) * bound }
             }
         }
+    }
+
+    /// A model of zeros.
+    private init(_ configuration: ModelConfiguration, _ graph: Graph) throws(Failure) {
+        try Memory.require(floats: graph.parameterFloats + graph.statisticFloats, for: "the model's parameters")
+        self.configuration = configuration
+        self.graph = graph
+        parameters = try FloatBuffer(count: graph.parameterFloats)
+        statistics = try FloatBuffer(count: graph.statisticFloats)
+        batchesTracked = [Int64](repeating: 0, count: graph.normalizationCount)
     }
 
     /// The state dictionary's tensors, in PyTorch's order.
@@ -58,7 +63,7 @@ public final class Model {
 
     /// A model of its own with the same configuration and values.
     package func copy() throws(Failure) -> Model {
-        let copy = try Model(configuration)
+        let copy = try Model(configuration, graph)
         copy.take(parameters: parameters, statistics: statistics, batchesTracked: batchesTracked)
         return copy
     }
@@ -118,9 +123,16 @@ public final class Model {
     /// - Throws: `Failure` naming the tensor that is missing, unknown, or of another shape, type or number of values;
     ///   the model is then unchanged.
     public func load(_ tensors: [Safetensors.Tensor]) throws(Failure) {
+        take(try Self.match(tensors, graph, configuration))
+    }
+
+    /// Each of the network's entries with its tensor's values, as far as there is one.
+    private static func match(
+        _ tensors: [Safetensors.Tensor], _ graph: Graph, _ configuration: ModelConfiguration
+    ) throws(Failure) -> [(StateEntry, Safetensors.Values)] {
         var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
         var found: [(StateEntry, Safetensors.Values)] = []
-        for entry in entries {
+        for entry in graph.entries {
             guard let tensor = unused.removeValue(forKey: entry.name) else {
                 if entry.kind == .counter { continue }
                 throw Failure(.invalidArgument, "tensor \(entry.name) is missing")
@@ -141,6 +153,10 @@ public final class Model {
         if let name = unused.keys.sorted().first {
             throw Failure(.invalidArgument, "tensor \(name) does not belong to \(configuration.architecture)")
         }
+        return found
+    }
+
+    private func take(_ found: [(StateEntry, Safetensors.Values)]) {
         for (entry, values) in found {
             switch values {
             case .float32(let values): setValues(of: entry, to: values)
@@ -174,10 +190,16 @@ public final class Model {
         }
         let configuration = try Safetensors.value(
             ModelConfiguration.self, json: json, name: "\(path): \(Self.configurationKey)")
+        // Compared with what is in the file, however large a network it names, before memory is asked for.
+        let graph: Graph
+        let found: [(StateEntry, Safetensors.Values)]
         do {
-            try self.init(configuration)
-            try load(file.tensors)
+            try configuration.validate()
+            graph = Graph(configuration)
+            found = try Self.match(file.tensors, graph, configuration)
         } catch { throw Failure(.corrupt, "\(path): \(error.message)") }
+        try self.init(configuration, graph)
+        take(found)
     }
 }
 

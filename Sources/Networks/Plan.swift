@@ -22,7 +22,7 @@ struct Plan {
     private(set) var groups: [Int: ConvolutionGroup] = [:]
     private(set) var workspaceCount = 0
     /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
-    private(set) var channelCount = 0
+    private(set) var channelValueCount = 0
     private(set) var recordCount = 0
     private(set) var arenaCount = 0
 
@@ -104,8 +104,8 @@ struct Plan {
                 life: training ? leader...(last - leader) : leader...leader)
         }
         workspaceCount = max(workspaceCount, group.joinedWeightCount + convolution.workspaceCount)
-        channelOffsets[leader] = channelCount
-        channelCount += NormalizationChannels.floats(group.channels)
+        channelOffsets[leader] = channelValueCount
+        channelValueCount += NormalizationChannels.floats(group.channels)
         guard training else { return }
         let moments =
             convolution.forwardBlocks(images: batchSize) * BatchNormalization.momentsCount(channels: group.channels)

@@ -121,6 +121,23 @@ import Testing
         #expect(status.st_mode & 0o777 == 0o644 & ~mask)
     }
 
+    /// A few hundred bytes that name a network of 18 GB.
+    @Test func tinyFilesOfLargeNetworksAreCorrupt() throws {
+        let folder = try Folder()
+        let path = folder.path + "/model"
+        let configuration = ModelConfiguration(.vgg16, classes: 100_000, width: 8)
+        try Safetensors(tensors: [], metadata: ["plp.configuration": Safetensors.json(configuration)]).write(to: path)
+        /// The most memory this process has had, in bytes.
+        func peak() -> Int {
+            var usage = rusage()
+            getrusage(RUSAGE_SELF.rawValue, &usage)
+            return usage.ru_maxrss * 1024
+        }
+        let before = peak()
+        expectFailure(.corrupt, "\(path): tensor features.0.weight is missing") { try Model(path: path) }
+        #expect(peak() - before < 4 << 30)
+    }
+
     @Test func truncatedModelsAreCorrupt() throws {
         let folder = try Folder()
         let path = folder.path + "/model"
