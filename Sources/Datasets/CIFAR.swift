@@ -19,8 +19,8 @@ extension Dataset {
     public static func cifar100(folder: String, split: Split) throws(Failure) -> Dataset {
         let places = [folder, folder + "/cifar-100-python", folder + "/cifar-100-binary"]
         for place in places {
-            if Files.exists("\(place)/\(split).bin") { return try cifar100Binary(place, split) }
-            if Files.exists("\(place)/\(split)") { return try cifar100Python(place, split) }
+            if try Files.exists("\(place)/\(split).bin") { return try cifar100Binary(place, split) }
+            if try Files.exists("\(place)/\(split)") { return try cifar100Python(place, split) }
         }
         throw Failure(
             .notFound,
@@ -37,22 +37,24 @@ extension Dataset {
     /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.
     public static func cifar10(folder: String, split: Split) throws(Failure) -> Dataset {
         let files = split == .train ? (1...5).map { "data_batch_\($0).bin" } : ["test_batch.bin"]
-        let places = [folder, folder + "/cifar-10-batches-bin"]
-        guard let place = places.first(where: { Files.exists("\($0)/\(files[0])") }) else {
-            throw Failure(
-                .notFound,
-                "\(folder): found no CIFAR-10, expected a file \(files[0]) there or in cifar-10-batches-bin/")
+        for place in [folder, folder + "/cifar-10-batches-bin"] {
+            if try Files.exists("\(place)/\(files[0])") { return try cifar10Binary(place, split, files) }
         }
+        throw Failure(
+            .notFound, "\(folder): found no CIFAR-10, expected a file \(files[0]) there or in cifar-10-batches-bin/")
+    }
+
+    private static func cifar10Binary(_ folder: String, _ split: Split, _ files: [String]) throws(Failure) -> Dataset {
         let pixels = try Bytes(count: files.count * 10_000 * Images.values)
         var labels: [Int32] = []
         for file in files {
-            let (records, fileLabels) = try readRecords("\(place)/\(file)", images: 10_000, labelRanges: [10])
+            let (records, fileLabels) = try readRecords("\(folder)/\(file)", images: 10_000, labelRanges: [10])
             memcpy(pixels.start + labels.count * Images.values, records.start, 10_000 * Images.values)
             labels += fileLabels
         }
         return try Dataset(
             name: "CIFAR-10 \(split)", pixels, labels: labels, classes: 10,
-            labelNames: Files.lines("\(place)/batches.meta.txt", count: 10))
+            labelNames: Files.lines("\(folder)/batches.meta.txt", count: 10))
     }
 
     private static func cifar100Binary(_ folder: String, _ split: Split) throws(Failure) -> Dataset {
@@ -130,7 +132,7 @@ extension Dataset {
 
     /// The names in CIFAR-100's file `meta`; nil where there is no such file.
     private static func labelNames(_ path: String) throws(Failure) -> [String]? {
-        guard Files.exists(path) else { return nil }
+        guard try Files.exists(path) else { return nil }
         let bytes = try Files.read(path, sizes: 0...65_536, expected: "at most 65,536")
         guard case .list(let list)? = try Pickle.read(bytes.raw, path: path)["fine_label_names"] else {
             throw Failure(.corrupt, "\(path): no list 'fine_label_names' found")

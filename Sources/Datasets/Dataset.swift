@@ -24,7 +24,9 @@ public final class Dataset: @unchecked Sendable {
     init(
         name: String, _ storage: Bytes, offset: Int = 0, labels: [Int32], classes: Int, labelNames: [String]?
     ) throws(Failure) {
-        try require((1...Int(Int32.max)).contains(classes), name, "\(classes) classes", expected: "at least 1")
+        try require(
+            (1...Int(Int32.max)).contains(classes), name, "\(classes) classes",
+            expected: "1 to \(grouped(Int(Int32.max)))")
         try require(!labels.isEmpty, name, "no image", expected: "at least 1")
         if let image = labels.firstIndex(where: { !(0..<Int32(classes)).contains($0) }) {
             throw Failure(

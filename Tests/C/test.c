@@ -5,10 +5,12 @@
 #include "test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -141,7 +143,8 @@ static void test_arrays(void)
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, 4, NULL, &none), "label 4");
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, 0, NULL, &none), "0 classes");
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, -1, NULL, &none), "-1 classes");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MAX, NULL, &none), "classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MAX, NULL, &none),
+            "images: found 9223372036854775807 classes, expected 1 to 2,147,483,647");
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, "", &none), "name: found an empty string");
     INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, "\xff", &none), "name: ");
     labels[1] = -1;
@@ -605,6 +608,37 @@ static void test_model_files(plp_model *model)
     }
     free(bytes);
     CHECK(none == FOREIGN(plp_model));
+}
+
+/* What permissions forbid, in a folder of the test's, seen from there. They do not bind root: another does it then. */
+static void test_permissions(const plp_model *model)
+{
+    const int home = open(".", O_RDONLY);
+    const uid_t bound = getuid() ? getuid() : 65534;
+    plp_dataset *none = FOREIGN(plp_dataset);
+    struct stat before = {0}, after = {0};
+    CHECK(home >= 0 && !chdir(folder) && !mkdir("guarded", 0700));
+    OK(plp_model_save(model, "guarded/model"));
+    CHECK(!stat("guarded/model", &before));
+
+    /* Files may be made and replaced, but the folder cannot be opened to flush it: the old file stays. */
+    CHECK(!chmod("guarded", 0333));
+    setfsuid(bound);
+    FAILS(plp_model_save(model, "guarded/model"), PLP_ERROR_IO, "guarded/model: opening its folder failed");
+    setfsuid(getuid());
+    CHECK(!stat("guarded/model", &after) && after.st_ino == before.st_ino);
+
+    /* A folder that may not be searched is not one without data. */
+    CHECK(!chmod("guarded", 0));
+    setfsuid(bound);
+    FAILS(plp_dataset_cifar100("guarded", PLP_SPLIT_TEST, &none), PLP_ERROR_IO, "guarded/test.bin: Permission denied");
+    FAILS(plp_dataset_cifar10("guarded", PLP_SPLIT_TEST, &none), PLP_ERROR_IO, "guarded/test_batch.bin: Permission");
+    setfsuid(getuid());
+    CHECK(none == FOREIGN(plp_dataset));
+
+    /* Nothing but the file was left behind. */
+    CHECK(!chmod("guarded", 0700) && !unlink("guarded/model") && !rmdir("guarded"));
+    CHECK(!fchdir(home) && !close(home));
 }
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
@@ -1144,6 +1178,7 @@ int main(int count, char **arguments)
     test_entries(model);
     test_logits();
     test_model_files(model);
+    test_permissions(model);
     test_trainer_options(model);
     test_fit(train, test);
     test_stop_and_resume(train);

@@ -88,6 +88,15 @@ import Testing
         }
     }
 
+    /// What the system will not say of a file does not make it one that is not there.
+    @Test func filesThatCannotBeLookedAtAreNotMissing() throws {
+        let folder = try Folder()
+        #expect(symlink("test.bin", folder.path + "/test.bin") == 0)
+        expectFailure(.inputOutput, "/test.bin: ") { try Dataset.cifar100(folder: folder.path, split: .test) }
+        #expect(symlink("test_batch.bin", folder.path + "/test_batch.bin") == 0)
+        expectFailure(.inputOutput, "/test_batch.bin: ") { try Dataset.cifar10(folder: folder.path, split: .test) }
+    }
+
     @Test func refusesDamagedBinaryFiles() throws {
         let folder = try Folder()
         func expectCorrupt(_ words: [String], _ bytes: [UInt8]) throws {

@@ -26,7 +26,9 @@ import Testing
         }
         expectFailure(.invalidArgument, "label -1") { try dataset(6144, [0, -1]) }
         for classes in [0, -5, Int.max] {
-            expectFailure(.invalidArgument, "classes") { try dataset(3072, [0], classes: classes) }
+            expectFailure(.invalidArgument, "\(classes) classes, expected 1 to 2,147,483,647") {
+                try dataset(3072, [0], classes: classes)
+            }
         }
         expectFailure(.invalidArgument, "1 label names", "2") {
             try dataset(3072, [1], classes: 2, names: ["a"])
