@@ -29,7 +29,9 @@ final class DatasetHandle: Handle {
     }
 
     /// It never changes: any number of threads may share it.
-    override func exclusively(fromCallback: Bool, _ body: () throws(Failure) -> Void) throws(Failure) { try body() }
+    override func exclusively<Result>(
+        fromCallback: Bool, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result { try body() }
 
     func labelName(_ label: Int64) throws(Failure) -> UnsafePointer<CChar>? {
         let label = try number(label, "label", in: 0...dataset.classes - 1)

@@ -17,7 +17,9 @@ class Handle {
     private var isCallingBack = false
 
     /// Runs `body` unless another call is using this; one that is calling back lets its thread in, if `fromCallback`.
-    func exclusively(fromCallback: Bool, _ body: () throws(Failure) -> Void) throws(Failure) {
+    func exclusively<Result>(
+        fromCallback: Bool, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         let thread = UInt(pthread_self())
         let (isFree, current) = user.compareExchange(expected: 0, desired: thread, ordering: .acquiringAndReleasing)
         guard isFree || current == thread && isCallingBack && fromCallback else {
@@ -25,7 +27,7 @@ class Handle {
             throw .argument(Self.noun, found: found, expected: "one that no call is using")
         }
         defer { if isFree { user.store(0, ordering: .releasing) } }
-        try body()
+        return try body()
     }
 
     /// Runs a callback of the caller's, from which calls may come in.
@@ -55,10 +57,10 @@ func release(_ handle: OpaquePointer?) {
 
 /// Runs `body` with what stands behind a handle, for which no other call may run meanwhile. Messages call it by `name`,
 /// where an argument has another than the handle's noun.
-func using<Object: Handle>(
+func using<Object: Handle, Result>(
     _ handle: OpaquePointer?, _ name: String? = nil, fromCallback: Bool = true,
-    _ body: (Object) throws(Failure) -> Void
-) throws(Failure) {
+    _ body: (Object) throws(Failure) -> Result
+) throws(Failure) -> Result {
     let found = live.withLock { $0.objects[UInt(bitPattern: handle)] }
     guard let object = found as? Object else {
         let description =
@@ -67,5 +69,5 @@ func using<Object: Handle>(
             }
         throw .argument(name ?? Object.noun, found: description, expected: "a live \(Object.noun)")
     }
-    try object.exclusively(fromCallback: fromCallback) { () throws(Failure) in try body(object) }
+    return try object.exclusively(fromCallback: fromCallback) { () throws(Failure) in try body(object) }
 }

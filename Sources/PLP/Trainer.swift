@@ -19,7 +19,9 @@ final class TrainerHandle: Handle {
     }
 
     /// A call on a trainer is one on its model too.
-    override func exclusively(fromCallback: Bool, _ body: () throws(Failure) -> Void) throws(Failure) {
+    override func exclusively<Result>(
+        fromCallback: Bool, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         try super.exclusively(fromCallback: fromCallback) { () throws(Failure) in
             try model.exclusively(fromCallback: fromCallback, body)
         }
@@ -216,9 +218,7 @@ extension plp_fit_options {
 }
 
 private func dataset(_ handle: OpaquePointer?, _ name: String) throws(Failure) -> Dataset {
-    var dataset: Dataset?
-    try using(handle, name) { (handle: DatasetHandle) in dataset = handle.dataset }
-    return dataset!
+    try using(handle, name) { (handle: DatasetHandle) in handle.dataset }
 }
 
 /// The body of both functions that take a mini-batch.
