@@ -11,7 +11,7 @@ final class ModelHandle: Handle {
     private let entryNames: [OwnedString]
     private let indices: [String: Int]
     /// Made at the first call that needs one, and kept for the next ones.
-    private var evaluator: (evaluator: Evaluator, batchSize: Int, threads: Int)?
+    private var cached: (evaluator: Evaluator, batchSize: Int, threads: Int64)?
 
     init(_ model: Model) {
         self.model = model
@@ -59,13 +59,12 @@ final class ModelHandle: Handle {
 
     /// One for `count` images.
     func evaluator(images count: Int, threads: Int64) throws(Failure) -> Evaluator {
-        let threads = try number(threads, "threads", in: 0...1024)
         let batchSize = min(count, 128)
-        if let evaluator, evaluator.threads == threads, evaluator.batchSize >= batchSize { return evaluator.evaluator }
-        evaluator = nil  // its memory is free for the next one
-        let made = try Evaluator(model, batchSize: batchSize, threads: threads)
-        evaluator = (made, batchSize, threads)
-        return made
+        if let cached, cached.threads == threads, cached.batchSize >= batchSize { return cached.evaluator }
+        cached = nil  // its memory is free for the next one
+        let evaluator = try Evaluator(model, batchSize: batchSize, threads: Int(threads))
+        cached = (evaluator, batchSize, threads)
+        return evaluator
     }
 }
 

@@ -14,7 +14,7 @@ public final class Evaluator {
     ///   - batchSize: images computed with at once; the results depend on it by their rounding at most.
     ///   - threads: that compute; 0 for one per processor. The results do not depend on it.
     public convenience init(_ model: Model, batchSize: Int = 128, threads: Int = 0) throws(Failure) {
-        try self.init(model, batchSize: batchSize, sharing: Threads(threads))
+        try self.init(model, batchSize: batchSize, sharing: Threads(checked: threads))
     }
 
     init(_ model: Model, batchSize: Int = 128, sharing threads: Threads) throws(Failure) {
@@ -72,5 +72,13 @@ public final class Evaluator {
             (logits + first * classes).update(
                 from: executor.logits(images: staging.pointer, count: range.count), count: range.count * classes)
         }
+    }
+}
+
+extension Threads {
+    /// As many as an option asks for; 0 for one per processor.
+    convenience init(checked count: Int) throws(Failure) {
+        try require("threads", count, in: 0...1024)
+        self.init(count)
     }
 }

@@ -62,11 +62,10 @@ public final class Trainer {
         _ model: Model, optimizer: SGD = SGD(), schedule: Schedule = .constant, predictor: (any Predictor)? = nil,
         batchSize: Int = 128, augmentation: Augmentation = .standard, seed: UInt64 = 0, threads: Int = 0
     ) throws(Failure) {
-        try require("threads", threads, in: 0...1024)
         self.model = model
         self.augmentation = augmentation
         self.seed = seed
-        self.threads = Threads(threads)
+        self.threads = try Threads(checked: threads)
         try Memory.require(floats: 5 * model.parameters.count, for: "the optimizer's vectors")
         self.optimizer = try Optimizer(
             optimizer, schedule: schedule, predictor: predictor, parameterCount: model.parameters.count,

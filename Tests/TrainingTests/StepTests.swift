@@ -81,6 +81,13 @@ import Training
         #expect(metrics.top5Error <= metrics.top1Error)
     }
 
+    @Test(arguments: [-1, 1025, Int.max]) func refusesAbsurdThreads(threads: Int) throws {
+        let model = try Small.model()
+        expectFailure(.invalidArgument, "threads: found \(threads), expected a whole number from 0 to 1024") {
+            _ = try Evaluator(model, threads: threads)
+        }
+    }
+
     @Test func seesChangedParameters() throws {
         let model = try Small.model()
         let evaluator = try Evaluator(model)
