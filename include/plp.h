@@ -55,7 +55,7 @@ typedef enum plp_status {
     PLP_ERROR_NOT_FOUND = 2,        /* a file or folder that is not there */
     PLP_ERROR_IO = 3,               /* a file that cannot be read or written: permissions, a full disk */
     PLP_ERROR_CORRUPT = 4,          /* a file whose contents are not what its format promises */
-    PLP_ERROR_NOT_FINITE = 5,       /* a loss that is infinite or not a number; the message names the iteration */
+    PLP_ERROR_NOT_FINITE = 5,       /* a loss or model that is not finite; the message says how far a run had come */
     PLP_ERROR_OUT_OF_MEMORY = 6     /* more memory than the system gives */
 } plp_status;
 
@@ -343,13 +343,15 @@ typedef struct plp_fit_options {
 /* Fills `options` with the defaults above. struct_size: sizeof(plp_fit_options), as the caller was compiled. */
 plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
 
-/* Trains until the run has `epochs` epochs, then measures the best model on the test set, once. The best model (highest
-   validation accuracy at an epoch's end, the first of equals; without validation, the latest) is kept beside the one in
-   training: see plp_trainer_best_model. Datasets must have no more classes than the model.
+/* Trains until the run has `epochs` epochs, then measures the best model on the test set, once. The best model, that of
+   highest validation accuracy at an epoch's end, the first of equals (without validation, of the latest complete
+   epoch), is kept beside the one in training: see plp_trainer_best_model. Datasets must have no more classes than the
+   model.
    Stopped by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has not
-   been measured. Called again, on the same data, it goes on from there, or with more epochs than before.
-   NOT_FINITE: the loss at the iteration named in the message, or the model's values at an epoch's end; history and
-   best model are usable. */
+   been measured. Called again, on the same data, it goes on from there, or with more epochs than before. Data are told
+   by their names and numbers of images; their contents are not compared.
+   NOT_FINITE: a loss, or the model's values at an epoch's end, after the epochs and iterations that the message counts;
+   history and best model are as they were before that. */
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
 
 /* One iteration on a mini-batch as it is, without augmentation, outside any run: at learning_rate and momentum,
@@ -369,7 +371,8 @@ plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, f
 /* Measures the model in training (with EMA: the average) on a dataset, as it is. */
 plp_status plp_trainer_evaluate(plp_trainer *trainer, const plp_dataset *dataset, plp_metrics *metrics);
 
-/* A copy of the best model so far, the caller's to free; before any epoch has ended, of the one in training. */
+/* A copy of the best model so far, plp_history.best_epoch's, the caller's to free; before any epoch is complete, of the
+   one in training (with EMA: the average). */
 plp_status plp_trainer_best_model(const plp_trainer *trainer, plp_model **model);
 
 /* ---- History ----------------------------------------------------------------------------------------------------- */
@@ -378,7 +381,7 @@ typedef struct plp_history {
     size_t struct_size;
     const char *data;    /* what is trained on and what chooses the best model; valid until this function's next call */
     int64_t epoch_count; /* epochs recorded; the last may be incomplete */
-    int64_t best_epoch;  /* of the best model; without validation, the latest complete one; -1 before there is one */
+    int64_t best_epoch;  /* the best model's; without validation, the latest complete one; -1 before there is one */
     int is_stopped;      /* 1: the latest fit ended before its end, by its callback or an error */
     plp_metrics test;    /* of the best model; count 0 where no test set was given or fit did not reach its end */
 } plp_history;

@@ -122,7 +122,8 @@ extension Trainer {
         guard counters.allSatisfy({ (0...largestCount).contains($0) }), history.epochs.count <= Self.mostEpochs,
             history.epochs.indices.allSatisfy({ history.epochs[$0].number == $0 }),
             history.epochs.dropLast().allSatisfy(\.isComplete),
-            history.epochs.indices.contains(history.bestEpoch ?? 0) || history.bestEpoch == nil,
+            history.bestEpoch.map((0..<history.completeEpochs).contains) ?? (history.completeEpochs == 0),
+            (history.bestEpoch == nil) == (state.bestBatchesTracked == nil),
             tracked.allSatisfy({ $0.count == model.batchesTracked.count })
         else { throw Failure(.corrupt, "\(path): counters that contradict each other found in \(Self.metadataKey)") }
     }

@@ -45,7 +45,7 @@ public struct History: Sendable, Equatable, Codable {
     /// What the run is trained on and what chooses its best model, in words.
     public package(set) var data = ""
     /// The epoch at whose end the model was best: of the highest validation accuracy, the first of equals; without
-    /// validation, the latest. Nil before an epoch has ended.
+    /// validation, the latest complete one. Nil before an epoch is complete.
     public package(set) var bestEpoch: Int?
     /// Of the best model on the test set, which is measured once, when all epochs are done, and chooses nothing.
     public package(set) var test: Metrics?

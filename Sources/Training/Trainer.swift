@@ -43,7 +43,7 @@ public final class Trainer {
     private let statisticsBefore: FloatBuffer
     /// Time that updates took, and how many there were.
     private var updates = (seconds: 0.0, calls: 0)
-    /// The best model by validation; nil until there is one.
+    /// The best model of a complete epoch; nil until there is one.
     var best: Model?
     /// Evaluates the model in training or, where the predictor averages, a second one that holds the average.
     private var evaluator: Evaluator?
@@ -81,7 +81,7 @@ public final class Trainer {
 
     /// What the best model is chosen by.
     public enum Validation {
-        /// Nothing: the latest model counts as the best.
+        /// Nothing: the model of the latest complete epoch counts as the best.
         case none
         /// A random part of the training images, above 0 and below 1, which is not trained on.
         case fraction(Double)
@@ -92,8 +92,8 @@ public final class Trainer {
     /// Trains until the run has `epochs` epochs, and then measures the best model on the test set, once.
     ///
     /// Called again, on the same data, it goes on with the run: from the iteration after the one it was stopped at,
-    /// from a restored checkpoint, or with more epochs than before. Schedules and DEMON take `epochs` as the run's
-    /// length.
+    /// from a restored checkpoint, or with more epochs than before. Data are told by their names and numbers of images;
+    /// their contents are not compared. Schedules and DEMON take `epochs` as the run's length.
     ///
     /// With ``EMA``, what is evaluated and kept are the averaged parameters, and the running statistics that its option
     /// `statistics` names.
@@ -106,9 +106,9 @@ public final class Trainer {
     ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end. May save a
     ///     checkpoint.
     /// - Returns: the run's history.
-    /// - Throws: `Failure`; of kind `notFinite`, naming the iteration, where the loss is infinite or not a number:
-    ///   model, best model and history are then as they were before that iteration. Likewise where at an epoch's end
-    ///   parameters or running statistics are: best model and history are then as they were before it.
+    /// - Throws: `Failure`; of kind `notFinite`, saying how far the run had come, where a loss is infinite or not a
+    ///   number: model, best model and history are then as they were before that iteration. Likewise where at an
+    ///   epoch's end parameters or running statistics are: best model and history are then as they were before it.
     @discardableResult
     public func fit(
         _ training: Dataset, validation: Validation = .none, test: Dataset? = nil, epochs: Int,
@@ -126,7 +126,11 @@ public final class Trainer {
             history.isStopped = try run(loader, heldOut, test, epochs: epochs, onProgress) == .stop
         } catch {
             history.isStopped = true
-            throw error
+            guard error.kind == .notFinite else { throw error }
+            // Counts of what was done are the same whether epochs and iterations are numbered from 0 or from 1.
+            let iterations = epoch.isComplete ? "" : " and \(epoch.iterations) of \(loader.iterations) iterations"
+            throw Failure(
+                .notFinite, "after \(history.completeEpochs) of \(epochs) epochs\(iterations): \(error.message)")
         }
         return history
     }
@@ -144,19 +148,19 @@ public final class Trainer {
                 history.epochs.append(History.Epoch(number: history.epochs.count))
             }
             guard try train(loader, epochs: epochs, onProgress) == .proceed else { return .stop }
+            var validation: Metrics?
             if let heldOut {
-                let metrics = try measure(currentEvaluator(), heldOut, .validation, epochs: epochs, onProgress)
-                guard let metrics else { return .stop }
-                epoch.validation = metrics
+                validation = try measure(currentEvaluator(), heldOut, .validation, epochs: epochs, onProgress)
+                guard validation != nil else { return .stop }
             }
-            try finishEpoch()
+            try finishEpoch(validation)
             let progress = progress(
                 .epochEnd, epochs: epochs, iteration: loader.iterations - 1, of: loader.iterations,
                 running: epoch.training)
             guard onProgress(progress) == .proceed else { return .stop }
         }
-        if let test {
-            let evaluator = if let best { try Evaluator(best, sharing: threads) } else { try currentEvaluator() }
+        if let test, let best {
+            let evaluator = try Evaluator(best, sharing: threads)
             let metrics = try measure(evaluator, (test, nil), .test, epochs: epochs, onProgress)
             guard let metrics else { return .stop }
             history.test = metrics
@@ -238,7 +242,7 @@ public final class Trainer {
     }
 
     /// Keeps the model if it is the best, and closes the epoch.
-    private func finishEpoch() throws(Failure) {
+    private func finishEpoch(_ validation: Metrics?) throws(Failure) {
         // A loss tells of the parameters before its update, and nothing of running statistics.
         for (name, values) in [("parameters", model.parameters), ("running statistics", model.statistics)] {
             guard Updates.isFinite(values.pointer, count: values.count) else {
@@ -246,21 +250,14 @@ public final class Trainer {
             }
         }
         let bestSoFar = history.bestEpoch.flatMap { history.epochs[$0].validation }
-        if let validation = epoch.validation {
-            if bestSoFar.map({ validation.accuracy > $0.accuracy }) ?? true {
-                let current = try currentEvaluator().model
-                if let best {
-                    best.take(
-                        parameters: current.parameters, statistics: current.statistics,
-                        batchesTracked: current.batchesTracked)
-                } else {
-                    best = try current.copy()
-                }
-                history.bestEpoch = epoch.number
-            }
-        } else {
+        let isBest = if let validation, let bestSoFar { validation.accuracy > bestSoFar.accuracy } else { true }
+        if isBest {
+            let kept = if let best { best } else { try model.copy() }
+            takeEvaluated(into: kept)
+            best = kept
             history.bestEpoch = epoch.number
         }
+        epoch.validation = validation
         epoch.isComplete = true
     }
 
@@ -346,14 +343,12 @@ public final class Trainer {
     }
 
     private func requireFinite(_ loss: Double, _ name: String) throws(Failure) {
-        guard loss.isFinite else { throw notFinite(name, loss) }
+        // NaN has a sign and a payload, which say nothing.
+        guard loss.isFinite else { throw notFinite(name, loss.isNaN ? "nan" : "\(loss)") }
     }
 
-    private func notFinite(_ name: String, _ found: Any) -> Failure {
-        Failure(
-            .notFinite,
-            "\(name): found \(found) at iteration \(optimizer.iteration) (epoch \(history.completeEpochs)), "
-                + "expected finite numbers; a lower learning rate may help")
+    private func notFinite(_ name: String, _ found: String) -> Failure {
+        Failure(.notFinite, "\(name): found \(found), expected finite numbers; a lower learning rate may help")
     }
 
     // MARK: - Measuring
@@ -361,10 +356,13 @@ public final class Trainer {
     /// Loss and errors of the model in training over a data set, as it is; with ``EMA``, of the average.
     public func evaluate(_ dataset: Dataset) throws(Failure) -> Metrics { try currentEvaluator().evaluate(dataset) }
 
-    /// A copy of the best model so far; of the one in training (with ``EMA``, of the average) where no validation has
-    /// chosen one yet.
+    /// A copy of the best model so far, that of ``History/bestEpoch``; before any epoch is complete, of the one in
+    /// training (with ``EMA``, of the average).
     public func bestModel() throws(Failure) -> Model {
-        if let best { try best.copy() } else { try currentEvaluator().model.copy() }
+        if let best { return try best.copy() }
+        let copy = try model.copy()
+        takeEvaluated(into: copy)
+        return copy
     }
 
     /// Time that each of the network's layers, and at last the update of its parameters, took in training so far.
@@ -381,11 +379,14 @@ public final class Trainer {
                 try Evaluator(averages ? model.copy() : model, sharing: threads)
             }
         self.evaluator = evaluator
-        if averages {
-            evaluator.model.take(
-                parameters: optimizer.evaluated(model.parameters),
-                statistics: optimizer.evaluatedStatistics(model.statistics), batchesTracked: model.batchesTracked)
-        }
+        if averages { takeEvaluated(into: evaluator.model) }
         return evaluator
+    }
+
+    /// Makes `other` the model to evaluate and to keep: the one in training or, with ``EMA``, the average.
+    private func takeEvaluated(into other: Model) {
+        other.take(
+            parameters: optimizer.evaluated(model.parameters),
+            statistics: optimizer.evaluatedStatistics(model.statistics), batchesTracked: model.batchesTracked)
     }
 }

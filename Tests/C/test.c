@@ -1016,20 +1016,58 @@ static void test_steps(void)
     for (int i = 0; i < COUNT * IMAGE; i++)
         images[i] = NAN;
     FAILS(plp_trainer_step(trainer, images, PLP_FLOAT32, info.labels, COUNT, &metrics), PLP_ERROR_NOT_FINITE,
-          "iteration 0");
+          "loss: found nan");
     plp_fit_options fit = fit_options(100, 0);
-    FAILS(plp_trainer_fit(trainer, dataset, &fit), PLP_ERROR_NOT_FINITE, "iteration");
+    FAILS(plp_trainer_fit(trainer, dataset, &fit), PLP_ERROR_NOT_FINITE, "of 100 epochs");
     plp_history history = {.struct_size = sizeof history};
-    plp_model *best = NULL;
     OK(plp_trainer_history(trainer, &history));
     CHECK(history.epoch_count > 0 && history.is_stopped);
-    OK(plp_trainer_best_model(trainer, &best));
-    plp_model_free(best);
     free(images);
     plp_trainer_free(trainer);
     plp_model_free(before);
     plp_model_free(model);
     plp_dataset_free(dataset);
+}
+
+/* Saves the model at the first epoch's end, and ruins it in the middle of the second. */
+static int ruin(const plp_progress *progress, void *model)
+{
+    if (progress->phase == PLP_PHASE_EPOCH_END)
+        OK(plp_model_save(model, file("epoch")));
+    if (progress->epoch == 1 && progress->iteration == 2) {
+        plp_entry entry = {.struct_size = sizeof entry};
+        OK(plp_model_entry(model, 0, &entry));
+        float *values = malloc(entry.bytes);
+        memset(values, 0xff, entry.bytes); /* NaN */
+        OK(plp_model_set_values(model, 0, values, entry.bytes));
+        free(values);
+    }
+    return 0;
+}
+
+/* A run that fails, without validation: its best model is that of its last complete epoch. */
+static void test_not_finite(plp_dataset *train)
+{
+    plp_model *model = small_model(), *best = NULL, *epoch = NULL;
+    plp_trainer *trainer = small_trainer(model);
+    plp_fit_options options = fit_options(2, 0);
+    options.callback = ruin;
+    options.user_data = model;
+    FAILS(plp_trainer_fit(trainer, train, &options), PLP_ERROR_NOT_FINITE,
+          "after 1 of 2 epochs and 3 of 6 iterations: loss: found nan, expected");
+    plp_history history = {.struct_size = sizeof history};
+    OK(plp_trainer_history(trainer, &history));
+    CHECK(history.epoch_count == 2 && history.best_epoch == 0 && history.is_stopped);
+    OK(plp_trainer_best_model(trainer, &best));
+    OK(plp_model_load(file("epoch"), &epoch));
+    CHECK(equal(best, epoch) && !equal(model, epoch));
+    plp_metrics metrics = {0};
+    OK(plp_model_evaluate(best, train, 1, &metrics));
+    CHECK(isfinite(metrics.loss));
+    plp_model_free(epoch);
+    plp_model_free(best);
+    plp_trainer_free(trainer);
+    plp_model_free(model);
 }
 
 /* A dataset of more classes than the network has outputs. */
@@ -1183,6 +1221,7 @@ int main(int count, char **arguments)
     test_fit(train, test);
     test_stop_and_resume(train);
     test_steps();
+    test_not_finite(train);
     test_too_many_classes(train);
     test_busy_handles(train);
     test_threads(train);

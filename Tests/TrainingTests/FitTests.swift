@@ -153,11 +153,12 @@ import Training
     }
 
     @Test func predictedVariancesStayVariances() throws {
-        let predictor = PLP(coefficients: [40, -80, 41], statistics: .predicted)
-        let trainer = try Small.trainer(optimizer: SGD(learningRate: 0), predictor: predictor)
+        // The latest iterate times -1: what is predicted of any variance is below zero.
+        let predictor = PLP(coefficients: [0, -1], statistics: .predicted)
+        let trainer = try Small.trainer(predictor: predictor)
         try trainer.fit(Small.training, epochs: 1) { $0.predicted ? .stop : .proceed }
         for entry in trainer.model.entries where entry.name.hasSuffix("running_var") {
-            #expect(trainer.model.values(of: entry, in: trainer.model.statistics).allSatisfy { $0 >= 0 })
+            #expect(trainer.model.values(of: entry, in: trainer.model.statistics).allSatisfy { $0 == 0 })
         }
     }
 
@@ -166,7 +167,7 @@ import Training
         try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 1)
         let best = try trainer.bestModel().parameters.array
         var statistics: [Float] = []
-        expectFailure(.notFinite, "loss: found nan at iteration 10 (epoch 1)") {
+        expectFailure(.notFinite, "after 1 of 2 epochs and 3 of 7 iterations: loss: found nan, expected") {
             try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 2) {
                 guard $0.epoch == 1, $0.iteration == 2 else { return .proceed }
                 let bias = trainer.model.entries.last { $0.kind == .parameter }!
@@ -181,20 +182,71 @@ import Training
         #expect(trainer.model.statistics.array == statistics)
     }
 
+    /// Without validation too the best model is that of a complete epoch, whatever happens to the model afterwards.
+    @Test(arguments: [nil, EMA(decay: 0.8)] as [EMA?])
+    func theBestModelIsThatOfTheBestEpoch(predictor: EMA?) throws {
+        let trainer = try Small.trainer(predictor: predictor)
+        var ends: [[Float]] = []
+        expectFailure(.notFinite, "after 2 of 3 epochs and 3 of 8 iterations: loss: found nan") {
+            try trainer.fit(Small.training, epochs: 3) {
+                if $0.phase == .epochEnd {
+                    ends.append((predictor == nil ? trainer.model.parameters : trainer.optimizer.memory!).array)
+                }
+                if ($0.epoch, $0.iteration) == (2, 2) { trainer.model.parameters.values.update(repeating: .nan) }
+                return .proceed
+            }
+        }
+        #expect(trainer.history.bestEpoch == 1 && ends.count == 2)
+        let best = try trainer.bestModel()
+        #expect(best.parameters.array == ends[1] && ends[1].allSatisfy(\.isFinite))
+        #expect(Updates.isFinite(best.statistics.pointer, count: best.statistics.count))
+    }
+
+    @Test func theBestModelStaysThatOfTheBestEpochInTheMiddleOfTheNext() throws {
+        let trainer = try Small.trainer()
+        #expect(try trainer.bestModel().parameters.array == trainer.model.parameters.array)
+        var end: [Float] = []
+        try trainer.fit(Small.training, epochs: 2) {
+            if $0.phase == .epochEnd { end = trainer.model.parameters.array }
+            return $0.epoch == 1 && $0.iteration == 4 ? .stop : .proceed
+        }
+        #expect(trainer.history.bestEpoch == 0)
+        #expect(try trainer.bestModel().parameters.array == end)
+    }
+
     /// What the last update did, no loss tells of.
     @Test(arguments: ["parameters", "running statistics"])
     func stopsAtAModelThatIsNotFinite(_ part: String) throws {
         let trainer = try Small.trainer()
-        try trainer.fit(Small.training, epochs: 1)
+        try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 1)
+        let best = try trainer.bestModel().parameters.array
         let buffer = part == "parameters" ? trainer.model.parameters : trainer.model.statistics
-        expectFailure(.notFinite, "\(part): found infinite values or NaN at iteration 16") {
-            try trainer.fit(Small.training, epochs: 2) {
-                guard $0.phase == .training, $0.iteration == $0.iterations - 1 else { return .proceed }
+        let place = "after 1 of 2 epochs and 7 of 7 iterations"
+        expectFailure(.notFinite, "\(place): \(part): found infinite values or NaN, expected") {
+            try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 2) {
+                guard $0.phase == .validation, $0.iteration == $0.iterations - 1 else { return .proceed }
                 buffer.pointer[0] = .infinity
                 return .proceed
             }
         }
         #expect(trainer.history.isStopped && trainer.history.completeEpochs == 1)
+        #expect(trainer.history.epochs[1].validation == nil)
+        #expect(try trainer.bestModel().parameters.array == best)
+    }
+
+    /// The best model is finite, and its logits need not be.
+    @Test func stopsAtATestLossThatIsNotFinite() throws {
+        let trainer = try Small.trainer(optimizer: SGD(learningRate: 0))
+        expectFailure(.notFinite, "after 1 of 1 epochs: test loss: found ") {
+            try trainer.fit(Small.training, test: Small.test, epochs: 1) {
+                guard $0.phase == .training, $0.iteration == $0.iterations - 1 else { return .proceed }
+                let bias = trainer.model.entries.last { $0.kind == .parameter }!
+                let huge = Float.greatestFiniteMagnitude
+                trainer.model.setValues(of: bias, to: (0..<bias.count).map { $0 % 2 == 0 ? huge : -huge })
+                return .proceed
+            }
+        }
+        #expect(trainer.history.bestEpoch == 0 && trainer.history.test == nil)
     }
 
     @Test func isNotStoppedWhileItGoesOn() throws {
