@@ -392,11 +392,12 @@ plp_status plp_trainer_epoch(const plp_trainer *trainer, int64_t index, plp_epoc
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 
 /* Writes all a run needs to go on bit for bit: parameters, statistics, momentum, the predictor's memory and its place
-   in the cycle, counters, history, best model. Complete on disk before it replaces an older file. NOT_FOUND, IO. */
+   in the cycle, counters, history, best model. Replaces an older file as plp_model_save does. NOT_FOUND, IO. */
 plp_status plp_trainer_save(const plp_trainer *trainer, const char *path);
 
 /* Takes all that back, into a trainer made with the same model configuration and options. On failure nothing has
-   changed. NOT_FOUND, IO, CORRUPT, INVALID_ARGUMENT (another network or other options; the message says which). */
+   changed. NOT_FOUND, IO, CORRUPT, INVALID_ARGUMENT (another network, other options, or a checkpoint of another
+   version of its format; the message says which). */
 plp_status plp_trainer_restore(plp_trainer *trainer, const char *path);
 
 /* ---- Profile ----------------------------------------------------------------------------------------------------- */

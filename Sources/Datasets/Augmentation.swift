@@ -3,7 +3,7 @@
 import Kernels
 
 /// Random variations of training images, by parts: what each part draws does not depend on whether the others are on.
-public struct Augmentation: Sendable, Equatable {
+public struct Augmentation: Sendable, Equatable, Encodable {
     /// The image is padded with so many black pixels on each side, and a random 32×32 window of that is taken; 0 is
     /// off.
     public let crop: Int

@@ -8,8 +8,9 @@
 
 import Kernels
 
-/// A rule that replaces or averages a network's parameters as they are trained.
-public protocol Predictor: Sendable {
+/// A rule that replaces or averages a network's parameters as they are trained. It encodes all its options: a
+/// checkpoint is for a trainer with the same.
+public protocol Predictor: Sendable, Encodable {
     /// What happens to the optimizer's momentum where parameters are replaced.
     var momentum: MomentumTreatment { get }
     /// What happens to the running statistics of batch normalization.
@@ -33,7 +34,7 @@ extension Predictor {
 }
 
 /// What happens to the momentum where a predictor replaces the parameters.
-public enum MomentumTreatment: String, Sendable, CaseIterable {
+public enum MomentumTreatment: String, Sendable, CaseIterable, Encodable {
     /// It is left as it is.
     case kept
     /// It starts from nothing again: the next step's direction is that step's gradient.
@@ -41,7 +42,7 @@ public enum MomentumTreatment: String, Sendable, CaseIterable {
 }
 
 /// What a predictor does to the running means and variances of batch normalization. (Their γ and β are parameters.)
-public enum StatisticsTreatment: String, Sendable, CaseIterable {
+public enum StatisticsTreatment: String, Sendable, CaseIterable, Encodable {
     /// They stay the run's own.
     case kept
     /// They go through the same arithmetic as the parameters. A variance it makes negative becomes zero.

@@ -11,9 +11,9 @@ import Kernels
 ///     θ ← θ − learningRate · v           Nesterov: θ − learningRate · (g + μ v)
 ///
 /// Weight decay acts on all parameters, biases and those of batch normalization included.
-public struct SGD: Sendable, Equatable {
+public struct SGD: Sendable, Equatable, Encodable {
     /// How the momentum goes through a run.
-    public enum MomentumDecay: String, Sendable, CaseIterable {
+    public enum MomentumDecay: String, Sendable, CaseIterable, Encodable {
         /// It stays as it is.
         case none
         /// It falls to zero along DEMON's curve. See ``SGD/momentum(at:)``.

@@ -21,7 +21,7 @@ public struct RunPosition: Sendable, Equatable {
 package let largestCount = 1_000_000_000
 
 /// A learning rate schedule, in iterations within one run.
-public indirect enum Schedule: Sendable, Equatable {
+public indirect enum Schedule: Sendable, Equatable, Encodable {
     /// The learning rate stays as it is.
     case constant
     /// A triangle wave that starts at the learning rate, rises to `peak` times of it in `up` iterations and comes back

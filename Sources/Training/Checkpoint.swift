@@ -7,12 +7,13 @@ import Optimization
 
 extension Trainer {
     private static let metadataKey = "plp.checkpoint"
+    private static let version = 2
 
     /// All of a checkpoint that is not a tensor.
     private struct State: Codable {
-        var version = 1
+        var version = Trainer.version
         var model: ModelConfiguration
-        /// What the trainer was made with, in words.
+        /// What the trainer was made with, each option as JSON.
         var options: [String: String]
         /// Steps of the optimizer, which give the place in the predictor's cycle.
         var iteration: Int
@@ -21,12 +22,17 @@ extension Trainer {
         var history: History
     }
 
-    private var options: [String: String] {
+    /// Compared as text: where an option is written in another way than before, the version has to be raised.
+    private func options() throws(Failure) -> [String: String] {
         [
-            "optimizer": "\(optimizer.method)", "schedule": "\(optimizer.schedule)",
-            "predictor": optimizer.predictor.map { "\($0)" } ?? "none", "batch size": "\(batchSize)",
-            "augmentation": "\(augmentation)", "seed": "\(seed)",
+            "optimizer": try Safetensors.json(optimizer.method), "schedule": try Safetensors.json(optimizer.schedule),
+            "predictor": try optimizer.predictor.map(describe) ?? "none", "batch size": "\(batchSize)",
+            "augmentation": try Safetensors.json(augmentation), "seed": "\(seed)",
         ]
+    }
+
+    private func describe(_ predictor: any Predictor) throws(Failure) -> String {
+        "\(type(of: predictor)) \(try Safetensors.json(predictor))"
     }
 
     /// The vectors of a checkpoint, by the prefix of their tensors' names; `best` for the best model's.
@@ -41,19 +47,17 @@ extension Trainer {
     /// memory and its place in the cycle, history, best model. Whatever interrupts it, `path` holds the old file or the
     /// new one.
     public func save(to path: String) throws(Failure) {
-        var tensors: [Safetensors.Tensor] = []
-        for (prefix, parameters, statistics) in vectors(best: best) {
-            for (entry, buffer) in places(parameters, statistics) {
-                tensors.append(
-                    Safetensors.Tensor(
-                        name: prefix + entry.name, shape: entry.shape,
-                        values: .float32(model.values(of: entry, in: buffer))))
+        let tensors = vectors(best: best).flatMap { prefix, parameters, statistics in
+            places(parameters, statistics).map { entry, buffer in
+                Safetensors.Source(name: prefix + entry.name, shape: entry.shape, type: .float32) {
+                    .float32(self.model.values(of: entry, in: buffer))
+                }
             }
         }
         let state = State(
-            model: model.configuration, options: options, iteration: optimizer.iteration,
+            model: model.configuration, options: try options(), iteration: optimizer.iteration,
             batchesTracked: model.batchesTracked, bestBatchesTracked: best?.batchesTracked, history: history)
-        try Safetensors(tensors: tensors, metadata: [Self.metadataKey: Safetensors.json(state)]).write(to: path)
+        try Safetensors.write(tensors, metadata: [Self.metadataKey: Safetensors.json(state)], to: path)
     }
 
     /// Takes back what ``save(to:)`` wrote, in a trainer made with the same model configuration and options (the number
@@ -108,9 +112,11 @@ extension Trainer {
         func require(_ condition: Bool, _ name: String, _ found: Any, _ expected: Any) throws(Failure) {
             try Kernels.require(condition, "\(path): \(name)", found, expected: "\(expected)")
         }
-        try require(state.version == 1, "version", state.version, 1)
+        try require(
+            state.version == Self.version, "version", state.version,
+            "\(Self.version): checkpoints of other versions cannot be read")
         try require(state.model == model.configuration, "model", state.model, model.configuration)
-        for (option, expected) in options.sorted(by: { $0.key < $1.key }) {
+        for (option, expected) in try options().sorted(by: { $0.key < $1.key }) {
             try require(state.options[option] == expected, option, state.options[option] ?? "nothing", expected)
         }
         let history = state.history

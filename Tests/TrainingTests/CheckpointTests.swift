@@ -86,14 +86,24 @@ import Training
         expectFailure(.corrupt, "missing: no float32 tensor memory.fc.bias") {
             try trainer.restore(from: folder.path + "/missing")
         }
-        for (found, damage) in [("\"number\":0", "\"number\":7"), ("\"iteration\":5", "\"iteration\":-1")] {
-            var damaged = try Safetensors(path: path)
-            for (key, json) in damaged.metadata {
+        func change(_ found: String, _ change: String) throws {
+            var changed = try Safetensors(path: path)
+            for (key, json) in changed.metadata {
                 #expect(json.contains(found))
-                damaged.metadata[key] = json.replacingOccurrences(of: found, with: damage)
+                changed.metadata[key] = json.replacingOccurrences(of: found, with: change)
             }
-            try damaged.write(to: folder.path + "/damaged")
-            expectFailure(.corrupt, "damaged: counters") { try trainer.restore(from: folder.path + "/damaged") }
+            try changed.write(to: folder.path + "/changed")
+        }
+        for (found, damage) in [
+            ("\"number\":0", "\"number\":7"), ("\"iteration\":5", "\"iteration\":-1"),
+            ("\"isComplete\":false", "\"isComplete\":true"), ("\"data\":", "\"bestEpoch\":0,\"data\":"),
+        ] {
+            try change(found, damage)
+            expectFailure(.corrupt, "changed: counters") { try trainer.restore(from: folder.path + "/changed") }
+        }
+        try change("\"version\":2", "\"version\":1")
+        expectFailure(.invalidArgument, "changed: version: found 1, expected 2") {
+            try trainer.restore(from: folder.path + "/changed")
         }
         #expect(try Snapshot(trainer) == before)
 
@@ -110,6 +120,54 @@ import Training
         }
         try trainer.restore(from: path)
         #expect(try Snapshot(trainer) == Snapshot(source))
+    }
+
+    /// How options are written is part of the format: where this test has to change, so has the version.
+    @Test func optionsAreWrittenAsEver() throws {
+        struct State: Codable {
+            var version: Int
+            var options: [String: String]
+        }
+        func options(
+            _ optimizer: SGD, _ schedule: Schedule, _ predictor: (any Predictor)?
+        ) throws -> [String: String] {
+            let trainer = try Small.trainer(optimizer: optimizer, schedule: schedule, predictor: predictor)
+            let folder = try Folder()
+            try trainer.save(to: folder.path + "/run")
+            let json = try #require(Safetensors(path: folder.path + "/run").metadata["plp.checkpoint"])
+            let state = try JSONDecoder().decode(State.self, from: Data(json.utf8))
+            #expect(state.version == 2)
+            return state.options
+        }
+        #expect(
+            try options(SGD(), .constant, nil) == [
+                "optimizer":
+                    #"{"learningRate":0.001,"momentum":0.9,"momentumDecay":"none","nesterov":false,"weightDecay":0.0001}"#,
+                "schedule": #"{"constant":{}}"#, "predictor": "none", "batch size": "8",
+                "augmentation": #"{"crop":4,"flip":true,"rotation":0}"#, "seed": "1",
+            ])
+        let kinds: [(Schedule, String, any Predictor, String)] = [
+            (
+                .warmUp(epochs: 0.5, then: .cosine(floor: 0.1)),
+                #"{"warmUp":{"epochs":0.5,"then":{"cosine":{"floor":0.1}}}}"#, PLP(start: 6, end: 9),
+                #"PLP {"coefficients":[-0.5,0.5,1],"end":9,"momentum":"kept","period":3,"start":6,"statistics":"kept"}"#
+            ),
+            (
+                .multiStep(milestones: [1, 2]), #"{"multiStep":{"factor":0.2,"milestones":[1,2]}}"#,
+                Lookahead(momentum: .reset),
+                #"Lookahead {"momentum":"reset","period":5,"rate":0.5,"statistics":"kept"}"#
+            ),
+            (
+                .cyclic(), #"{"cyclic":{"down":2000,"peak":2,"up":2000}}"#, EMA(statistics: .predicted),
+                #"EMA {"decay":0.999,"statistics":"predicted"}"#
+            ),
+        ]
+        for (schedule, scheduleText, predictor, predictorText) in kinds {
+            let found = try options(.demon(), schedule, predictor)
+            #expect(found["optimizer"]?.contains(#""momentumDecay":"demon""#) == true)
+            #expect(found["schedule"] == scheduleText)
+            #expect(found["predictor"] == predictorText)
+        }
     }
 
     /// Saving that fails at once, or at the last, the renaming. What fails half way needs a process of its own, whose
