@@ -202,8 +202,16 @@ plp_status plp_model_set_values(plp_model *model, int64_t index, const void *val
 plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
                             float *logits);
 
-/* Loss and errors on a dataset, as it is. threads: as above. */
-plp_status plp_model_evaluate(plp_model *model, const plp_dataset *dataset, int64_t threads, plp_metrics *metrics);
+typedef struct plp_progress plp_progress;
+
+/* Called on the thread that called the function it is given to, after each mini-batch. Return 0 to go on and anything
+   else to stop. `progress` is valid during the call. */
+typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
+
+/* Loss and errors on a dataset, as it is. threads: as above. callback: NULL; or called in PLP_PHASE_TEST of no epoch,
+   and not allowed to use the model. Stopped by it, metrics are of the images so far: see their count. */
+plp_status plp_model_evaluate(plp_model *model, const plp_dataset *dataset, int64_t threads, plp_callback callback,
+                              void *user_data, plp_metrics *metrics);
 
 void plp_model_free(plp_model *model);
 
@@ -308,7 +316,7 @@ typedef enum plp_phase {
 } plp_phase;
 
 /* Where a run stands after an iteration. */
-typedef struct plp_progress {
+struct plp_progress {
     size_t struct_size;
     plp_phase phase;
     int64_t epoch;
@@ -322,12 +330,7 @@ typedef struct plp_progress {
     double seconds;       /* spent in this epoch's training so far */
     double images_per_second;
     const plp_epoch *finished; /* in PLP_PHASE_EPOCH_END: the epoch that is complete now; else NULL */
-} plp_progress;
-
-/* Called on the thread that called fit. Return 0 to go on and anything else to stop after this iteration. `progress` is
-   valid during the call. Of the trainer, the functions that take a const plp_trainer may be called from within, and all
-   of the model's: to save a checkpoint, to watch parameters, even to set them. The others are refused. */
-typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
+};
 
 typedef struct plp_fit_options {
     size_t struct_size;
@@ -336,7 +339,10 @@ typedef struct plp_fit_options {
     double validation_fraction; /* 0: of the training images, held out at random to choose the best model; 0 ..< 1 */
     const plp_dataset *validation; /* NULL; or a set of one's own for that, with validation_fraction 0 */
     const plp_dataset *test;       /* NULL; or a set measured once, at the end, with the best model */
-    plp_callback callback;         /* NULL */
+    plp_callback callback;         /* NULL; or called after each iteration and at each epoch's end. Of the trainer, the
+                                      functions that take a const plp_trainer may be called from within, and all of the
+                                      model's: to save a checkpoint, to watch parameters, even to set them. The others
+                                      are refused. */
     void *user_data;               /* NULL: handed to callback */
 } plp_fit_options;
 
@@ -368,8 +374,9 @@ plp_status plp_trainer_gradients(plp_trainer *trainer, const void *images, plp_d
    parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
 plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, float *values, size_t bytes);
 
-/* Measures the model in training (with EMA: the average) on a dataset, as it is. */
-plp_status plp_trainer_evaluate(plp_trainer *trainer, const plp_dataset *dataset, plp_metrics *metrics);
+/* Measures the model in training (with EMA: the average) on a dataset, as plp_model_evaluate does. */
+plp_status plp_trainer_evaluate(plp_trainer *trainer, const plp_dataset *dataset, plp_callback callback,
+                                void *user_data, plp_metrics *metrics);
 
 /* A copy of the best model so far, plp_history.best_epoch's, the caller's to free; before any epoch is complete, of the
    one in training (with EMA: the average). */

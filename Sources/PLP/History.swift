@@ -30,16 +30,16 @@ extension plp_epoch {
 }
 
 extension Trainer.Progress {
-    /// Calls `body` with this as C sees it, valid during the call.
-    func withC(_ body: (UnsafePointer<plp_progress>) -> Int32) -> Int32 {
-        func call(_ finished: UnsafePointer<plp_epoch>?) -> Int32 {
+    /// Tells C's callback, if there is one, and gives its answer.
+    func report(to callback: plp_callback?, _ userData: UnsafeMutableRawPointer?) -> Trainer.Progress.Reply {
+        guard let callback else { return .proceed }
+        func call(_ finished: UnsafePointer<plp_epoch>?) -> Trainer.Progress.Reply {
             let progress = plp_progress(
                 struct_size: plp_progress.size, phase: phase.code, epoch: Int64(epoch), epochs: Int64(epochs),
                 iteration: Int64(iteration), iterations: Int64(iterations), learning_rate: learningRate,
                 predicted: predicted ? 1 : 0, batch: plp_metrics(batch), running: plp_metrics(running),
-                seconds: seconds,
-                images_per_second: imagesPerSecond, finished: finished)
-            return withUnsafePointer(to: progress, body)
+                seconds: seconds, images_per_second: imagesPerSecond, finished: finished)
+            return withUnsafePointer(to: progress) { callback($0, userData) } == 0 ? .proceed : .stop
         }
         guard let finished else { return call(nil) }
         return withUnsafePointer(to: plp_epoch(finished), call)

@@ -243,14 +243,15 @@ public func plp_model_logits(
 
 @c @implementation
 public func plp_model_evaluate(
-    _ model: OpaquePointer?, _ dataset: OpaquePointer?, _ threads: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?
+    _ model: OpaquePointer?, _ dataset: OpaquePointer?, _ threads: Int64, _ callback: plp_callback?,
+    _ userData: UnsafeMutableRawPointer?, _ metrics: UnsafeMutablePointer<plp_metrics>?
 ) -> plp_status {
     attempt(model) { (handle: ModelHandle) throws(Failure) in
         let metrics = try present(metrics, "metrics")
         try using(dataset) { (dataset: DatasetHandle) throws(Failure) in
             let dataset = dataset.dataset
-            metrics.pointee = plp_metrics(
-                try handle.evaluator(images: dataset.count, threads: threads).evaluate(dataset))
+            let evaluator = try handle.evaluator(images: dataset.count, threads: threads)
+            metrics.pointee = plp_metrics(try evaluator.evaluate(dataset) { $0.report(to: callback, userData) })
         }
     }
 }

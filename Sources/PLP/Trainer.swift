@@ -200,9 +200,7 @@ public func plp_trainer_fit(
         try handle.trainer.fit(
             training, validation: try options.chosenValidation(), test: test, epochs: Int(options.epochs)
         ) { progress in
-            guard let callback = options.callback else { return .proceed }
-            let answer = handle.callingBack { progress.withC { callback($0, options.user_data) } }
-            return answer == 0 ? .proceed : .stop
+            handle.callingBack { progress.report(to: options.callback, options.user_data) }
         }
     }
 }
@@ -271,12 +269,14 @@ public func plp_trainer_get_gradient(
 
 @c @implementation
 public func plp_trainer_evaluate(
-    _ trainer: OpaquePointer?, _ dataset: OpaquePointer?, _ metrics: UnsafeMutablePointer<plp_metrics>?
+    _ trainer: OpaquePointer?, _ dataset: OpaquePointer?, _ callback: plp_callback?,
+    _ userData: UnsafeMutableRawPointer?, _ metrics: UnsafeMutablePointer<plp_metrics>?
 ) -> plp_status {
     attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
         let metrics = try present(metrics, "metrics")
         try using(dataset) { (dataset: DatasetHandle) throws(Failure) in
-            metrics.pointee = plp_metrics(try handle.trainer.evaluate(dataset.dataset))
+            metrics.pointee = plp_metrics(
+                try handle.trainer.evaluate(dataset.dataset) { $0.report(to: callback, userData) })
         }
     }
 }

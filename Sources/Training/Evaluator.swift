@@ -25,9 +25,21 @@ public final class Evaluator {
 
     /// Loss and errors over a data set.
     ///
+    /// - Parameter onProgress: called after each mini-batch on the calling thread, in the phase `test` of no epoch. Where
+    ///   it stops, the result is of the images so far.
     /// - Throws: `Failure` if the set has more classes than the model.
-    public func evaluate(_ dataset: Dataset) throws(Failure) -> Metrics {
-        try evaluate(dataset, indices: nil) { _, _, _, _ in .proceed }!
+    public func evaluate(
+        _ dataset: Dataset, onProgress: (Trainer.Progress) -> Trainer.Progress.Reply = { _ in .proceed }
+    ) throws(Failure) -> Metrics {
+        var measured = Metrics()
+        _ = try evaluate(dataset, indices: nil) { iteration, iterations, batch, running in
+            measured = running
+            return onProgress(
+                Trainer.Progress(
+                    phase: .test, epoch: 0, epochs: 0, iteration: iteration, iterations: iterations, learningRate: 0,
+                    predicted: false, batch: batch, running: running, seconds: 0, finished: nil, imagesPerSecond: 0))
+        }
+        return measured
     }
 
     /// Loss and errors over some images of a data set; nil where `onIteration` stops.

@@ -353,8 +353,11 @@ public final class Trainer {
 
     // MARK: - Measuring
 
-    /// Loss and errors of the model in training over a data set, as it is; with ``EMA``, of the average.
-    public func evaluate(_ dataset: Dataset) throws(Failure) -> Metrics { try currentEvaluator().evaluate(dataset) }
+    /// Loss and errors of the model in training over a data set, as it is; with ``EMA``, of the average. See
+    /// ``Evaluator/evaluate(_:onProgress:)``.
+    public func evaluate(
+        _ dataset: Dataset, onProgress: (Progress) -> Progress.Reply = { _ in .proceed }
+    ) throws(Failure) -> Metrics { try currentEvaluator().evaluate(dataset, onProgress: onProgress) }
 
     /// A copy of the best model so far, that of ``History/bestEpoch``; before any epoch is complete, of the one in
     /// training (with ``EMA``, of the average).

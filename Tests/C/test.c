@@ -260,8 +260,8 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         CHECK(strstr(plp_last_error_message(), found[i]));
         INVALID(plp_dataset_label_name(datasets[i], 0, &name), "dataset: ");
         INVALID(plp_trainer_fit(trainer, datasets[i], NULL), "train: ");
-        INVALID(plp_model_evaluate(model, datasets[i], 0, &metrics), "dataset: ");
-        INVALID(plp_trainer_evaluate(trainer, datasets[i], &metrics), "dataset: ");
+        INVALID(plp_model_evaluate(model, datasets[i], 0, NULL, NULL, &metrics), "dataset: ");
+        INVALID(plp_trainer_evaluate(trainer, datasets[i], NULL, NULL, &metrics), "dataset: ");
 
         INVALID(plp_model_describe(models[i], &model_info), "model: ");
         CHECK(strstr(plp_last_error_message(), found[i]));
@@ -278,7 +278,7 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_trainer_step(trainers[i], image, PLP_UINT8, &label, 1, &metrics), "trainer: ");
         INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, &metrics), "trainer: ");
         INVALID(plp_trainer_get_gradient(trainers[i], 0, values, sizeof values), "trainer: ");
-        INVALID(plp_trainer_evaluate(trainers[i], dataset, &metrics), "trainer: ");
+        INVALID(plp_trainer_evaluate(trainers[i], dataset, NULL, NULL, &metrics), "trainer: ");
         INVALID(plp_trainer_best_model(trainers[i], &no_model), "trainer: ");
         INVALID(plp_trainer_history(trainers[i], &history), "trainer: ");
         INVALID(plp_trainer_epoch(trainers[i], 0, &epoch), "trainer: ");
@@ -341,7 +341,7 @@ static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *tr
     INVALID(plp_trainer_best_model(trainer, NULL), "model: found NULL");
     INVALID(plp_trainer_save(trainer, NULL), "path: found NULL");
     INVALID(plp_trainer_restore(trainer, NULL), "path: found NULL");
-    INVALID(plp_trainer_evaluate(trainer, dataset, NULL), "metrics: found NULL");
+    INVALID(plp_trainer_evaluate(trainer, dataset, NULL, NULL, NULL), "metrics: found NULL");
     INVALID(plp_trainer_profile_count(trainer, NULL), "count: found NULL");
 }
 
@@ -489,6 +489,26 @@ static void test_entries(plp_model *model)
     INVALID(plp_model_set_values(model, info.entry_count, back, bytes), "index");
 }
 
+/* An evaluation, as its callback saw it. */
+typedef struct {
+    plp_model *model;
+    int calls, stop_after;
+    plp_metrics running;
+} watched;
+
+static int watch(const plp_progress *progress, void *user_data)
+{
+    watched *seen = user_data;
+    CHECK(progress->phase == PLP_PHASE_TEST && progress->iteration == seen->calls && progress->iterations == 3);
+    CHECK(progress->running.count == seen->running.count + progress->batch.count && !progress->finished);
+    seen->running = progress->running;
+    plp_metrics metrics;
+    plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, 1);
+    INVALID(plp_model_evaluate(seen->model, dataset, 1, NULL, NULL, &metrics), "callback");
+    plp_dataset_free(dataset);
+    return ++seen->calls == seen->stop_after;
+}
+
 static void test_logits(void)
 {
     enum { COUNT = 130 }; /* more than one batch of evaluation */
@@ -526,8 +546,8 @@ static void test_logits(void)
 
     /* What evaluation measures follows from the logits. */
     plp_metrics metrics = {0}, again = {0};
-    OK(plp_model_evaluate(model, dataset, 1, &metrics));
-    OK(plp_model_evaluate(model, dataset, 2, &again));
+    OK(plp_model_evaluate(model, dataset, 1, NULL, NULL, &metrics));
+    OK(plp_model_evaluate(model, dataset, 2, NULL, NULL, &again));
     double loss = 0;
     int errors = 0;
     for (int i = 0; i < COUNT; i++) {
@@ -543,9 +563,18 @@ static void test_logits(void)
     }
     CHECK(metrics.count == COUNT && metrics.loss == again.loss);
     CHECK(fabs(metrics.loss - loss) < 1e-5 && fabs(metrics.top1_error - (double)errors / COUNT) < 1e-9);
-    INVALID(plp_model_evaluate(model, dataset, -1, &metrics), "threads: found -1");
-    INVALID(plp_model_evaluate(model, dataset, 1, NULL), "metrics: found NULL");
+    INVALID(plp_model_evaluate(model, dataset, -1, NULL, NULL, &metrics), "threads: found -1");
+    INVALID(plp_model_evaluate(model, dataset, 1, NULL, NULL, NULL), "metrics: found NULL");
     CHECK(metrics.count == COUNT);
+
+    /* It can be watched, and stopped after a mini-batch. The model is not the callback's. */
+    plp_dataset *many = synthetic(PLP_SPLIT_TEST, 300);
+    watched stopped = {.model = model, .stop_after = 2}, whole = {.model = model, .stop_after = 9};
+    OK(plp_model_evaluate(model, many, 1, watch, &stopped, &metrics));
+    CHECK(stopped.calls == 2 && metrics.count == 256 && metrics.loss == stopped.running.loss);
+    OK(plp_model_evaluate(model, many, 1, watch, &whole, &metrics));
+    CHECK(whole.calls == 3 && metrics.count == 300 && metrics.loss == whole.running.loss);
+    plp_dataset_free(many);
     plp_dataset_free(dataset);
     plp_model_free(model);
 }
@@ -794,7 +823,7 @@ static int listen(const plp_progress *progress, void *user_data)
         OK(plp_trainer_save(run->trainer, file("within")));
         plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, 1);
         INVALID(plp_trainer_fit(run->trainer, dataset, NULL), "callback");
-        INVALID(plp_trainer_evaluate(run->trainer, dataset, &metrics), "callback");
+        INVALID(plp_trainer_evaluate(run->trainer, dataset, NULL, NULL, &metrics), "callback");
         INVALID(plp_trainer_restore(run->trainer, file("within")), "callback");
         uint8_t image[IMAGE] = {0};
         int32_t label = 0;
@@ -842,7 +871,7 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     plp_metrics metrics;
     OK(plp_trainer_best_model(trainer, &best));
     OK(plp_trainer_create(best, NULL, &judge));
-    OK(plp_trainer_evaluate(judge, test, &metrics));
+    OK(plp_trainer_evaluate(judge, test, NULL, NULL, &metrics));
     CHECK(!memcmp(&metrics, &history.test, sizeof metrics));
     plp_trainer_free(judge);
     plp_model_free(best);
@@ -1062,7 +1091,7 @@ static void test_not_finite(plp_dataset *train)
     OK(plp_model_load(file("epoch"), &epoch));
     CHECK(equal(best, epoch) && !equal(model, epoch));
     plp_metrics metrics = {0};
-    OK(plp_model_evaluate(best, train, 1, &metrics));
+    OK(plp_model_evaluate(best, train, 1, NULL, NULL, &metrics));
     CHECK(isfinite(metrics.loss));
     plp_model_free(epoch);
     plp_model_free(best);
@@ -1080,7 +1109,7 @@ static void test_too_many_classes(plp_dataset *dataset)
     plp_trainer *trainer = small_trainer(model);
     plp_metrics metrics;
     INVALID(plp_trainer_fit(trainer, dataset, NULL), "classes");
-    INVALID(plp_trainer_evaluate(trainer, dataset, &metrics), "classes");
+    INVALID(plp_trainer_evaluate(trainer, dataset, NULL, NULL, &metrics), "classes");
     plp_trainer_free(trainer);
     plp_model_free(model);
 }

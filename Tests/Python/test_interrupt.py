@@ -53,6 +53,19 @@ assert sent and seen[-1] <= sent[0] + 1, (sent, seen)
 assert history.interrupted and [epoch.complete for epoch in history] == [False], history
 """
 
+EVALUATION = """
+import sys, plp
+test, _ = plp.datasets.synthetic(100_000, 1)  # minutes of computing
+model = plp.Model("resnet18", width=1 / 2)
+measuring = {"model": model, "trainer": plp.Trainer(model)}[sys.argv[1]]
+print("training", flush=True)
+try:
+    measuring.evaluate(test)
+except KeyboardInterrupt:
+    assert len(model.logits(test.images[:2])) == 2
+    print("usable", flush=True)
+"""
+
 STUDY = """
 import plp
 train, test = plp.datasets.synthetic(2000, 100)
@@ -76,8 +89,8 @@ def running(command, folder):
         process.wait()
 
 
-def interrupt(program, folder):
-    with running([sys.executable, "-c", program], folder) as process:
+def interrupt(program, folder, *arguments):
+    with running([sys.executable, "-c", program, *arguments], folder) as process:
         assert process.stdout.readline() == "training\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -121,6 +134,11 @@ def test_logits(small, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("what", ["model", "trainer"])
+def test_evaluation(what, tmp_path):
+    assert interrupt(EVALUATION, tmp_path, what) < 30
 
 
 def test_study(tmp_path):

@@ -404,14 +404,23 @@ def test_a_diverging_fit_keeps_its_history(synthetic):
     with pytest.raises(plp.Error, match="iteration"):
         trainer.fit(synthetic[0], epochs=5, progress=False)
     assert trainer.history.interrupted
-    assert trainer.best_model.parameter_count == trainer.model.parameter_count
+
+
+def test_a_diverging_fit_keeps_the_best_model(small, synthetic):
+    trainer = plp.Trainer(small, **QUICK)
+    trainer.fit(synthetic[0], progress=False)
+    best = small.state_dict()
+    small.load_state_dict({**best, "fc.bias": np.full(100, np.nan)})
+    with pytest.raises(plp.Error, match="after 1 of 2 epochs and 0 of 8 iterations: loss: found nan"):
+        trainer.fit(synthetic[0], epochs=2, progress=False)
+    assert equal(trainer.best_model.state_dict(), best)
 
 
 def test_a_fit_that_fails_at_once(small, synthetic):
     before = small.state_dict()
     small.load_state_dict({**before, "fc.bias": np.full(100, np.nan)})
     trainer = plp.Trainer(small, **QUICK)
-    with pytest.raises(plp.Error, match="iteration 0"):
+    with pytest.raises(plp.Error, match="after 0 of 1 epochs and 0 of 8 iterations: loss: found nan"):
         trainer.fit(synthetic[0], progress=False)
     assert len(trainer.history) == 0 and trainer.history.interrupted
     small.load_state_dict(before)

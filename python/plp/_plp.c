@@ -271,6 +271,43 @@ static PyObject *metrics_tuple(plp_metrics metrics)
     return Py_BuildValue("ddd", metrics.loss, metrics.top1_error, metrics.top5_error);
 }
 
+/* (epoch, whether it is complete, predictions, learning rate, seconds, images/s, training, validation), or None */
+static PyObject *epoch_tuple(const plp_epoch *epoch)
+{
+    if (!epoch)
+        Py_RETURN_NONE;
+    return Py_BuildValue("LNLdddNN", (long long)epoch->epoch, PyBool_FromLong(epoch->is_complete),
+                         (long long)epoch->predictions, epoch->learning_rate, epoch->seconds, epoch->images_per_second,
+                         metrics_tuple(epoch->training), metrics_tuple(epoch->validation));
+}
+
+/* ---- Callbacks --------------------------------------------------------------------------------------------------- */
+
+/* What goes along to the callback of a long call. */
+typedef struct {
+    PyObject *function;   /* NULL: only Ctrl-C is looked for */
+    PyThreadState *state; /* of the thread in the call, while the lock is released */
+} listener;
+
+/* Takes the lock again, looks for Ctrl-C, and calls Python. An exception stays set, and ends the call. */
+static int on_iteration(const plp_progress *progress, void *user_data)
+{
+    listener *listener = user_data;
+    PyEval_RestoreThread(listener->state);
+    bool stop = PyErr_CheckSignals() != 0;
+    if (!stop && listener->function) {
+        PyObject *answer = PyObject_CallFunction(
+            listener->function, "iLLLLdNNNddN", progress->phase, (long long)progress->epoch, (long long)progress->epochs,
+            (long long)progress->iteration, (long long)progress->iterations, progress->learning_rate,
+            PyBool_FromLong(progress->predicted), metrics_tuple(progress->batch), metrics_tuple(progress->running),
+            progress->seconds, progress->images_per_second, epoch_tuple(progress->finished));
+        stop = !answer || PyObject_IsTrue(answer) != 0;
+        Py_XDECREF(answer);
+    }
+    listener->state = PyEval_SaveThread();
+    return stop;
+}
+
 /* ---- Datasets ---------------------------------------------------------------------------------------------------- */
 
 typedef plp_status (*opener)(const char *, plp_split, plp_dataset **);
@@ -480,22 +517,13 @@ static PyObject *model_evaluate(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&O&L", model_of, &model, dataset_of, &dataset, &threads))
         return NULL;
     plp_metrics metrics;
-    plp_status status;
-    UNLOCKED(status = plp_model_evaluate(model, dataset, threads, &metrics));
-    return failed(status) ? NULL : metrics_tuple(metrics);
+    listener listener = {.state = PyEval_SaveThread()};
+    plp_status status = plp_model_evaluate(model, dataset, threads, on_iteration, &listener, &metrics);
+    PyEval_RestoreThread(listener.state);
+    return PyErr_Occurred() || failed(status) ? NULL : metrics_tuple(metrics);
 }
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
-
-/* (epoch, whether it is complete, predictions, learning rate, seconds, images/s, training, validation), or None */
-static PyObject *epoch_tuple(const plp_epoch *epoch)
-{
-    if (!epoch)
-        Py_RETURN_NONE;
-    return Py_BuildValue("LNLdddNN", (long long)epoch->epoch, PyBool_FromLong(epoch->is_complete),
-                         (long long)epoch->predictions, epoch->learning_rate, epoch->seconds, epoch->images_per_second,
-                         metrics_tuple(epoch->training), metrics_tuple(epoch->validation));
-}
 
 static PyObject *trainer_create(PyObject *module, PyObject *args)
 {
@@ -514,31 +542,6 @@ static PyObject *trainer_create(PyObject *module, PyObject *args)
     UNLOCKED(status = plp_trainer_create(model, &options, &trainer));
     release(&backing);
     return trainer_wrap(status, trainer);
-}
-
-/* What goes along with fit to its callback. */
-typedef struct {
-    PyObject *function;
-    PyThreadState *state; /* of the thread in fit, while the lock is released */
-} listener;
-
-/* Takes the lock again, looks for Ctrl-C, and calls Python. An exception stays set, and ends fit. */
-static int on_iteration(const plp_progress *progress, void *user_data)
-{
-    listener *listener = user_data;
-    PyEval_RestoreThread(listener->state);
-    bool stop = true;
-    if (PyErr_CheckSignals() == 0) {
-        PyObject *answer = PyObject_CallFunction(
-            listener->function, "iLLLLdNNNddN", progress->phase, (long long)progress->epoch, (long long)progress->epochs,
-            (long long)progress->iteration, (long long)progress->iterations, progress->learning_rate,
-            PyBool_FromLong(progress->predicted), metrics_tuple(progress->batch), metrics_tuple(progress->running),
-            progress->seconds, progress->images_per_second, epoch_tuple(progress->finished));
-        stop = !answer || PyObject_IsTrue(answer) != 0;
-        Py_XDECREF(answer);
-    }
-    listener->state = PyEval_SaveThread();
-    return stop;
 }
 
 /* (trainer, train, epochs, validation fraction, validation set or None, test set or None, callback) */
@@ -568,9 +571,7 @@ static PyObject *trainer_fit(PyObject *module, PyObject *args)
     listener.state = PyEval_SaveThread();
     plp_status status = plp_trainer_fit(trainer, train, &options);
     PyEval_RestoreThread(listener.state);
-    if (PyErr_Occurred())
-        return NULL;
-    return none_or_error(status);
+    return PyErr_Occurred() ? NULL : none_or_error(status);
 }
 
 typedef plp_status (*mini_batch)(plp_trainer *, const void *, plp_dtype, const int32_t *, int64_t, plp_metrics *);
@@ -623,9 +624,10 @@ static PyObject *trainer_evaluate(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&O&", trainer_of, &trainer, dataset_of, &dataset))
         return NULL;
     plp_metrics metrics;
-    plp_status status;
-    UNLOCKED(status = plp_trainer_evaluate(trainer, dataset, &metrics));
-    return failed(status) ? NULL : metrics_tuple(metrics);
+    listener listener = {.state = PyEval_SaveThread()};
+    plp_status status = plp_trainer_evaluate(trainer, dataset, on_iteration, &listener, &metrics);
+    PyEval_RestoreThread(listener.state);
+    return PyErr_Occurred() || failed(status) ? NULL : metrics_tuple(metrics);
 }
 
 static PyObject *trainer_best_model(PyObject *module, PyObject *capsule)

@@ -116,7 +116,7 @@ class Trainer:
         Args:
             train: the training images.
             validation: the fraction of them to hold out, chosen at random, or a set of one's own. None or 0 for
-                neither; the best model is then the latest.
+                neither; the best model is then that of the latest complete epoch.
             test: measured once, at the end, with the best model.
             epochs: the length of the whole run, to which schedules refer.
             callback: called with a :class:`plp.Progress` after each iteration; training stops when it returns True, and
@@ -128,7 +128,8 @@ class Trainer:
 
         Raises:
             ValueError: an argument out of its range, or a dataset with more classes than the model.
-            plp.Error: the loss is no longer finite; :attr:`history` and :attr:`best_model` are usable.
+            plp.Error: the loss is no longer finite; the message says how far the run had come. :attr:`history` and
+                :attr:`best_model` are as they were before.
         """
         fraction, validation_set = 0.0, None
         if isinstance(validation, Dataset):
@@ -174,7 +175,7 @@ class Trainer:
 
     @property
     def best_model(self) -> Model:
-        """A copy of the best model so far; of the one in training before any epoch is complete."""
+        """A copy of the best model so far; before any epoch is complete, of the one in training (EMA: the average)."""
         return Model._of(_plp.trainer_best_model(self._handle))
 
     def step(self, images: ArrayLike, labels: ArrayLike) -> float:
