@@ -55,7 +55,8 @@ wheel: $(portable) | .venv/bin/pip ## build a wheel for any processor with AVX2 
 	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 install: ## install header, library and plp.pc, once built, under PREFIX (below DESTDIR)
-	@test -e $(library) || { echo "there is no $(library): run \`make build\` first" >&2; exit 1; }
+	@test -e $(library) -a -z "$$(find $(sources) -newer $(library))" || { \
+	    echo "$(library) is missing or older than its sources: run \`make build\` first" >&2; exit 1; }
 	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
 	install -m 644 include/plp.h "$(DESTDIR)$(PREFIX)/include"
 	install -m 755 $(library) "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"

@@ -204,12 +204,13 @@ plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtyp
 
 typedef struct plp_progress plp_progress;
 
-/* Called on the thread that called the function it is given to, after each mini-batch. Return 0 to go on and anything
-   else to stop. `progress` is valid during the call. */
+/* Called by a running function on the thread that called it. Return 0 to go on and anything else to stop. `progress` is
+   valid during the call. */
 typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
 
-/* Loss and errors on a dataset, as it is. threads: as above. callback: NULL; or called in PLP_PHASE_TEST of no epoch,
-   and not allowed to use the model. Stopped by it, metrics are of the images so far: see their count. */
+/* Loss and errors on a dataset, as it is. threads: as above. callback: NULL; or called after each mini-batch, in
+   PLP_PHASE_TEST, with epoch, epochs, learning_rate and seconds 0. It may not use the model. Where it stops the
+   evaluation, the function returns PLP_OK, and metrics are of the images so far: see their count. */
 plp_status plp_model_evaluate(plp_model *model, const plp_dataset *dataset, int64_t threads, plp_callback callback,
                               void *user_data, plp_metrics *metrics);
 
@@ -312,10 +313,10 @@ typedef enum plp_phase {
     PLP_PHASE_TRAINING = 0,   /* a mini-batch was trained on */
     PLP_PHASE_VALIDATION = 1, /* a mini-batch of the validation images was measured */
     PLP_PHASE_EPOCH_END = 2,  /* an epoch is complete: see `finished` */
-    PLP_PHASE_TEST = 3        /* a mini-batch of the test images was measured */
+    PLP_PHASE_TEST = 3        /* a mini-batch of the test images, or in an evaluation, was measured */
 } plp_phase;
 
-/* Where a run stands after an iteration. */
+/* Where a run or an evaluation stands after an iteration. */
 struct plp_progress {
     size_t struct_size;
     plp_phase phase;
@@ -354,8 +355,8 @@ plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
    epoch), is kept beside the one in training: see plp_trainer_best_model. Datasets must have no more classes than the
    model.
    Stopped by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has not
-   been measured. Called again, on the same data, it goes on from there, or with more epochs than before. Data are told
-   by their names and numbers of images; their contents are not compared.
+   been measured. Called again, on the same data, it goes on from there, or with more epochs than before. Data are
+   the same where names and numbers of images are; their contents are not compared.
    NOT_FINITE: a loss, or the model's values at an epoch's end, after the epochs and iterations that the message counts;
    history and best model are as they were before that. */
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
@@ -374,7 +375,8 @@ plp_status plp_trainer_gradients(plp_trainer *trainer, const void *images, plp_d
    parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
 plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, float *values, size_t bytes);
 
-/* Measures the model in training (with EMA: the average) on a dataset, as plp_model_evaluate does. */
+/* Measures the model in training (with EMA: the average) on a dataset, as plp_model_evaluate does, on the trainer's
+   threads. callback: as there; it may use neither the trainer nor its model. */
 plp_status plp_trainer_evaluate(plp_trainer *trainer, const plp_dataset *dataset, plp_callback callback,
                                 void *user_data, plp_metrics *metrics);
 

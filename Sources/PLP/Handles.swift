@@ -26,7 +26,12 @@ class Handle {
             let found = current == thread ? "one whose callback this is" : "one that another thread is using"
             throw .argument(Self.noun, found: found, expected: "one that no call is using")
         }
-        defer { if isFree { user.store(0, ordering: .releasing) } }
+        let wasCallingBack = isCallingBack
+        isCallingBack = false  // until this call calls back
+        defer {
+            isCallingBack = wasCallingBack
+            if isFree { user.store(0, ordering: .releasing) }
+        }
         return try body()
     }
 

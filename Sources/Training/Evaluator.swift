@@ -25,8 +25,8 @@ public final class Evaluator {
 
     /// Loss and errors over a data set.
     ///
-    /// - Parameter onProgress: called after each mini-batch on the calling thread, in the phase `test` of no epoch. Where
-    ///   it stops, the result is of the images so far.
+    /// - Parameter onProgress: called after each mini-batch on the calling thread, in the phase `test`, with epoch,
+    ///   number of epochs, learning rate and seconds 0. Where it stops, the result is of the images so far.
     /// - Throws: `Failure` if the set has more classes than the model.
     public func evaluate(
         _ dataset: Dataset, onProgress: (Trainer.Progress) -> Trainer.Progress.Reply = { _ in .proceed }

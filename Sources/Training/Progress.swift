@@ -1,7 +1,7 @@
 // What a running `fit` tells its callback, and what the callback may answer.
 
 extension Trainer {
-    /// Where a run stands after an iteration. Epochs and iterations are counted from 0.
+    /// Where a run or an evaluation stands after an iteration. Epochs and iterations are counted from 0.
     public struct Progress: Sendable {
         public enum Phase: String, Sendable, CaseIterable {
             /// A mini-batch was trained on.
@@ -10,14 +10,15 @@ extension Trainer {
             case validation
             /// An epoch is complete, with what was measured after it: see ``finished``.
             case epochEnd
-            /// A mini-batch of the test images was measured.
+            /// A mini-batch of the test images, or in an evaluation, was measured.
             case test
         }
 
         /// The callback's answer.
         public enum Reply: Sendable {
             case proceed
-            /// Ends `fit` after this iteration, with model and history as they are. Calling it again goes on from here.
+            /// Ends `fit` after this iteration, with model and history as they are; calling it again goes on from here.
+            /// Ends an evaluation with what it has measured.
             case stop
         }
 

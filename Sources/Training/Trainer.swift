@@ -92,8 +92,8 @@ public final class Trainer {
     /// Trains until the run has `epochs` epochs, and then measures the best model on the test set, once.
     ///
     /// Called again, on the same data, it goes on with the run: from the iteration after the one it was stopped at,
-    /// from a restored checkpoint, or with more epochs than before. Data are told by their names and numbers of images;
-    /// their contents are not compared. Schedules and DEMON take `epochs` as the run's length.
+    /// from a restored checkpoint, or with more epochs than before. Data are the same where names and numbers of images
+    /// are; their contents are not compared. Schedules and DEMON take `epochs` as the run's length.
     ///
     /// With ``EMA``, what is evaluated and kept are the averaged parameters, and the running statistics that its option
     /// `statistics` names.

@@ -489,9 +489,10 @@ static void test_entries(plp_model *model)
     INVALID(plp_model_set_values(model, info.entry_count, back, bytes), "index");
 }
 
-/* An evaluation, as its callback saw it. */
+/* An evaluation of 300 images, as its callback saw it; `trainer` is NULL where the model is evaluated by itself. */
 typedef struct {
     plp_model *model;
+    plp_trainer *trainer;
     int calls, stop_after;
     plp_metrics running;
 } watched;
@@ -505,6 +506,8 @@ static int watch(const plp_progress *progress, void *user_data)
     plp_metrics metrics;
     plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, 1);
     INVALID(plp_model_evaluate(seen->model, dataset, 1, NULL, NULL, &metrics), "callback");
+    if (seen->trainer)
+        INVALID(plp_trainer_evaluate(seen->trainer, dataset, NULL, NULL, &metrics), "callback");
     plp_dataset_free(dataset);
     return ++seen->calls == seen->stop_after;
 }
@@ -829,6 +832,12 @@ static int listen(const plp_progress *progress, void *user_data)
         int32_t label = 0;
         INVALID(plp_trainer_step(run->trainer, image, PLP_UINT8, &label, 1, NULL), "callback");
         plp_dataset_free(dataset);
+        /* The model may be evaluated, but not by the callback of that evaluation. */
+        dataset = synthetic(PLP_SPLIT_TEST, 300);
+        watched within = {.model = run->model, .stop_after = 9};
+        OK(plp_model_evaluate(run->model, dataset, 1, watch, &within, &metrics));
+        CHECK(within.calls == 3 && metrics.count == 300);
+        plp_dataset_free(dataset);
     }
     return run->trained == run->stop_after;
 }
@@ -873,6 +882,11 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     OK(plp_trainer_create(best, NULL, &judge));
     OK(plp_trainer_evaluate(judge, test, NULL, NULL, &metrics));
     CHECK(!memcmp(&metrics, &history.test, sizeof metrics));
+    plp_dataset *many = synthetic(PLP_SPLIT_TEST, 300);
+    watched stopped = {.model = best, .trainer = judge, .stop_after = 2};
+    OK(plp_trainer_evaluate(judge, many, watch, &stopped, &metrics));
+    CHECK(stopped.calls == 2 && metrics.count == 256 && metrics.loss == stopped.running.loss);
+    plp_dataset_free(many);
     plp_trainer_free(judge);
     plp_model_free(best);
 
@@ -1037,7 +1051,7 @@ static void test_steps(void)
     CHECK(!memcmp(&first, &untouched, sizeof first));
     plp_trainer_free(trainer);
 
-    /* Not finite: the message names the iteration, and the handles go on working. */
+    /* Not finite: the message says what was found and, of a run, how far it had come. The handles go on working. */
     plp_metrics metrics;
     options.learning_rate = 1000;
     OK(plp_trainer_create(model, &options, &trainer));

@@ -117,11 +117,13 @@ def test_a_loss_that_is_no_longer_finite_keeps_what_was_good(complete, monkeypat
     def diverging(trainer, *arguments, callback, **options):
         stop = callback if complete else lambda progress: True
         fit(trainer, *arguments, callback=stop, **{**options, "epochs": 1})
-        raise plp.Error("loss: found nan at iteration 2")
+        raise plp.Error("after 1 of 9 epochs: loss: found nan")
 
+    assert main([*TRAIN, "1"]) == 0  # a run before, which --fresh gives up
+    (RESULTS / "curves.png").unlink()
     monkeypatch.setattr(plp.Trainer, "fit", diverging)
-    assert main([*TRAIN, "9"]) == 1
-    assert capsys.readouterr().err.endswith("plp: loss: found nan at iteration 2\n")
+    assert main([*TRAIN, "9", "--fresh"]) == 1
+    assert capsys.readouterr().err.endswith("plp: after 1 of 9 epochs: loss: found nan\n")
     assert [epoch["complete"] for epoch in epochs()] == [complete]
     assert (RESULTS / "curves.png").exists() == complete
     assert plp.Model.load(RESULTS / "model.safetensors").width == 0.0625

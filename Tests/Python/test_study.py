@@ -1,5 +1,6 @@
 """Studies: paired runs, their table, picture and report, and how they go on."""
 
+import errno
 import json
 from contextlib import nullcontext
 from dataclasses import replace
@@ -70,9 +71,9 @@ def test_a_run_without_its_partner_has_no_difference():
 
 def test_failed_runs_are_named():
     study = made_up()
-    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "loss is not finite at iteration 7")
+    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "after 1 of 4 epochs: loss: found nan")
     assert study.table()[2][2] == "1 (1 failed)"
-    assert "resnet18 plp seed 1: loss is not finite at iteration 7" in str(study)
+    assert "resnet18 plp seed 1: after 1 of 4 epochs: loss: found nan" in str(study)
 
 
 def test_survives_json(tmp_path):
@@ -108,7 +109,7 @@ def test_the_picture_says_what_it_shows():
 
 def test_a_failed_seed_does_not_hide_the_others():
     study = made_up()
-    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "loss is not finite at iteration 7")
+    study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "after 1 of 4 epochs: loss: found nan")
     loss, _, difference = study_figure(study).subfigs[0].axes
     assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 1)"]
     assert [len(line.get_xdata()) for line in loss.lines] == [4, 4]
@@ -118,7 +119,7 @@ def test_a_failed_seed_does_not_hide_the_others():
 @pytest.mark.filterwarnings("error")
 def test_failed_runs_alone_can_be_drawn():
     study = made_up()
-    study.runs = [plp.Run("resnet18", "sgd", 0, history(), "loss is not finite at iteration 7")]
+    study.runs = [plp.Run("resnet18", "sgd", 0, history(), "after 1 of 4 epochs: loss: found nan")]
     assert not study_figure(study).subfigs[0].axes[0].lines
 
 
@@ -237,8 +238,14 @@ def test_one_name_stands_for_a_list_of_one(synthetic):
 
 def test_an_unwritable_path_is_found_before_the_first_run(synthetic, tmp_path, monkeypatch):
     monkeypatch.setattr(plp.Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="missing/study.json'"):
         plp.compare(train=synthetic[0], path=tmp_path / "missing" / "study.json", **SMALL)
+
+
+def test_a_file_system_without_locks(study, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "not implemented")))
+    with pytest.warns(RuntimeWarning, match="study.json: not implemented; no two processes must write it"):
+        assert len(study(methods="sgd", epochs=1).runs) == 1
 
 
 def test_a_study_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
@@ -405,10 +412,24 @@ def test_a_checkpoint_of_no_use_is_not_used(study, trained, whole, synthetic, tm
     spoil(checkpoint, synthetic[0])
     spoilt = checkpoint.read_bytes()
     epochs.clear()
-    with pytest.warns(RuntimeWarning, match=f"starts anew, its checkpoint is now .*{checkpoint.name}.unused: "):
+    with pytest.warns(RuntimeWarning, match=f"starts anew, its checkpoint is now .*{checkpoint.name}.*.unused: "):
         assert numbers(study()) == whole
     assert len(epochs) == 2 * ITERATIONS and files(tmp_path) == [".json", ".unused"]
-    assert (tmp_path / f"{checkpoint.name}.unused").read_bytes() == spoilt
+    (aside,) = tmp_path.glob(f"{checkpoint.name}.*.unused")
+    assert aside.read_bytes() == spoilt
+
+
+def test_each_checkpoint_of_no_use_is_kept(study, trained, tmp_path):
+    _, ends = trained
+    for number in (1, 2):
+        ends[True, "training", 2, 1] = KeyboardInterrupt()
+        with nullcontext() if number == 1 else pytest.warns(RuntimeWarning, match="starts anew"):
+            study()
+        (checkpoint,) = tmp_path.glob("*.checkpoint")
+        checkpoint.write_bytes(f"number {number}".encode())
+    with pytest.warns(RuntimeWarning, match="starts anew"):
+        study()
+    assert {path.read_bytes() for path in tmp_path.glob("*.unused")} == {b"number 1", b"number 2"}
 
 
 def test_a_checkpoint_that_cannot_be_read_stays(study, trained, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,15 @@ def sole_writer(path: str | os.PathLike[str] | None) -> Iterator[None]:
         yield
         return
     path = Path(path).absolute()
-    with path.with_name(f".{path.name}.lock").open("w") as file:
+    try:
+        lock = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+    with lock:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(f"{path} is in use: another process writes it") from None
+        except OSError as error:  # such as file systems without locks, which are no reason not to write
+            warnings.warn(f"{path}: {error.strerror}; no two processes must write it", RuntimeWarning, stacklevel=3)
         yield

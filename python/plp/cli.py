@@ -142,7 +142,9 @@ def _train(options: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "checkpoint.plp"
     with sole_writer(checkpoint):
-        goes_on = checkpoint.exists() and not options.fresh
+        if options.fresh:
+            checkpoint.unlink(missing_ok=True)
+        goes_on = checkpoint.exists()
         try:
             if goes_on:
                 trainer.restore(checkpoint)
@@ -181,8 +183,8 @@ def _write_results(trainer: Trainer, output: Path) -> None:
     print(history)
     if history.best:
         history.plot(output / "curves.png")
-    picture = ", curves.png" if history.best else ""
-    print(f"{output}/: model.safetensors, checkpoint.plp, history.json{picture}", file=sys.stderr)
+    written = ("model.safetensors", "checkpoint.plp", "history.json", "curves.png")
+    print(f"{output}/: {', '.join(name for name in written if (output / name).exists())}", file=sys.stderr)
 
 
 def _compare(options: argparse.Namespace) -> int:

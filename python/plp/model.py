@@ -170,7 +170,7 @@ class Model:
             _plp.model_set_values(self._handle, index, array)
 
     def logits(self, images: ArrayLike, *, threads: int = 0) -> NDArray[np.float32]:
-        """The outputs before softmax, as in evaluation: running statistics, no dropout.
+        """The outputs before softmax, as in evaluation: running statistics, no dropout. Ctrl-C ends it.
 
         Args:
             images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
@@ -189,7 +189,7 @@ class Model:
         return result
 
     def evaluate(self, dataset: Dataset, *, threads: int = 0) -> Metrics:
-        """Loss and errors on a dataset as it is: running statistics, no dropout.
+        """Loss and errors on a dataset as it is: running statistics, no dropout. Ctrl-C ends it.
 
         Args:
             dataset: has at most as many classes as the model.

@@ -245,7 +245,8 @@ def compare(
         path: a JSON file that is written after each run. Where it exists, the study goes on from it: only runs that it
             lacks are made, so that repeats, methods and networks can be added later. A checkpoint beside it, written
             at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit. One that is
-            damaged or of other data is kept under another name, with a warning, and its run starts anew.
+            damaged, of other data or options, or of another version of plp is kept under another name, with a warning,
+            and its run starts anew.
         fresh: whether to start anew in place of a study that is at ``path``.
         progress: whether to show each run's progress.
 
@@ -419,7 +420,7 @@ def _restored(trainer: Trainer, checkpoint: Path) -> bool:
 
 def _set_aside(checkpoint: Path, error: Exception) -> None:
     """Keeps a checkpoint of no use to this study, which may have cost many hours, under a name that nothing removes."""
-    aside = checkpoint.with_name(f"{checkpoint.name}.unused")
+    aside = checkpoint.with_name(f"{checkpoint.name}.{secrets.token_hex(4)}.unused")
     checkpoint.rename(aside)
     warnings.warn(f"the run starts anew, its checkpoint is now {aside}: {error}", RuntimeWarning, stacklevel=2)
 

@@ -128,6 +128,7 @@ class Trainer:
 
         Raises:
             ValueError: an argument out of its range, or a dataset with more classes than the model.
+            KeyboardInterrupt: Ctrl-C before training began or after it ended.
             plp.Error: the loss is no longer finite; the message says how far the run had come. :attr:`history` and
                 :attr:`best_model` are as they were before.
         """
@@ -215,7 +216,7 @@ class Trainer:
         return gradients
 
     def evaluate(self, dataset: Dataset) -> Metrics:
-        """Measures the model in training (with EMA: the average) on a dataset as it is."""
+        """Measures the model in training (with EMA: the average) on a dataset as it is. Ctrl-C ends it."""
         return Metrics(*_plp.trainer_evaluate(self._handle, dataset_handle("dataset", dataset)))
 
     @property
