@@ -5,6 +5,9 @@
 //
 // The input gradient is the convolution of dy with the kernel turned around, source and target exchanged.
 
+/// What a thread's factors and products should not exceed together: most of an L2 cache of a megabyte.
+let cachedFloats = 224 * 1024
+
 /// The square tiles of maps: which pixels each covers.
 struct TileGrid {
     var maps: Maps
@@ -81,14 +84,15 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             (sourceChannels, targetChannels, padding) = (shape.outputChannels, shape.inputChannels, 2 - shape.padding)
             blocks = Blocks(height: shape.height, width: shape.width, bandHeight: side)
         }
-        let tiles = Self.desiredTiles(channels: sourceChannels + targetChannels)
-        blocks.cut(images: shape.images, size: tiles / tilesPerRow)
+        blocks.cut(images: shape.images, size: desiredTiles / tilesPerRow)
     }
 
-    /// Tiles that a block should have: V and M should fill an L2 cache, but the fewer tiles the more often all of U is
-    /// read.
-    private static func desiredTiles(channels: Int) -> Int {
-        min(48, max(24, 224 * 1024 / (Tile.points * channels)))
+    /// Tiles that a block should have: V, M and U together should fit an L2 cache of a megabyte. Where U is too large
+    /// for that, it comes from further away for each block, which has tiles the more then: V and M alone fill the cache.
+    private var desiredTiles: Int {
+        let floatsPerTile = Tile.points * (sourceChannels + targetChannels)
+        let besideU = (cachedFloats - Tile.weightPoints * sourceChannels * targetChannels) / floatsPerTile
+        return min(48, besideU >= 16 ? besideU : max(24, cachedFloats / floatsPerTile))
     }
 
     private var tilesPerRow: Int { divideUp(blocks.width, by: Tile.Output.outputs) }

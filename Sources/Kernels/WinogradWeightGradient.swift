@@ -5,8 +5,8 @@
 // with V the transformed input and M′ = A dy Aᵀ, a chunk of tiles at a time. Either of two ways shares the work:
 //
 // - Where dU is small and the tiles are many, the bands (rows of tiles) are cut into slices with a sum of their own, each
-//   computed by one thread, with chunks that stay in its L2 cache. Nothing passes from thread to thread but the slices'
-//   gradients.
+//   computed by one thread, with chunks that stay in its L2 cache beside dU, or, where that is too large, of more tiles
+//   for each time that dU is read. Nothing passes from thread to thread but the slices' gradients.
 // - Elsewhere there is one sum, by all threads: they transform the tiles of a chunk that stays in the L3 cache, M′ packed
 //   as a right factor, and then take points and panels of columns.
 //
@@ -30,7 +30,13 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let isSliced = Tile.weightPoints * shape.inputChannels * shape.outputChannels <= 448 * 1024 && tiles >= 8 * 128
         slices = GradientSlices(count: isSliced ? min(24, tiles / 128) : 1, weightCount: shape.weightCount)
         let floatsPerTile = Tile.points * (shape.inputChannels + shape.outputChannels)
-        let tilesPerChunk = isSliced ? max(24, 256 * 1024 / floatsPerTile) : max(128, 1024 * 1024 / floatsPerTile)
+        let besideU = (cachedFloats - Tile.weightPoints * shape.inputChannels * shape.outputChannels) / floatsPerTile
+        let tilesPerChunk =
+            switch (isSliced, besideU) {
+            case (true, 16...): besideU
+            case (true, _): max(48, cachedFloats / floatsPerTile)
+            case (false, _): max(128, 1024 * 1024 / floatsPerTile)
+            }
         bandsPerChunk = min(max(1, tilesPerChunk / tilesPerRow), divideUp(bands, by: slices.count))
     }
 
