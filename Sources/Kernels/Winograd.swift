@@ -65,6 +65,19 @@ extension WinogradTile {
     static var points: Int { Input.outputs * Input.outputs }
     static var weightPoints: Int { Weights.outputs * Weights.outputs }
 
+    /// Floats of a tile at all points, of both factors or of a factor and a product.
+    static func floatsPerTile(_ inputs: Int, _ outputs: Int) -> Int { points * (inputs + outputs) }
+
+    /// Tiles that fit an L2 cache of a megabyte beside U, or dU, of so many channels; nil where there is hardly room for
+    /// any: U then comes from further away, whatever the tiles are.
+    static func tilesBesideWeights(_ inputs: Int, _ outputs: Int) -> Int? {
+        let tiles = (cachedFloats - weightPoints * inputs * outputs) / floatsPerTile(inputs, outputs)
+        return tiles >= 16 ? tiles : nil
+    }
+
+    /// Most of an L2 cache of a megabyte.
+    static var cachedFloats: Int { 224 * 1024 }
+
     @inline(__always)
     static func weightPoint(ofSquare point: Int) -> Int {
         let (row, column) = point.quotientAndRemainder(dividingBy: Input.outputs)

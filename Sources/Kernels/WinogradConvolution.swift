@@ -5,9 +5,6 @@
 //
 // The input gradient is the convolution of dy with the kernel turned around, source and target exchanged.
 
-/// What a thread's factors and products should not exceed together: most of an L2 cache of a megabyte.
-let cachedFloats = 224 * 1024
-
 /// The square tiles of maps: which pixels each covers.
 struct TileGrid {
     var maps: Maps
@@ -87,12 +84,14 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         blocks.cut(images: shape.images, size: desiredTiles / tilesPerRow)
     }
 
-    /// Tiles that a block should have: V, M and U together should fit an L2 cache of a megabyte. Where U is too large
-    /// for that, it comes from further away for each block, which has tiles the more then: V and M alone fill the cache.
+    /// Tiles that a block should have: V and M should fill an L2 cache, beside U where that is small enough. Where it is
+    /// not, the fewer tiles the more often all of U is read.
     private var desiredTiles: Int {
-        let floatsPerTile = Tile.points * (sourceChannels + targetChannels)
-        let besideU = (cachedFloats - Tile.weightPoints * sourceChannels * targetChannels) / floatsPerTile
-        return min(48, besideU >= 16 ? besideU : max(24, cachedFloats / floatsPerTile))
+        let (inputs, outputs) = (sourceChannels, targetChannels)
+        return min(
+            48,
+            Tile.tilesBesideWeights(inputs, outputs)
+                ?? max(24, Tile.cachedFloats / Tile.floatsPerTile(inputs, outputs)))
     }
 
     private var tilesPerRow: Int { divideUp(blocks.width, by: Tile.Output.outputs) }

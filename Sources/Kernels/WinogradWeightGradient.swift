@@ -29,14 +29,12 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         // Less than 128 tiles a slice would not be worth a dU; fewer than 8 slices would leave threads without one.
         let isSliced = Tile.weightPoints * shape.inputChannels * shape.outputChannels <= 448 * 1024 && tiles >= 8 * 128
         slices = GradientSlices(count: isSliced ? min(24, tiles / 128) : 1, weightCount: shape.weightCount)
-        let floatsPerTile = Tile.points * (shape.inputChannels + shape.outputChannels)
-        let besideU = (cachedFloats - Tile.weightPoints * shape.inputChannels * shape.outputChannels) / floatsPerTile
+        let floatsPerTile = Tile.floatsPerTile(shape.inputChannels, shape.outputChannels)
         let tilesPerChunk =
-            switch (isSliced, besideU) {
-            case (true, 16...): besideU
-            case (true, _): max(48, cachedFloats / floatsPerTile)
-            case (false, _): max(128, 1024 * 1024 / floatsPerTile)
-            }
+            isSliced
+            ? Tile.tilesBesideWeights(shape.inputChannels, shape.outputChannels)
+                ?? max(48, Tile.cachedFloats / floatsPerTile)
+            : max(128, 1024 * 1024 / floatsPerTile)
         bandsPerChunk = min(max(1, tilesPerChunk / tilesPerRow), divideUp(bands, by: slices.count))
     }
 
