@@ -131,6 +131,15 @@ def test_a_loss_that_is_no_longer_finite_keeps_what_was_good(complete, monkeypat
     assert (RESULTS / "checkpoint.plp").exists() == complete
 
 
+def test_train_names_only_what_it_wrote(monkeypatch, capsys):
+    assert main([*TRAIN, "1"]) == 0
+    assert "curves.png" in capsys.readouterr().err
+    fit = plp.Trainer.fit
+    monkeypatch.setattr(plp.Trainer, "fit", lambda *a, **o: fit(*a, **{**o, "callback": lambda progress: True}))
+    assert main([*TRAIN, "1", "--fresh"]) == 130  # stopped before an epoch was complete: there is nothing to draw
+    assert capsys.readouterr().err.endswith(": model.safetensors, history.json, checkpoint.plp\n")
+
+
 def test_compare_and_report(folder, capsys):
     compare = ["compare", "--methods", "sgd,plp", "--epochs", "1", "--width", "0.0625", "--threads", "1"]
     results = folder / "results" / "compare"

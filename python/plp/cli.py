@@ -181,10 +181,13 @@ def _write_results(trainer: Trainer, output: Path) -> None:
     trainer.best_model.save(output / "model.safetensors")
     (output / "history.json").write_text(json.dumps(history.to_dict(), indent=1), encoding="utf-8")
     print(history)
+    written = ["model.safetensors", "history.json"]
+    if (output / "checkpoint.plp").exists():
+        written.append("checkpoint.plp")
     if history.best:
         history.plot(output / "curves.png")
-    written = ("model.safetensors", "checkpoint.plp", "history.json", "curves.png")
-    print(f"{output}/: {', '.join(name for name in written if (output / name).exists())}", file=sys.stderr)
+        written.append("curves.png")
+    print(f"{output}/: {', '.join(written)}", file=sys.stderr)
 
 
 def _compare(options: argparse.Namespace) -> int:
