@@ -34,32 +34,39 @@ let librarySettings: [LinkerSetting] =
     // What FoundationEssentials is made of; the linker hears of that by itself only where it is a shared library.
     + ["_FoundationCollections", "_FoundationCShims"].map { .linkedLibrary($0) }
 
+// Modules bear the package's name, because those of all packages in a program share one space of names.
+func module(_ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = []) -> Target {
+    .target(name: "PLP\(name)", dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
+}
+
+func tests(of name: String) -> Target {
+    .testTarget(name: "\(name)Tests", dependencies: [.byName(name: "PLP\(name)"), "PLPTestSupport"])
+}
+
 let package = Package(
     name: "plp",
     products: [
         .library(name: "plp", type: .dynamic, targets: ["PLP"]),
-        .library(name: "PLPTraining", targets: ["Training"]),
+        .library(name: "PLPTraining", targets: ["PLPTraining"]),
     ],
     targets: [
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPLP", path: "include"),
-        .target(name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: kernelSettings),
-        .target(name: "Networks", dependencies: ["Kernels"]),
-        .target(name: "Optimization", dependencies: ["Kernels"]),
-        .target(name: "Datasets", dependencies: ["Kernels"]),
-        .target(name: "Training", dependencies: ["Networks", "Optimization", "Datasets"]),
+        module("Base"),
+        module("Kernels", ["COpenBLAS", "PLPBase"], settings: kernelSettings),
+        module("Networks", ["PLPBase", "PLPKernels"]),
+        module("Optimization", ["PLPBase", "PLPKernels"]),
+        module("Datasets", ["PLPBase", "PLPKernels"]),
+        module("Training", ["PLPNetworks", "PLPOptimization", "PLPDatasets"]),
         .target(
-            name: "PLP", dependencies: ["Training", "CPLP"], exclude: ["exports.map"],
+            name: "PLP", dependencies: ["PLPTraining", "CPLP"], exclude: ["exports.map"],
             linkerSettings: librarySettings),
         .executableTarget(
-            name: "KernelBenchmark", dependencies: ["Kernels"], path: "Benchmarks/Kernels",
+            name: "KernelBenchmark", dependencies: ["PLPKernels"], path: "Benchmarks/Kernels",
             swiftSettings: kernelSettings),
-        .target(name: "TestSupport", dependencies: ["Kernels"], path: "Tests/TestSupport"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
-        .testTarget(name: "NetworksTests", dependencies: ["Networks", "TestSupport"]),
-        .testTarget(name: "OptimizationTests", dependencies: ["Optimization"]),
-        .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "TestSupport"]),
-        .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
+        .target(name: "PLPTestSupport", dependencies: ["PLPBase"], path: "Tests/TestSupport"),
+        tests(of: "Base"), tests(of: "Kernels"), tests(of: "Networks"), tests(of: "Optimization"), tests(of: "Datasets"),
+        tests(of: "Training"),
     ],
     swiftLanguageModes: [.v5]
 )

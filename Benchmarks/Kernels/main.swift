@@ -8,7 +8,8 @@
 // With --processor-time it counts the time that all threads together computed, which says more on a busy machine.
 
 import Foundation
-import Kernels
+import PLPBase
+import PLPKernels
 
 struct Layer {
     var network: String

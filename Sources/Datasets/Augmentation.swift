@@ -1,6 +1,7 @@
 // How training images are varied.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// Random variations of training images, by parts: what each part draws does not depend on whether the others are on.
 public struct Augmentation: Sendable, Equatable, Encodable {

@@ -1,7 +1,8 @@
 // Mini-batches: which images, in which order, ready to compute with. One batch is prepared while another is in use.
 
 import Dispatch
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// A mini-batch of normalised images.
 public struct Batch: @unchecked Sendable {

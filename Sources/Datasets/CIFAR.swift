@@ -2,7 +2,8 @@
 // have to be the published ones in size and form; what is different is refused, and the message says in what.
 
 import Glibc
-import Kernels
+import PLPBase
+import PLPKernels
 
 extension Dataset {
     /// One of the two parts in which a data set is published.

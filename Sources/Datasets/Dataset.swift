@@ -1,7 +1,8 @@
 // A labelled set of 32×32 colour images, and its division into training and validation images. Where sets come from is
 // in CIFAR.swift and Synthetic.swift.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// Labelled 32×32 RGB images, kept as bytes; it does not change once made.
 public final class Dataset: @unchecked Sendable {

@@ -5,7 +5,7 @@
 // NumPy array, and recognises rather than calls them. It has no instruction that fetches a value from the memo, so
 // values are trees, and limits on their number and depth bound its memory whatever a file says.
 
-import Kernels
+import PLPBase
 
 /// A value in a pickle. Strings and arrays stay where they are in the file: they are ranges of its bytes.
 package enum PickleValue {

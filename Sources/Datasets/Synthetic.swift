@@ -1,6 +1,7 @@
 // A data set made by code, for where the real one is not at hand.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 extension Dataset {
     /// Made images of 100 classes in 20 groups of five: a group is a texture (class / 5), its classes are shapes that

@@ -1,6 +1,7 @@
 // Memory as the kernels see it: flat aligned float buffers, and views of NHWC maps in them.
 
 import Glibc
+import PLPBase
 
 /// A flat buffer of float32 values, zero at first, aligned to a cache line.
 ///
@@ -73,19 +74,5 @@ public struct Maps: @unchecked Sendable {
     /// The channels `range` of these maps, as a view of the same memory.
     public func slice(_ range: Range<Int>) -> Maps {
         Maps(base + range.lowerBound, count: count, height: height, width: width, channels: range.count, stride: stride)
-    }
-}
-
-/// The machine's memory.
-public enum Memory {
-    /// Throws where `floats` values cannot fit the machine's memory, before anything is allocated.
-    public static func require(floats: Int, for purpose: String) throws(Failure) {
-        let available = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
-        let (bytes, overflow) = floats.multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
-        guard !overflow, bytes <= available else {
-            throw Failure(
-                .outOfMemory,
-                "\(purpose) would take \(Double(floats) * 4 / 1e9) GB, this machine has \(Double(available) / 1e9) GB")
-        }
     }
 }

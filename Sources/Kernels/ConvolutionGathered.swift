@@ -233,11 +233,11 @@ struct GatheredPass: MapPass {
             left = LeftMatrix(base: gathered, rowStride: rowStride, depthStride: 1)
         }
         if spacing == 1 {
-            Kernels.multiply(
+            PLPKernels.multiply(
                 left, packed, to: target.base + blocks.firstPixel(of: bands.lowerBound) * target.stride,
                 stride: target.stride, rows: rows, columns: targetChannels, depth: depth, accumulate: accumulate)
         } else {
-            Kernels.multiply(
+            PLPKernels.multiply(
                 left, packed, to: product, stride: targetChannels, rows: rows, columns: targetChannels, depth: depth)
             var from = product
             forEachRow(of: phase, in: bands) { image, row in

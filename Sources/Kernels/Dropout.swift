@@ -4,6 +4,8 @@
 // Which values fall is a function of seed, iteration, layer and position: blocks of values draw from a stream each, so
 // the number of threads does not matter, and a resumed run drops what the uninterrupted one would have dropped.
 
+import PLPBase
+
 /// Names the random numbers of one dropout layer in one iteration.
 public struct DropoutKey: Sendable {
     public let seed: UInt64

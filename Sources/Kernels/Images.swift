@@ -3,6 +3,7 @@
 // drawn at random is drawn by Datasets.
 
 import Glibc
+import PLPBase
 
 /// Mean and standard deviation of each colour channel, on the scale from 0 (black) to 1.
 public struct Normalization: Sendable, Equatable {

@@ -1,6 +1,6 @@
 // Convolutions that run as one.
 
-import Kernels
+import PLPKernels
 
 /// Convolutions with 1×1 kernels over one input are one product, with their output channels side by side: the input is
 /// read once, its gradient written once, and few channels waste no lanes. All other convolutions are alone.

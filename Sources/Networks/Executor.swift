@@ -4,7 +4,8 @@
 // steps, each one call of a kernel on fixed memory. Training runs all of them, forward and backward; evaluation has
 // forward steps only, with batch normalisation done while a convolution's output is in cache.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// A model compiled for mini-batches of up to `batchSize` images.
 ///

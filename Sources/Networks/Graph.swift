@@ -1,7 +1,7 @@
 // A network as data: which layers it has, in which order they run, where their parameters lie. Written down by the
 // three architectures, read by the model (names and shapes) and by the executor (buffers and kernels).
 
-import Kernels
+import PLPKernels
 
 /// A tensor of a state dictionary, with its name and shape as PyTorch has them, and its place in our flat buffers.
 public struct StateEntry: Sendable, Equatable {

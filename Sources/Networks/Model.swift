@@ -1,6 +1,7 @@
 // A model: a configuration and the numbers that belong to it, initialised as PyTorch does.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// A network's parameters and running statistics, each in one flat buffer.
 ///

@@ -1,6 +1,7 @@
 // What a network is made from: everything that decides its shape, its start and how it reads images.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// The networks of the experiment, in their CIFAR variants (32×32 images) as in the public trainer
 /// weiaicunzai/pytorch-cifar100, whose parameter names and shapes they keep.

@@ -1,6 +1,6 @@
 // What batch normalisation keeps from the forward to the backward pass.
 
-import Kernels
+import PLPKernels
 
 /// What one batch normalisation keeps for each channel: the batch's statistics and the affine map they amount to.
 struct NormalizationChannels {

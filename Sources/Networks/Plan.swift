@@ -1,6 +1,6 @@
 // Where an executor's buffers lie in memory.
 
-import Kernels
+import PLPKernels
 
 /// Where everything lies: lifetimes in steps, node i running forward in step i and backward in step 2n − 1 − i.
 struct Plan {

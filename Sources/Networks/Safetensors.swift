@@ -2,7 +2,7 @@
 // gives each tensor's type, shape and place; then the tensors.
 
 import FoundationEssentials
-import Kernels
+import PLPBase
 
 /// Reading and writing safetensors files of float32 and int64 tensors.
 public struct Safetensors {

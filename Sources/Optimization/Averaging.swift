@@ -1,6 +1,7 @@
 // Two predictors that average iterates. Both remember the parameters from before the first iteration.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// Lookahead (Zhang, Lucas, Hinton, Ba, arXiv 1907.08610): every `period` iterations the slow parameters φ, which are
 /// the memory, move towards the fast ones, which then start from there.

@@ -1,7 +1,8 @@
 // The object that performs steps: SGD's update with the schedule's learning rate, then the predictor's action, on flat
 // vectors. It knows no layer. Its whole state is three vectors and a counter, from which a place in a cycle follows.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// SGD and, where there is one, a predictor, with their state for one model.
 public final class Optimizer {

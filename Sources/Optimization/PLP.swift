@@ -1,7 +1,8 @@
 // Parameter Linear Prediction: Ying, Song, Tang, Xiao, Xiao, "Enhancing deep neural network training efficiency and
 // performance through linear prediction", Scientific Reports 14, 15197 (2024), doi 10.1038/s41598-024-65691-0.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// Parameter Linear Prediction. `PLP()` is the paper's.
 ///

@@ -6,7 +6,8 @@
 // with four numbers that depend on the iteration alone. That is all the engine has to know, and it does both in the
 // pass of the optimizer's step. The values are in PLP.swift (PLP), Averaging.swift (Lookahead and EMA).
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// A rule that replaces or averages a network's parameters as they are trained. It encodes all its options: a
 /// checkpoint is for a trainer with the same.

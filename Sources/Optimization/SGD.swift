@@ -1,7 +1,7 @@
 // The options of stochastic gradient descent, and the two ways its momentum goes through a run. The update itself is
 // in Kernels (Updates.sgd), the object that performs it in Optimizer.swift.
 
-import Kernels
+import PLPBase
 
 /// Stochastic gradient descent with momentum, as PyTorch's `torch.optim.SGD` does it, without dampening. `SGD()` is the
 /// paper's baseline.

@@ -2,7 +2,7 @@
 // run at, say, 7/6 of the learning rate differs in one number.
 
 import Glibc
-import Kernels
+import PLPBase
 
 /// Where in a run an iteration is: `iteration` of `total`, counted from 0, with `perEpoch` iterations in each epoch.
 public struct RunPosition: Sendable, Equatable {

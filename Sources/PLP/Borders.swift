@@ -2,8 +2,9 @@
 
 import CPLP
 import Glibc
-import Kernels
-import Training
+import PLPBase
+import PLPKernels
+import PLPTraining
 
 /// A pointer that must not be NULL.
 func present<Pointer>(_ pointer: Pointer?, _ name: String) throws(Failure) -> Pointer {

@@ -2,7 +2,8 @@
 
 import CPLP
 import FoundationEssentials
-import Kernels
+import PLPBase
+import PLPKernels
 
 private let version = OwnedString(PLP_VERSION)
 

@@ -1,7 +1,7 @@
 // plp_dataset.
 
 import CPLP
-import Training
+import PLPTraining
 
 final class DatasetHandle: Handle {
     override class var noun: String { "dataset" }

@@ -3,7 +3,7 @@
 
 import CPLP
 import Glibc
-import Training
+import PLPTraining
 
 /// Runs the body of an exported function; the status of its failure, or OK.
 func attempt(_ body: () throws(Failure) -> Void) -> plp_status {

@@ -4,7 +4,7 @@
 import CPLP
 import Glibc
 import Synchronization
-import Training
+import PLPTraining
 
 /// What stands behind a handle. It belongs to one call at a time.
 class Handle {

@@ -1,7 +1,7 @@
 // What a trainer tells of its run: progress, history, checkpoints, profile.
 
 import CPLP
-import Training
+import PLPTraining
 
 extension plp_history: Sized {}
 extension plp_epoch: Sized {}

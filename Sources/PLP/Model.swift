@@ -1,7 +1,7 @@
 // plp_model.
 
 import CPLP
-import Training
+import PLPTraining
 
 final class ModelHandle: Handle {
     override class var noun: String { "model" }

@@ -1,7 +1,7 @@
 // The bare formula.
 
 import CPLP
-import Training
+import PLPTraining
 
 @c @implementation
 public func plp_predict(

@@ -1,7 +1,7 @@
 // plp_trainer: making one, training, single steps, measuring.
 
 import CPLP
-import Training
+import PLPTraining
 
 final class TrainerHandle: Handle {
     override class var noun: String { "trainer" }

@@ -1,9 +1,10 @@
 // Checkpoints: a run on disk. A safetensors file holds the vectors, tensor by tensor under PyTorch's names and in its
 // layouts behind a prefix, and the rest as JSON in its metadata. Written durably: see Safetensors.write.
 
-import Kernels
-import Networks
-import Optimization
+import PLPBase
+import PLPKernels
+import PLPNetworks
+import PLPOptimization
 
 extension Trainer {
     private static let metadataKey = "plp.checkpoint"
@@ -110,7 +111,7 @@ extension Trainer {
     /// Throws where a checkpoint belongs to another trainer, or makes no sense.
     private func check(_ state: State, _ path: String) throws(Failure) {
         func require(_ condition: Bool, _ name: String, _ found: Any, _ expected: Any) throws(Failure) {
-            try Kernels.require(condition, "\(path): \(name)", found, expected: "\(expected)")
+            try PLPBase.require(condition, "\(path): \(name)", found, expected: "\(expected)")
         }
         try require(
             state.version == Self.version, "version", state.version,

@@ -1,8 +1,9 @@
 // Measuring a model: running statistics, no dropout, images as they are.
 
-import Datasets
-import Kernels
-import Networks
+import PLPDatasets
+import PLPBase
+import PLPKernels
+import PLPNetworks
 
 /// A model made ready for evaluation. It reads the model's parameters anew at each call.
 public final class Evaluator {

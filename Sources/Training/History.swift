@@ -1,7 +1,7 @@
 // What a run came to, epoch by epoch. It is part of a checkpoint, and says itself how far the run has come.
 
 import FoundationEssentials
-import Kernels
+import PLPKernels
 
 /// Loss and errors over a number of images.
 public typealias Metrics = BatchMetrics

@@ -1,8 +1,9 @@
 // What a model asks of the images it is given.
 
-import Datasets
-import Kernels
-import Networks
+import PLPDatasets
+import PLPBase
+import PLPKernels
+import PLPNetworks
 
 extension Model {
     func normalization() throws(Failure) -> Normalization {

@@ -1,6 +1,7 @@
 // Images from a caller's memory, in the layout that Python and C have them in.
 
-import Kernels
+import PLPBase
+import PLPKernels
 
 /// Images as a caller has them, one after another, each as planes of red, green and blue [3][32][32].
 public enum PlanarImages {

@@ -1,10 +1,11 @@
 // The training loop. Batches come from Datasets, gradients from Networks, steps from Optimization; what is here decides
 // their order, counts, measures, keeps the best model, and stops where it should.
 
-import Datasets
-import Kernels
-import Networks
-import Optimization
+import PLPDatasets
+import PLPBase
+import PLPKernels
+import PLPNetworks
+import PLPOptimization
 
 /// A model in training: its optimizer and predictor, and how far it has come.
 ///

@@ -1,6 +1,7 @@
-import Datasets
-import Kernels
-import TestSupport
+import PLPDatasets
+import PLPBase
+import PLPKernels
+import PLPTestSupport
 import Testing
 
 @Suite struct AugmentationTests {

@@ -1,7 +1,7 @@
-import Datasets
+import PLPDatasets
 import Foundation
-import Kernels
-import TestSupport
+import PLPKernels
+import PLPTestSupport
 import Testing
 
 /// Files in the published layouts, made by hand, whole and damaged.

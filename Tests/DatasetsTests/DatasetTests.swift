@@ -1,6 +1,5 @@
-import Datasets
-import Kernels
-import TestSupport
+import PLPDatasets
+import PLPTestSupport
 import Testing
 
 @Suite struct DatasetTests {

@@ -1,6 +1,6 @@
-import Datasets
-import Kernels
-import TestSupport
+import PLPDatasets
+import PLPBase
+import PLPTestSupport
 import Testing
 
 /// The reader of pickles, over what it has to accept and over hostile files.

@@ -1,7 +1,7 @@
 // What the tests of this folder share: the real data, bytes, pickles made by hand.
 
 import Foundation
-import Kernels
+import PLPBase
 
 /// The folder of the real data sets, as the environment names it.
 let realData = ProcessInfo.processInfo.environment["PLP_DATA"]

@@ -1,4 +1,4 @@
-import Kernels
+import PLPKernels
 import Testing
 
 /// The layer in float64, over values [pixels][channels].

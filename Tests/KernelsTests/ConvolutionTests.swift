@@ -1,7 +1,7 @@
 // Each pass of the convolution against its formula in float64, over shapes that leave remainders everywhere.
 
 import Glibc
-import Kernels
+import PLPKernels
 import Synchronization
 import Testing
 

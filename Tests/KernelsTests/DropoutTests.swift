@@ -1,4 +1,4 @@
-import Kernels
+import PLPKernels
 import Testing
 
 struct DropoutTests {

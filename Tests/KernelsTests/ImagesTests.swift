@@ -1,4 +1,5 @@
-import Kernels
+import PLPBase
+import PLPKernels
 import Testing
 
 @Suite struct ImagesTests {

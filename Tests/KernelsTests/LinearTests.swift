@@ -1,5 +1,5 @@
 import COpenBLAS
-import Kernels
+import PLPKernels
 import Synchronization
 import Testing
 

@@ -1,5 +1,5 @@
 import Foundation
-import Kernels
+import PLPKernels
 import Testing
 
 struct LossTests {

@@ -1,4 +1,4 @@
-import Kernels
+import PLPKernels
 import Testing
 
 /// Max pooling of one plane as PyTorch does it: value and tap of each window.

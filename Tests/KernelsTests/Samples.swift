@@ -1,7 +1,8 @@
 // Random values for the tests, and comparisons with references in float64.
 
 import Glibc
-import Kernels
+import PLPBase
+import PLPKernels
 import Testing
 
 let threadCounts = [1, 2, 3, 8]

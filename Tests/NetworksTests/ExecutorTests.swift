@@ -1,8 +1,9 @@
 // The compiled networks: gradients against finite differences, evaluation against training's statistics, partial
 // mini-batches, any number of threads. PyTorch checks the numbers themselves in Tests/Python.
 
-import Kernels
-import Networks
+import PLPBase
+import PLPKernels
+import PLPNetworks
 import Testing
 
 @Suite struct ExecutorTests {

@@ -1,7 +1,7 @@
 // Names, shapes and counts as PyTorch has them, initialisation, the state dictionary.
 
-import Kernels
-import Networks
+import PLPBase
+import PLPNetworks
 import Testing
 
 @Suite struct ModelTests {

@@ -1,10 +1,11 @@
 // The file format: round trips, hostile files, durable writing.
 
 import Foundation
-import Kernels
-import Networks
+import PLPBase
+import PLPKernels
+import PLPNetworks
 import Synchronization
-import TestSupport
+import PLPTestSupport
 import Testing
 
 @Suite struct SafetensorsTests {

@@ -1,5 +1,6 @@
-import Kernels
-import Optimization
+import PLPBase
+import PLPKernels
+import PLPOptimization
 import Testing
 
 @Suite struct PLPTests {

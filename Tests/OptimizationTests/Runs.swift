@@ -1,7 +1,8 @@
 // A small problem to run optimizers on, and the update rule written down once more, in float64.
 
-import Kernels
-import Optimization
+import PLPBase
+import PLPKernels
+import PLPOptimization
 
 /// Minimises Σ w (θ − m)²/2 + θ³/30: each element has its own gradient, which changes along the way.
 struct Problem {

@@ -1,5 +1,4 @@
-import Kernels
-import Optimization
+import PLPOptimization
 import Testing
 
 @Suite struct SGDTests {

@@ -1,8 +1,8 @@
 // Schedules against PyTorch 1.13's, whose values come from stepping torch.optim.lr_scheduler's classes in python3:
 // CyclicLR, MultiStepLR, CosineAnnealingLR, and ChainedScheduler([LinearLR, CosineAnnealingLR]) for the warm-up.
 
-import Kernels
-import Optimization
+import PLPBase
+import PLPOptimization
 import Testing
 
 @Suite struct ScheduleTests {

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / ".build/release"
-MODULES = ("Kernels", "Networks", "Optimization", "Datasets", "Training")
+MODULES = ("Base", "Kernels", "Networks", "Optimization", "Datasets", "Training")
 
 
 def program(language):
@@ -58,7 +58,7 @@ def test_swift(tmp_path):
     (tmp_path / "main.swift").write_text(program("swift"))
     # Of sources that are there: a build folder keeps the objects of those that were.
     sources = [(module, source) for module in MODULES for source in (ROOT / "Sources" / module).glob("*.swift")]
-    objects = [BUILT / f"{module}.build/{source.name}.o" for module, source in sources]
+    objects = [BUILT / f"PLP{module}.build/{source.name}.o" for module, source in sources]
     run(
         "swiftc",
         "main.swift",

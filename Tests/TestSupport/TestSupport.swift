@@ -1,7 +1,7 @@
 // What tests of several modules share: expected failures, folders that vanish.
 
 import Foundation
-import Kernels
+import PLPBase
 import Testing
 
 /// Expects a failure of a kind, whose message has all of the words.

@@ -1,10 +1,10 @@
 import Foundation
-import Kernels
-import Networks
-import Optimization
-import TestSupport
+import PLPBase
+import PLPNetworks
+import PLPOptimization
+import PLPTestSupport
 import Testing
-import Training
+import PLPTraining
 
 @Suite struct CheckpointTests {
     static let predictors: [(any Predictor)?] = [

@@ -1,9 +1,9 @@
-import Kernels
-import Networks
-import Optimization
-import TestSupport
+import PLPKernels
+import PLPNetworks
+import PLPOptimization
+import PLPTestSupport
 import Testing
-import Training
+import PLPTraining
 
 @Suite struct FitTests {
     @Test func recordsWhatHappens() throws {

@@ -1,10 +1,10 @@
 // Small runs to test with: a ResNet18 of a few channels on some images of the synthetic set.
 
-import Datasets
-import Kernels
-import Networks
-import Optimization
-import Training
+import PLPDatasets
+import PLPKernels
+import PLPNetworks
+import PLPOptimization
+import PLPTraining
 
 enum Small {
     static func model(seed: UInt64 = 3) throws -> Model {

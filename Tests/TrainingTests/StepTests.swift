@@ -1,9 +1,9 @@
-import Kernels
-import Networks
-import Optimization
-import TestSupport
+import PLPKernels
+import PLPNetworks
+import PLPOptimization
+import PLPTestSupport
 import Testing
-import Training
+import PLPTraining
 
 @Suite struct StepTests {
     /// What a network takes for bytes, as planes: (byte / 255 − mean) / deviation.

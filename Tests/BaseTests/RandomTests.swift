@@ -1,4 +1,4 @@
-import Kernels
+import PLPBase
 import Testing
 
 @Suite struct RandomTests {

@@ -1,7 +1,6 @@
 // Files that are whole or not there at all.
 
 import Glibc
-import Kernels
 
 extension Files {
     /// Writes a file durably: beside its place first, flushed to the disk, then renamed into place, and the folder
@@ -9,7 +8,7 @@ extension Files {
     ///
     /// - Parameter body: makes the file by calling `write` with all its bytes, part by part.
     /// - Throws: `Failure`; `path` holds the old file then, unless the message says that it holds the new one.
-    static func replace(
+    package static func replace(
         _ path: String,
         _ body: (_ write: (_ bytes: UnsafeRawBufferPointer) throws(Failure) -> Void) throws(Failure) -> Void
     ) throws(Failure) {
