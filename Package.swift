@@ -65,7 +65,8 @@ let package = Package(
             name: "KernelBenchmark", dependencies: ["PLPKernels"], path: "Benchmarks/Kernels",
             swiftSettings: kernelSettings),
         .target(name: "PLPTestSupport", dependencies: ["PLPBase"], path: "Tests/TestSupport"),
-        tests(of: "Base"), tests(of: "Kernels"), tests(of: "Networks"), tests(of: "Optimization"), tests(of: "Datasets"),
+        tests(of: "Base"), tests(of: "Kernels"), tests(of: "Networks"), tests(of: "Optimization"),
+        tests(of: "Datasets"),
         tests(of: "Training"),
     ],
     swiftLanguageModes: [.v5]
