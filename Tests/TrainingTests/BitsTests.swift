@@ -1,0 +1,65 @@
+import PLPKernels
+import PLPNetworks
+import PLPOptimization
+import PLPTestSupport
+import PLPTraining
+import Testing
+
+private let instructions = "\(Build.vectors), \(Build.blas.split(separator: " ").dropLast().last ?? "")"
+
+/// Parameters after twenty steps, to the last bit. A change that is to leave the bits alone leaves these hashes; one
+/// that is not writes down new ones, and says so. OpenBLAS multiplies in linear layers, each of its kernels in its way.
+@Suite(.enabled(if: instructions == "AVX-512, Cooperlake", "known of AVX-512 with OpenBLAS for Cooperlake"))
+struct BitsTests {
+    struct Method: CustomTestStringConvertible {
+        var testDescription: String
+        var architecture = Architecture.resnet18
+        var optimizer = SGD(learningRate: 0.05)
+        var predictor: (any Predictor)?
+        /// In base 16.
+        var hash: String
+    }
+
+    static let methods = [
+        Method(testDescription: "SGD", hash: "98d4c95e8897288c"),
+        Method(
+            testDescription: "Nesterov", optimizer: SGD(learningRate: 0.05, nesterov: true, weightDecay: 5e-4),
+            hash: "80c573da9a5e11b5"),
+        Method(
+            testDescription: "no momentum", optimizer: SGD(learningRate: 0.05, momentum: 0), hash: "4fc468f1eac77a44"),
+        Method(testDescription: "DEMON", optimizer: .demon(learningRate: 0.05), hash: "63f195d5d55e20cf"),
+        Method(testDescription: "PLP", predictor: PLP(), hash: "9b7a26e065bcee52"),
+        Method(
+            testDescription: "PLP, all else than its defaults",
+            predictor: PLP(step: 0.5, period: 5, start: 2, end: 17, momentum: .reset, statistics: .predicted),
+            hash: "a5c675d3968a4436"),
+        Method(
+            testDescription: "Lookahead", predictor: Lookahead(momentum: .reset, statistics: .predicted),
+            hash: "30f1f9679d5a8bad"),
+        Method(testDescription: "EMA", predictor: EMA(decay: 0.9, statistics: .predicted), hash: "89d1310244238105"),
+        Method(testDescription: "VGG16 with PLP", architecture: .vgg16, predictor: PLP(), hash: "c0ad157874abde16"),
+        Method(
+            testDescription: "GoogLeNet with PLP", architecture: .googlenet, predictor: PLP(), hash: "e4879d9cdb651961"),
+    ]
+
+    @Test(arguments: methods) func twentySteps(_ method: Method) throws {
+        let model = try Model(ModelConfiguration(method.architecture, width: 0.05, seed: 3))
+        let trainer = try Small.trainer(
+            model: model, optimizer: method.optimizer, predictor: method.predictor, threads: 2)
+        // What is evaluated counts too: it is the model of an epoch's end, after sixteen steps.
+        try trainer.fit(Small.training, epochs: 3) { $0.epoch == 2 && $0.iteration == 3 ? .stop : .proceed }
+        #expect(trainer.optimizer.iteration == 20)
+        let found = String(hash(of: [model, try trainer.bestModel()]), radix: 16)
+        #expect(found == method.hash, "found \(found)")
+    }
+
+    /// FNV-1a of all values in PyTorch's order.
+    private func hash(of models: [Model]) -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for tensor in models.flatMap({ $0.stateDictionary() }) {
+            guard case .float32(let values) = tensor.values else { continue }
+            for value in values { hash = (hash ^ UInt64(value.bitPattern)) &* 0x100_0000_01b3 }
+        }
+        return hash
+    }
+}
