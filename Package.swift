@@ -69,5 +69,5 @@ let package = Package(
         tests(of: "Datasets"),
         tests(of: "Training"),
     ],
-    swiftLanguageModes: [.v5]
+    swiftLanguageModes: [.v6]
 )

@@ -74,8 +74,45 @@ googLeNet += inception(8, 528, 256, (160, 320), (32, 128), 128)
 googLeNet += inception(4, 832, 256, (160, 320), (32, 128), 128)
 googLeNet += inception(4, 832, 384, (192, 384), (48, 128), 128)
 
+/// What the command was given.
+struct Options {
+    var rounds = 7
+    var batchSize = 128
+    var threads = 0
+    var processorTime = false
+    var texts: [String] = []
+
+    init(_ arguments: some Sequence<String>) {
+        var arguments = arguments.makeIterator()
+        func number(after option: String) -> Int {
+            guard let value = arguments.next().flatMap({ Int($0) }), value > 0 else {
+                refuse("\(option): expected a whole number above 0")
+            }
+            return value
+        }
+        while let argument = arguments.next() {
+            switch argument {
+            case "--threads": threads = number(after: argument)
+            case "--rounds": rounds = number(after: argument)
+            case "--batch": batchSize = number(after: argument)
+            case "--processor-time": processorTime = true
+            case _ where argument.hasPrefix("-"): refuse("there is no option \(argument)")
+            default: texts.append(argument)
+            }
+        }
+    }
+}
+
+func refuse(_ message: String) -> Never {
+    FileHandle.standardError.write(Data("KernelBenchmark: \(message)\n".utf8))
+    exit(2)
+}
+
+let options = Options(CommandLine.arguments.dropFirst())
+let threads = Threads(options.threads)
+
 func seconds(_ body: () -> Void) -> Double {
-    let clock = processorTime ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC
+    let clock = options.processorTime ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC
     func now() -> Double {
         var time = timespec()
         clock_gettime(clock, &time)
@@ -123,18 +160,18 @@ struct Batch {
 
     init(_ height: Int, _ width: Int, _ channels: Int) throws {
         (self.height, self.width, self.channels) = (height, width, channels)
-        buffer = try FloatBuffer(count: batchSize * height * width * channels)
+        buffer = try FloatBuffer(count: options.batchSize * height * width * channels)
         for index in buffer.values.indices { buffer.pointer[index] = Float(index % 17) - 8 }
     }
 
     /// Made where it is used, so that whoever computes on it holds the buffer too.
-    var maps: Maps { Maps(buffer.pointer, count: batchSize, height: height, width: width, channels: channels) }
+    var maps: Maps { Maps(buffer.pointer, count: options.batchSize, height: height, width: width, channels: channels) }
 }
 
 /// A layer's passes over memory of its own: forward, input gradient (none by images), weight gradient.
 func passes(of layer: Layer) throws -> [(() -> Void)?] {
     var shape = layer.shape
-    shape.images = batchSize
+    shape.images = options.batchSize
     let convolution = Convolution(shape, threads: threads)
     let x = try Batch(shape.height, shape.width, shape.inputChannels)
     let y = try Batch(shape.outputHeight, shape.outputWidth, shape.outputChannels)
@@ -161,7 +198,7 @@ struct Measurement {
 /// Measures the passes in turns; adds the peaks between them to `peaks`. The first round only warms up.
 func measure(_ passes: [(() -> Void)?], operations: Int, peaks: inout [Double]) throws -> [Measurement?] {
     var results = passes.map { $0.map { _ in Measurement() } }
-    for round in 0...rounds {
+    for round in 0...options.rounds {
         var before = try measurePeak()
         for (index, pass) in passes.enumerated() {
             guard let pass else { continue }
@@ -190,7 +227,7 @@ func printHeader() {
     print(
         """
         \(Date.now.formatted(.iso8601.year().month().day())), \(processor), \(Build.vectors), \(threads.count) threads, \
-        batch \(batchSize), \(rounds) rounds\(processorTime ? ", processor time" : "")
+        batch \(options.batchSize), \(options.rounds) rounds\(options.processorTime ? ", processor time" : "")
 
         Milliseconds of forward pass, input gradient and weight gradient, each with its share of the peak: operations of
         the direct convolution a second, divided by what the processor reached on registers right before and after.
@@ -200,36 +237,12 @@ func printHeader() {
         """)
 }
 
-func refuse(_ message: String) -> Never {
-    FileHandle.standardError.write(Data("KernelBenchmark: \(message)\n".utf8))
-    exit(2)
-}
-
-func number(after option: String) -> Int {
-    guard let value = arguments.popFirst().flatMap({ Int($0) }), value > 0 else {
-        refuse("\(option): expected a whole number above 0")
-    }
-    return value
-}
-
-var (rounds, batchSize, threadCount, processorTime, texts) = (7, 128, 0, false, [String]())
-var arguments = CommandLine.arguments.dropFirst()
-while let argument = arguments.popFirst() {
-    switch argument {
-    case "--threads": threadCount = number(after: argument)
-    case "--rounds": rounds = number(after: argument)
-    case "--batch": batchSize = number(after: argument)
-    case "--processor-time": processorTime = true
-    case _ where argument.hasPrefix("-"): refuse("there is no option \(argument)")
-    default: texts.append(argument)
-    }
-}
-let threads = Threads(threadCount)
 printHeader()
 var totals: [String: [Double]] = [:]
-for layer in resNet + vgg + googLeNet where texts.isEmpty || texts.contains(where: layer.name.contains) {
+let (layers, texts) = (resNet + vgg + googLeNet, options.texts)
+for layer in layers where texts.isEmpty || texts.contains(where: layer.name.contains) {
     var peaks: [Double] = []
-    let operations = batchSize * layer.shape.operations
+    let operations = options.batchSize * layer.shape.operations
     let measured = try measure(passes(of: layer), operations: operations, peaks: &peaks)
     let milliseconds = measured.map { $0.map { median($0.seconds) * 1e3 } ?? 0 }
     var line = layer.name.padding(toLength: 34, withPad: " ", startingAt: 0) + "×\(layer.count)"

@@ -33,8 +33,9 @@ func number(_ value: Int64, _ name: String, in range: ClosedRange<Int>) throws(F
 let imageValues = Images.values
 let imageCounts = 1...Int(Int32.max)
 
-/// A C string in memory of its own, for as long as this object lives.
-final class OwnedString {
+/// A C string in memory of its own, for as long as this object lives. Unchecked, since a pointer is not `Sendable`: the
+/// text never changes.
+final class OwnedString: @unchecked Sendable {
     let pointer: UnsafePointer<CChar>
 
     init(_ text: String) { pointer = UnsafePointer(strdup(text)) }

@@ -3,7 +3,7 @@
 import CPLP
 import PLPTraining
 
-final class DatasetHandle: Handle {
+final class DatasetHandle: Handle, @unchecked Sendable {
     override class var noun: String { "dataset" }
 
     let dataset: Dataset

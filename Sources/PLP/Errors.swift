@@ -57,10 +57,10 @@ private enum LastError {
     }
 }
 
-private let noError = strdup("")
+private let noError = OwnedString("")
 
 @c @implementation
 public func plp_last_error_message() -> UnsafePointer<CChar>? {
     pthread_getspecific(LastError.key).map { UnsafePointer($0.assumingMemoryBound(to: CChar.self)) }
-        ?? UnsafePointer(noError)
+        ?? noError.pointer
 }

@@ -6,8 +6,8 @@ import Glibc
 import Synchronization
 import PLPTraining
 
-/// What stands behind a handle. It belongs to one call at a time.
-class Handle {
+/// What stands behind a handle. Unchecked, since it changes: it belongs to one call at a time, which `exclusively` sees to.
+class Handle: @unchecked Sendable {
     /// What messages call it.
     class var noun: String { "handle" }
 

@@ -3,7 +3,7 @@
 import CPLP
 import PLPTraining
 
-final class ModelHandle: Handle {
+final class ModelHandle: Handle, @unchecked Sendable {
     override class var noun: String { "model" }
 
     let model: Model

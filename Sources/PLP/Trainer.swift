@@ -3,7 +3,7 @@
 import CPLP
 import PLPTraining
 
-final class TrainerHandle: Handle {
+final class TrainerHandle: Handle, @unchecked Sendable {
     override class var noun: String { "trainer" }
 
     let trainer: Trainer
