@@ -10,7 +10,7 @@ from pathlib import Path
 
 import plp
 import pytest
-from plp._lock import sole_writer
+from plp._files import sole_writer
 from plp.cli import main
 from test_history import drawn
 

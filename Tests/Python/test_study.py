@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import plp
 import pytest
-from plp._lock import sole_writer
-from plp.plots import study_figure
-from plp.report import choices
+from plp._files import sole_writer
+from plp.studies.plots import study_figure
+from plp.studies.report import choices
 from test_history import drawn, history
 
 RECIPE = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=16)

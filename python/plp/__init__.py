@@ -15,13 +15,13 @@ damaged file, a loss that is no longer finite. The interpreter's lock is release
 from . import datasets, schedules
 from ._plp import Error, build_info
 from ._plp import version as __version__
-from .history import Epoch, History, Metrics
 from .model import Model
 from .options import DEMON, EMA, PAPER, PLP, QUICK, SGD, Augmentation, Lookahead, Recipe
 from .prediction import predict
 from .profile import Profile, Timing
-from .study import Run, Study, compare
-from .training import Progress, Trainer
+from .records import Epoch, History, Metrics, Progress
+from .studies import Run, Study, compare
+from .training import Trainer
 
 __all__ = [
     "DEMON",

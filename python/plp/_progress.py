@@ -8,14 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich import progress as bars
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from .history import Epoch
-    from .training import Progress
+from .records import Epoch, Progress
 
 INTERVAL = 0.2  # seconds between two drawings
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
-from ._lock import sole_writer
+from ._files import sole_writer
 from .datasets import Dataset
 from .options import RECIPES, Recipe, by_name
 

@@ -12,7 +12,7 @@ import numpy as np
 from . import _plp
 from ._checks import checked_images, checked_integer, checked_seed
 from .datasets import Dataset, dataset_handle
-from .history import Metrics
+from .records import Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

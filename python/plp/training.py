@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,10 @@ from . import _plp
 from ._checks import checked_images, checked_integer, checked_labels, checked_seed
 from ._progress import FitProgress
 from .datasets import Dataset, dataset_handle
-from .history import Epoch, History, Metrics
 from .model import Model
 from .options import SGD, Augmentation, Optimizer, Predictor, Recipe
 from .profile import Profile, Timing
+from .records import Epoch, History, Metrics, Progress
 from .schedules import Constant, Schedule
 
 if TYPE_CHECKING:
@@ -30,24 +29,6 @@ _PHASES = {
     _plp.PHASE_EPOCH_END: "epoch end",
     _plp.PHASE_TEST: "test",
 }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, as a callback hears it after each iteration. Epochs and iterations are counted from 1."""
-
-    phase: str  #: what the iteration did: ``"training"``, ``"validation"``, ``"epoch end"`` or ``"test"``
-    epoch: int
-    epochs: int  #: of the whole run
-    iteration: int  #: of this phase
-    iterations: int  #: of this phase, in all
-    learning_rate: float
-    predicted: bool  #: whether a predictor replaced the parameters in this iteration
-    batch: Metrics | None  #: of this mini-batch, before its update
-    running: Metrics | None  #: of this phase so far; at an epoch's end, of its training
-    seconds: float  #: of this epoch's training so far
-    images_per_second: float
-    finished: Epoch | None  #: at an epoch's end, its record
 
 
 Callback = Callable[[Progress], bool | None]

@@ -1,12 +1,15 @@
-"""What a training run was like: metrics for each epoch, the best one, and how the best model did on the test set."""
+"""What a training run says while it goes on, and what it leaves: metrics for each epoch, the best one, the test set's.
+
+Plain data beneath all that makes or shows it; only :meth:`History.plot` reaches up, when it is called.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ._files import Place
 from ._tables import text_table
 
 
@@ -49,6 +52,24 @@ class Epoch:
     def from_dict(cls, d: dict[str, Any]) -> Epoch:
         parts = {part: Metrics(**d[part]) if d.get(part) else None for part in ("train", "validation")}
         return cls(**{**d, **parts})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, as a callback hears it after each iteration. Epochs and iterations are counted from 1."""
+
+    phase: str  #: what the iteration did: ``"training"``, ``"validation"``, ``"epoch end"`` or ``"test"``
+    epoch: int
+    epochs: int  #: of the whole run
+    iteration: int  #: of this phase
+    iterations: int  #: of this phase, in all
+    learning_rate: float
+    predicted: bool  #: whether a predictor replaced the parameters in this iteration
+    batch: Metrics | None  #: of this mini-batch, before its update
+    running: Metrics | None  #: of this phase so far; at an epoch's end, of its training
+    seconds: float  #: of this epoch's training so far
+    images_per_second: float
+    finished: Epoch | None  #: at an epoch's end, its record
 
 
 @dataclass(frozen=True)
@@ -124,7 +145,7 @@ class History:
             lines.append("(interrupted)")
         return "\n".join(lines)
 
-    def plot(self, path: str | os.PathLike[str]) -> None:
+    def plot(self, path: Place) -> None:
         """Draws loss, top-1 error and learning rate over the epochs, the best one marked.
 
         The ending of ``path`` chooses the format: ``.png``, ``.svg``, ``.pdf``.

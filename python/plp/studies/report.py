@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .options import PAPER, describe
+from .._files import Place
+from ..options import PAPER, describe
 from .plots import study_figure
-
-if TYPE_CHECKING:
-    from .study import Study
+from .records import Study
+from .table import caption, table
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -48,7 +47,7 @@ performance through linear prediction</i>, Scientific Reports 14, 15197 (2024),
 OURS = "our choice; the paper's is not known"
 
 
-def write_report(study: Study, path: str | os.PathLike[str]) -> None:
+def write_report(study: Study, path: Place) -> None:
     """See :meth:`plp.Study.report`."""
     drawing = io.StringIO()
     study_figure(study).savefig(drawing, format="svg")
@@ -56,8 +55,8 @@ def write_report(study: Study, path: str | os.PathLike[str]) -> None:
     title = f"{', '.join(study.networks)}: {', '.join(study.methods)}"
     page = _PAGE.format(
         title=escape(title),
-        results=_table(study.table()),
-        caption=escape(study.caption()),
+        results=_table(table(study)),
+        caption=escape(caption(study)),
         picture=picture[picture.index("<svg") :],  # without XML's heading, which HTML does not have
         choices=_table([["what", "here", "source"], *choices(study)]),
         methods=_table([["method", "what it changes"], *_changes(study)]),

@@ -1,4 +1,4 @@
-"""Which process may write what."""
+"""Files that are written whole or not at all, and which process may write them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+Place = str | os.PathLike[str]
+
+
+def write_whole(path: Place, content: bytes) -> None:
+    """Writes a file; an older one is replaced only when the new one is complete on disk."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
 
 @contextmanager
-def sole_writer(path: str | os.PathLike[str] | None) -> Iterator[None]:
+def sole_writer(path: Place | None) -> Iterator[None]:
     """Holds a lock for a file or folder at ``path``, which a process that ends lets go of; None needs none.
 
     The lock is a hidden file beside it, which stays: were it removed, another process might have opened it already.

@@ -1,0 +1,66 @@
+"""A study's file and the checkpoints beside it: how it goes on, and what becomes of those that are of no use."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from .._files import Place
+from .records import Study
+
+
+def opened(path: Place | None, settings: dict[str, Any], methods: dict[str, Any]) -> Study:
+    """The study at ``path``, with these methods beside its own; a new one where there is none, or nothing in it."""
+    if path is not None and Path(path).exists():
+        study = Study.load(path)
+        if study.runs or any((Path(path).parent / name).exists() for name in study.checkpoints.values()):
+            _check_same(study, settings, methods, path)
+            study.methods = {**study.methods, **methods}
+            return study
+    return Study(settings, methods)
+
+
+def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any], path: Place) -> None:
+    """Runs are only comparable where all but the machine is the same."""
+    for name in settings:
+        if study.settings.get(name) != settings[name]:
+            raise ValueError(
+                f"{os.fspath(path)} holds a study whose {name} is {study.settings.get(name)}, "
+                f"expected {settings[name]}: choose another file, or start fresh"
+            )
+    for name in study.methods.keys() & methods.keys():
+        if study.methods[name] != methods[name]:
+            raise ValueError(f"{os.fspath(path)} holds another method of the name {name!r}: choose another name")
+
+
+def checkpoint_of(study: Study, name: str, path: Path) -> Path:
+    """The checkpoint of a run that begins or goes on; named anew for each run, so that none passes for another's."""
+    if name not in study.checkpoints:
+        study.checkpoints[name] = f"{path.name}.{secrets.token_hex(4)}.checkpoint"
+        study.save(path)
+    return path.parent / study.checkpoints[name]
+
+
+def finish(study: Study, name: str, path: Path) -> None:
+    """Writes the study with a run that is complete, and only then removes the run's checkpoint."""
+    checkpoint = path.parent / study.checkpoints.pop(name)
+    study.save(path)
+    checkpoint.unlink(missing_ok=True)
+
+
+def remove_strays(study: Study, path: Path) -> None:
+    """Removes checkpoints that no study names: their study was removed, or the process ended before they were."""
+    for checkpoint in path.parent.glob(f"{escape(path.name)}.*.checkpoint"):
+        if checkpoint.name not in study.checkpoints.values():
+            checkpoint.unlink(missing_ok=True)
+
+
+def set_aside(checkpoint: Path, error: Exception) -> None:
+    """Keeps a checkpoint of no use to this study, which may have cost many hours, under a name that nothing removes."""
+    aside = checkpoint.with_name(f"{checkpoint.name}.{secrets.token_hex(4)}.unused")
+    checkpoint.rename(aside)
+    warnings.warn(f"the run starts anew, its checkpoint is now {aside}: {error}", RuntimeWarning, stacklevel=2)

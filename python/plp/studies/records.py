@@ -1,0 +1,156 @@
+"""Runs of several methods side by side, and what they have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import _plp
+from .._files import Place, write_whole
+from ..records import History, Metrics
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network trained once.
+
+    ``failure`` is the library's message where the loss was no longer finite, ``build`` what :func:`plp.build_info` said
+    then.
+    """
+
+    network: str
+    method: str
+    seed: int
+    history: History
+    failure: str | None = None
+    build: str = ""
+
+    @property
+    def name(self) -> str:
+        return run_name(self.network, self.method, self.seed)
+
+    @property
+    def outcome(self) -> Metrics | None:
+        """The best model's metrics: on the test set, or else the validation images, or else in training."""
+        if self.failure or not self.history.epochs:
+            return None
+        best = self.history.best or self.history[-1]
+        return self.history.test or best.validation or best.train
+
+
+@dataclass
+class Study:
+    """Runs and what they have in common; prints as a table.
+
+    A method's spread is the standard deviation over its repeats. Differences are paired: each repeat of a method minus
+    the ``baseline`` with the same seed, hence the same start and the same mini-batches. ``checkpoints`` are those of
+    unfinished runs: names of files beside the study's, by names of runs.
+    """
+
+    settings: dict[str, Any]
+    methods: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+    interrupted: bool = False
+    checkpoints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> list[str]:
+        return list(dict.fromkeys(run.network for run in self.runs))
+
+    @property
+    def baseline(self) -> str:
+        """The method the others are compared with: ``"sgd"``, or the first where that is not among them."""
+        return "sgd" if "sgd" in self.methods else next(iter(self.methods))
+
+    @property
+    def chosen_epoch(self) -> str:
+        """The epoch of a run whose model the table's numbers are of, in words."""
+        return "the epoch with the best validation accuracy" if self.settings["validation"] else "the last epoch"
+
+    @property
+    def measured_on(self) -> str:
+        """The images behind the table's numbers."""
+        kind = "validation images" if self.settings["validation"] else "training images"
+        return self.settings["test"] or f"{kind} of {self.settings['train']}"
+
+    def outcomes(self, network: str, method: str) -> dict[int, Metrics]:
+        """By seed, the best model's metrics of all runs that reached their end."""
+        runs = (run for run in self.runs if (run.network, run.method) == (network, method))
+        return {run.seed: run.outcome for run in runs if run.outcome}
+
+    def differences(self, network: str, method: str) -> list[float]:
+        """Accuracy minus the baseline's, for every seed that both have."""
+        baseline = self.outcomes(network, self.baseline)
+        mine = self.outcomes(network, method)
+        return [metrics.accuracy - baseline[seed].accuracy for seed, metrics in mine.items() if seed in baseline]
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether any method has more than one outcome, so that spreads can be told."""
+        return any(len(self.outcomes(n, m)) > 1 for n in self.networks for m in self.methods)
+
+    # What a study looks like is decided in rooms above this one, which are entered only when somebody looks.
+
+    def table(self) -> list[list[str]]:
+        """Rows of text, the heading first."""
+        from .table import table
+
+        return table(self)
+
+    def caption(self) -> str:
+        """What the table's numbers are."""
+        from .table import caption
+
+        return caption(self)
+
+    def __str__(self) -> str:
+        from .table import text
+
+        return text(self)
+
+    def plot(self, path: Place) -> None:
+        """Draws every method's training loss, validation error and difference of validation accuracy to the baseline.
+
+        The ending of ``path`` chooses the format.
+        """
+        from .plots import plot_study
+
+        plot_study(self, path)
+
+    def report(self, path: Place) -> None:
+        """Writes one HTML page that needs no other file: table, picture, and the choices made, the paper's and ours."""
+        from .report import write_report
+
+        write_report(self, path)
+
+    def save(self, path: Place) -> None:
+        """Writes the study as JSON. An older file is replaced only when the new one is complete on disk."""
+        data = {
+            "settings": self.settings,
+            "methods": self.methods,
+            "runs": [{**asdict(run), "history": run.history.to_dict()} for run in self.runs],
+            "checkpoints": self.checkpoints,
+        }
+        write_whole(path, json.dumps(data, indent=1).encode())
+
+    @classmethod
+    def load(cls, path: Place) -> Study:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError, OSError: the file is not there, or cannot be read.
+            plp.Error: it is not a study.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            runs = [Run(**{**run, "history": History.from_dict(run["history"])}) for run in data["runs"]]
+            return cls(data["settings"], data["methods"], runs, checkpoints=dict(data.get("checkpoints", {})))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _plp.Error(f"{os.fspath(path)} is not a study that plp wrote: {error}") from None
+
+
+def run_name(network: str, method: str, seed: int) -> str:
+    return f"{network} {method} seed {seed}"

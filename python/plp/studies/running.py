@@ -1,0 +1,189 @@
+"""Methods side by side: the same start and the same mini-batches for each, repeated over seeds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from .. import _plp
+from .._checks import checked_integer, checked_seed, checked_type
+from .._files import Place, sole_writer
+from ..datasets import Dataset
+from ..model import Model
+from ..options import PAPER, Recipe, by_name, describe
+from ..records import History, Progress
+from ..training import Trainer
+from .files import checkpoint_of, finish, opened, remove_strays, set_aside
+from .records import Run, Study, run_name
+
+Networks = str | Sequence[str]
+Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
+
+
+def compare(
+    networks: Networks = ("resnet18",),
+    methods: Methods = ("sgd", "sgd*7/6", "demon", "plp"),
+    *,
+    train: Dataset,
+    test: Dataset | None = None,
+    epochs: int = 10,
+    repeats: int = 1,
+    recipe: Recipe = PAPER,
+    validation: float | None = 0.2,
+    width: float = 1.0,
+    seed: int = 0,
+    threads: int = 0,
+    path: Place | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+) -> Study:
+    """Trains every network with every method, ``repeats`` times, and puts the results side by side.
+
+    Repeat r uses seed ``seed + r`` for the network and its training, the same for all methods. Ctrl-C ends the study
+    after the running iteration and returns the runs that are complete; so does, with a warning, a lack of memory.
+
+    Args:
+        networks: architectures, as for :class:`plp.Model`.
+        methods: names: ``"sgd"``, ``"demon"``, ``"plp"``, ``"lookahead"``, ``"ema"``, each also with a factor on the
+            learning rate, such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction
+            is SGD with that rate); a name chooses optimizer and predictor in place of the recipe's. Or a dict from
+            names of one's own to recipes, or to what they change in ``recipe``:
+            ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2)}}``.
+        train, test: without a test set the table shows the validation images.
+        epochs: of each run.
+        repeats: runs of each method, each with another seed.
+        recipe: what the methods have in common; the paper's by default.
+        validation: fraction of the training images to hold out, to choose the best epoch; None or 0 for none.
+        width: factor on every hidden channel count.
+        seed: of the first repeat.
+        threads: that compute; 0 for one per processor.
+        path: a JSON file that is written after each run. Where it exists, the study goes on from it: only runs that it
+            lacks are made, so that repeats, methods and networks can be added later. A checkpoint beside it, written
+            at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit. One that is
+            damaged, of other data or options, or of another version of plp is kept under another name, with a warning,
+            and its run starts anew.
+        fresh: whether to start anew in place of a study that is at ``path``.
+        progress: whether to show each run's progress.
+
+    Raises:
+        ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
+        FileNotFoundError, OSError: ``path`` cannot be written, or another process writes it; found before the first
+            run. A run's checkpoint cannot be read.
+        MemoryError: a network does not fit; found before the first run.
+    """
+    networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
+    recipes = _recipes(methods, recipe)
+    checked_type("train", train, Dataset)
+    checked_type("test", test, Dataset, type(None))
+    if not isinstance(validation, Real | None):
+        raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
+    settings = {
+        "train": train.name,
+        "train_images": len(train),
+        "test": test.name if test else None,
+        "test_images": len(test) if test else 0,
+        "classes": train.classes,
+        "width": float(width),
+        "epochs": checked_integer("epochs", epochs, least=1),
+        "validation": float(validation or 0),
+        "recipe": describe(recipe),
+    }
+    described = {name: describe(own) for name, own in recipes.items()}
+    seed = checked_seed(seed)
+    seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
+
+    def new_trainer(network: str, own: Recipe, seed: int) -> Trainer:
+        model = Model(network, classes=train.classes, width=width, seed=seed)
+        return Trainer(model, **vars(own), seed=seed, threads=threads)
+
+    with sole_writer(path):
+        study = opened(None if fresh else path, settings, described)
+        try:
+            for network in networks:  # a mistake in the last method is reported before the first run
+                model = Model(network, classes=train.classes, width=width)
+                for own in recipes.values():
+                    Trainer(model, **vars(own), seed=seed, threads=threads)
+            if path is not None:
+                study.save(path)
+                remove_strays(study, Path(path))
+            done = {run.name for run in study.runs}
+            for run_seed, network, (method, own) in product(seeds, networks, recipes.items()):
+                name = run_name(network, method, run_seed)
+                if name in done:
+                    continue
+                label = name if repeats > 1 else f"{network} {method}"
+                history, failure = _train(
+                    partial(new_trainer, network, own, run_seed),
+                    {"train": train, "validation": validation, "test": test, "epochs": epochs},
+                    label if progress else False,
+                    None if path is None else checkpoint_of(study, name, Path(path)),
+                )
+                if history.interrupted and not failure:
+                    study.interrupted = True
+                    break
+                study.runs.append(Run(network, method, run_seed, history, failure, _plp.build_info()))
+                if path is not None:
+                    finish(study, name, Path(path))
+        except KeyboardInterrupt:
+            study.interrupted = True
+        except MemoryError as error:
+            if not study.runs:
+                raise
+            study.interrupted = True
+            warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
+    return study
+
+
+def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
+    """Every method's own recipe, by name."""
+    if isinstance(methods, Mapping):
+        recipes = {n: own if isinstance(own, Recipe) else replace(recipe, **own) for n, own in methods.items()}
+    else:
+        names = [methods] if isinstance(methods, str) else methods
+        recipes = {name: by_name(name, recipe) for name in names}
+    if not recipes:
+        raise ValueError(f"methods is {methods!r}, expected a list of names or a dict")
+    return recipes
+
+
+def _train(
+    new_trainer: Callable[[], Trainer], data: dict[str, Any], label: str | bool, checkpoint: Path | None
+) -> tuple[History, str | None]:
+    """One run, from its checkpoint where there is one: its history, and why it failed."""
+    trainer = new_trainer()
+    goes_on = checkpoint is not None and _restored(trainer, checkpoint)
+
+    def keep(progress: Progress) -> None:
+        if checkpoint and progress.finished:
+            trainer.save(checkpoint)
+
+    try:
+        history = trainer.fit(**data, callback=keep, progress=label)
+    except ValueError as error:
+        if checkpoint is None or not goes_on:
+            raise
+        set_aside(checkpoint, error)  # of a run on other data
+        return _train(new_trainer, data, label, checkpoint)
+    except _plp.Error as error:
+        return trainer.history, str(error)
+    if checkpoint and history.interrupted:
+        trainer.save(checkpoint)
+    return history, None
+
+
+def _restored(trainer: Trainer, checkpoint: Path) -> bool:
+    """Whether there was a checkpoint that the trainer could be set to; where not, nothing has changed."""
+    try:
+        trainer.restore(checkpoint)
+    except FileNotFoundError:
+        return False
+    except (ValueError, _plp.Error) as error:
+        set_aside(checkpoint, error)
+        return False
+    return True
