@@ -30,6 +30,9 @@
  * Counts.   int64_t, so that a negative one can be reported. Epochs, iterations and entries are counted from 0.
  * Images.   3 × 32 × 32 values each, channels first (NCHW), red, green, blue; either bytes as in the files
  *           (PLP_UINT8; the model's normalisation is applied) or values taken as they are (PLP_FLOAT32).
+ * Arrays.   Those of one call must not overlap, unless its comment says otherwise.
+ * Stack.    A thread needs 128 KiB for any call, thread-local variables (60 KiB of them OpenBLAS's) included and the
+ *           caller's own callbacks not.
  * Process.  The library prints nothing, never exits and installs no signal handler. It has threads of its own, which a
  *           forked child does not inherit: fork before the first call, or exec.
  *
@@ -429,7 +432,7 @@ plp_status plp_trainer_profile_entry(const plp_trainer *trainer, int64_t index, 
 
 /* result[i] = Σ_k coefficients[k] vectors[k][i] for i ..< count: the prediction from `vector_count` iterates, oldest
    first, 1 to 1000. coefficients: [vector_count], or NULL for the paper's (-1/2, 1/2, 1) over three. result may be one
-   of them. */
+   of them; memory that overlaps one in part is refused. */
 plp_status plp_predict(const float *const *vectors, const double *coefficients, int64_t vector_count, int64_t count,
                        float *result);
 

@@ -82,6 +82,19 @@ public enum Updates {
         }
     }
 
+    /// Σ weights[i] · vectors[i], the first one's product first, of one vector or more; `result` may be one of them.
+    public static func weightedSum(
+        of vectors: [UnsafePointer<Float>], weights: [Float], count: Int, to result: UnsafeMutablePointer<Float>
+    ) {
+        forEachVector(in: 0..<count) { position, lanes in
+            var sum = Vector(repeating: weights[0]) * Vector(at: vectors[0] + position, count: lanes)
+            for index in 1..<vectors.count {
+                sum.addProduct(Vector(repeating: weights[index]), Vector(at: vectors[index] + position, count: lanes))
+            }
+            sum.store(to: result + position, count: lanes)
+        }
+    }
+
     /// Whether all values are finite.
     public static func isFinite(_ values: UnsafePointer<Float>, count: Int) -> Bool {
         // Infinity times zero is NaN, and NaN stays.

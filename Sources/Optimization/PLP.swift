@@ -83,7 +83,7 @@ public struct PLP: Predictor, Equatable {
 /// - Parameters:
 ///   - iterates: vectors of one length, the oldest first, as many as there are coefficients.
 ///   - coefficients: the paper's by default, for three iterates. Computed with in float32.
-///   - result: as long as each iterate; may be the memory of one of them.
+///   - result: as long as each iterate; may be the memory of one of them, but not overlap one in part.
 public func predict(
     _ iterates: [UnsafeBufferPointer<Float>], coefficients: [Double] = PLP.coefficients(step: 1),
     into result: UnsafeMutableBufferPointer<Float>
@@ -95,15 +95,19 @@ public func predict(
         try require(
             iterate.count == result.count, "length of iterate \(number + 1)", iterate.count,
             expected: "\(result.count), the result's")
+        if let start = iterate.baseAddress, let place = result.baseAddress {
+            let offset = (UnsafeRawPointer(place) - UnsafeRawPointer(start)).magnitude
+            try require(
+                offset == 0 || offset >= UnsafeRawBufferPointer(iterate).count, "result",
+                "memory \(offset) bytes beside iterate \(number + 1)'s",
+                expected: "an iterate's own, or none of theirs")
+        }
     }
     try require(
         coefficients.allSatisfy { Float($0).isFinite }, "coefficients", coefficients, expected: "finite numbers")
-    let weights = coefficients.map { Float($0) }
-    for element in result.indices {
-        var sum = weights[0] * iterates[0][element]
-        for (iterate, weight) in zip(iterates, weights).dropFirst() { sum.addProduct(weight, iterate[element]) }
-        result[element] = sum
-    }
+    guard let target = result.baseAddress, result.count > 0 else { return }
+    Updates.weightedSum(
+        of: iterates.map { $0.baseAddress! }, weights: coefficients.map { Float($0) }, count: result.count, to: target)
 }
 
 /// The bare prediction for three arrays: m₂₃ + h (m₂₃ − m₁₂).

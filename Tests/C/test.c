@@ -1234,6 +1234,79 @@ static void test_predict(void)
     INVALID(plp_predict(vectors, huge, 3, COUNT, result), "coefficients");
     INVALID(plp_predict(vectors, NULL, 3, COUNT, NULL), "result: found NULL");
     CHECK(result[0] == -7);
+
+    /* Memory that overlaps an iterate in part, to either side. */
+    static float memory[2 * COUNT];
+    const float *overlapped[] = {one, memory + COUNT / 2, three};
+    INVALID(plp_predict(overlapped, NULL, 3, COUNT, memory + COUNT / 2 + 1), "result: found memory 4 bytes");
+    INVALID(plp_predict(overlapped, NULL, 3, COUNT, memory), "beside iterate 2's");
+    CHECK(memory[COUNT / 2 + 1] == 0);
+    overlapped[1] = memory + COUNT;
+    OK(plp_predict(overlapped, NULL, 3, COUNT, memory)); /* side by side */
+}
+
+/* ---- Stack ------------------------------------------------------------------------------------------------------- */
+
+/* Calls that go deep, on a network of each kind. */
+static void *call_all(void *dataset)
+{
+    const char *networks[] = {"resnet18", "vgg16", "googlenet"};
+    for (int i = 0; i < 3; i++) {
+        plp_model_options options = small_network();
+        options.architecture = networks[i];
+        plp_model *model = NULL, *loaded = NULL, *best = NULL;
+        OK(plp_model_create(&options, &model));
+        plp_trainer *trainer = small_trainer(model);
+        plp_fit_options fit = fit_options(1, 0.2);
+        fit.test = dataset;
+        OK(plp_trainer_fit(trainer, dataset, &fit));
+        OK(plp_trainer_save(trainer, file("deep")));
+        OK(plp_trainer_restore(trainer, file("deep")));
+        OK(plp_trainer_best_model(trainer, &best));
+        OK(plp_model_save(model, file("deep")));
+        OK(plp_model_load(file("deep"), &loaded));
+        plp_metrics metrics;
+        OK(plp_model_evaluate(loaded, dataset, 2, NULL, NULL, &metrics));
+        OK(plp_trainer_evaluate(trainer, dataset, NULL, NULL, &metrics));
+        plp_dataset_info info = {.struct_size = sizeof info};
+        OK(plp_dataset_describe(dataset, &info));
+        float *logits = malloc(sizeof(float) * 100 * (size_t)info.count);
+        OK(plp_model_logits(model, info.images, PLP_UINT8, info.count, 64, logits));
+        free(logits);
+        plp_trainer_free(trainer);
+        plp_model_free(best);
+        plp_model_free(loaded);
+        plp_model_free(model);
+    }
+    static const float values[16], *vectors[1000];
+    static double coefficients[1000];
+    for (int i = 0; i < 1000; i++)
+        vectors[i] = values;
+    float result[16];
+    OK(plp_predict(vectors, coefficients, 1000, 16, result));
+    plp_dataset *none = NULL;
+    FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, folder);
+    return NULL;
+}
+
+/* No call needs more than the 128 KiB that plp.h tells of: so much of a thread's larger stack stays untouched. */
+static void test_stack(plp_dataset *train)
+{
+#ifndef __SANITIZE_ADDRESS__ /* which makes this program's own frames larger */
+    enum { SIZE = 1 << 20, PROMISED = 128 << 10, MARK = 0xa5 };
+    uint8_t *stack = aligned_alloc(4096, SIZE);
+    memset(stack, MARK, SIZE);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    CHECK(!pthread_attr_init(&attributes) && !pthread_attr_setstack(&attributes, stack, SIZE));
+    CHECK(!pthread_create(&thread, &attributes, call_all, train) && !pthread_join(thread, NULL));
+    int untouched = 0;
+    while (untouched < SIZE && stack[untouched] == MARK)
+        untouched++;
+    CHECK(SIZE - untouched <= PROMISED);
+    pthread_attr_destroy(&attributes);
+    free(stack);
+#endif
 }
 
 int main(int count, char **arguments)
@@ -1269,6 +1342,7 @@ int main(int count, char **arguments)
     test_busy_handles(train);
     test_threads(train);
     test_predict();
+    test_stack(train);
     test_signals();
     plp_trainer_free(trainer);
     plp_model_free(model);

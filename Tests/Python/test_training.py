@@ -457,6 +457,30 @@ def test_predict():
     np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("offset", [-17, -1, 0, 1, 16])
+def test_predict_into_memory_that_overlaps(offset):
+    memory = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    iterates = [memory[i : i + 300] for i in (100, 400, 300)]
+    expected = plp.predict(*iterates)
+    out = memory[400 + offset : 700 + offset]
+    assert plp.predict(*iterates, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_predict_in_a_thread_with_a_small_stack():
+    program = """if True:
+        import threading
+        import numpy as np, plp
+        iterates, results = [np.full(5, i, np.float32) for i in range(3)], []
+        threading.stack_size(65536)
+        thread = threading.Thread(target=lambda: results.append(plp.predict(*iterates)))
+        thread.start()
+        thread.join()
+        assert results[0].tolist() == [2.5] * 5
+    """
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("iterates", "coefficients"),
     [
@@ -464,6 +488,7 @@ def test_predict():
         ([np.zeros(2, np.float32)] * 2, None),
         ([np.zeros(2, np.float32)] * 2, (1.0,)),
         ([np.zeros(2, np.float32), np.zeros(3, np.float32), np.zeros(2, np.float32)], None),
+        ([np.zeros(2, np.float32)] * 1001, (1.0,) * 1001),
         ([], None),
     ],
 )

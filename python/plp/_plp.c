@@ -711,23 +711,23 @@ static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
 
 /* ---- The bare formula and the build ------------------------------------------------------------------------------ */
 
-enum { MOST_VECTORS = 1000 }; /* plp_predict takes no more */
-
-/* (sequence of arrays of float32, array of float64 or None, result) */
+/* (tuple of arrays of float32, array of float64 or None, result) */
 static PyObject *predict(PyObject *module, PyObject *args)
 {
-    PyObject *sequence, *coefficients;
-    Py_buffer result, weights = {0}, vectors[MOST_VECTORS];
-    const float *pointers[MOST_VECTORS];
-    if (!PyArg_ParseTuple(args, "O!Ow*", &PyTuple_Type, &sequence, &coefficients, &result))
+    PyObject *tuple, *coefficients;
+    Py_buffer result, weights = {0};
+    if (!PyArg_ParseTuple(args, "O!Ow*", &PyTuple_Type, &tuple, &coefficients, &result))
         return NULL;
-    const Py_ssize_t count = PyTuple_Size(sequence);
+    const Py_ssize_t count = PyTuple_Size(tuple);
+    /* Not on the stack, which is small in some threads. */
+    Py_buffer *vectors = PyMem_Calloc((size_t)count + 1, sizeof *vectors);
+    const float **pointers = PyMem_Calloc((size_t)count + 1, sizeof *pointers);
     Py_ssize_t held = 0;
-    bool fits = count <= MOST_VECTORS
+    bool fits = vectors && pointers
                 && (coefficients == Py_None
                     || (PyObject_GetBuffer(coefficients, &weights, PyBUF_SIMPLE) == 0
                         && weights.len == count * (Py_ssize_t)sizeof(double)));
-    while (fits && held < count && PyObject_GetBuffer(PyTuple_GetItem(sequence, held), &vectors[held], PyBUF_SIMPLE) == 0) {
+    while (fits && held < count && PyObject_GetBuffer(PyTuple_GetItem(tuple, held), &vectors[held], PyBUF_SIMPLE) == 0) {
         pointers[held] = vectors[held].buf;
         fits = vectors[held++].len == result.len;
     }
@@ -735,10 +735,14 @@ static PyObject *predict(PyObject *module, PyObject *args)
     plp_status status = PLP_OK;
     if (fits)
         UNLOCKED(status = plp_predict(pointers, weights.buf, count, result.len / 4, result.buf));
+    else if (!vectors || !pointers)
+        PyErr_NoMemory();
     else if (!PyErr_Occurred())
-        PyErr_Format(PyExc_ValueError, "expected up to %d arrays of one size, and a coefficient for each", MOST_VECTORS);
+        PyErr_SetString(PyExc_ValueError, "expected arrays of one size, and a coefficient for each");
     while (held > 0)
         PyBuffer_Release(&vectors[--held]);
+    PyMem_Free(pointers);
+    PyMem_Free(vectors);
     PyBuffer_Release(&weights);
     PyBuffer_Release(&result);
     return fits ? none_or_error(status) : NULL;

@@ -26,7 +26,7 @@ def predict(
     Args:
         iterates: 1 to 1000 float32 arrays of one shape; contiguous ones are not copied.
         coefficients: one for each iterate; None for the paper's.
-        out: a contiguous float32 array of that shape for the result; may be one of the iterates.
+        out: a contiguous float32 array of that shape for the result; may be one of the iterates, or overlap some.
 
     Raises:
         ValueError: a shape, a dtype or the number of coefficients is not as above.
@@ -48,6 +48,12 @@ def predict(
         raise ValueError(
             f"out is {result.dtype} {list(result.shape)}, expected float32 {list(arrays[0].shape)}, contiguous"
         )
+    # Where memory is not the same, but overlaps, values would be written before they are read.
+    arrays = tuple(np.ascontiguousarray(given) for given in arrays)
+    arrays = tuple(
+        given.copy() if np.may_share_memory(given, result) and given.ctypes.data != result.ctypes.data else given
+        for given in arrays
+    )
     weights = None if coefficients is None else checked_numbers("coefficients", coefficients)
-    _plp.predict(tuple(np.ascontiguousarray(given) for given in arrays), weights, result)
+    _plp.predict(arrays, weights, result)
     return result
