@@ -85,6 +85,19 @@ def test_train_goes_on_unless_fresh():
     assert len(epochs()) == 1 and epochs() != [first]  # the same but for the time it took
 
 
+def test_results_are_replaced_and_not_written_over(folder):
+    """What was there, by another name, stays what it was."""
+    (folder / "before").mkdir()
+    assert main([*TRAIN, "1"]) == 0
+    names = [path.name for path in RESULTS.iterdir() if not path.name.startswith(".")]
+    before = {name: (RESULTS / name).read_bytes() for name in names}
+    for name in names:
+        os.link(RESULTS / name, folder / "before" / name)
+    assert main([*TRAIN, "2"]) == 0
+    assert len(names) == 4 and not any(os.path.samefile(RESULTS / name, folder / "before" / name) for name in names)
+    assert {name: (folder / "before" / name).read_bytes() for name in names} == before
+
+
 @pytest.mark.parametrize("changes", [["--method", "sgd"], ["--seed", "1"], ["--width", "0.125"], ["--epochs", "1"]])
 def test_train_keeps_another_runs_checkpoint(changes, capsys):
     assert main([*TRAIN, "2"]) == 0
@@ -106,7 +119,9 @@ def test_train_keeps_a_folder_that_another_process_writes(capsys):
     RESULTS.mkdir(parents=True)
     with sole_writer(RESULTS / "checkpoint.plp"):
         assert main([*TRAIN, "1"]) == 1
-    assert capsys.readouterr().err.endswith("results/train/checkpoint.plp is in use: another process writes it\n")
+    assert capsys.readouterr().err.endswith(
+        f"in use: another process writes it: '{Path.cwd() / RESULTS / 'checkpoint.plp'}'\n"
+    )
     assert main([*TRAIN, "1"]) == 0
 
 

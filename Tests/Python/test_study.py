@@ -248,16 +248,6 @@ def test_a_file_system_without_locks(study, monkeypatch):
         assert len(study(methods="sgd", epochs=1).runs) == 1
 
 
-def test_a_study_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
-    study = made_up()
-    study.save(tmp_path / "study.json")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("the disk is full")))
-    with pytest.raises(OSError, match="full"):
-        study.save(tmp_path / "study.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
-    assert plp.Study.load(tmp_path / "study.json") == study
-
-
 def test_numbers_of_numpy_are_options_too(synthetic, tmp_path):
     recipe = plp.Recipe(optimizer=plp.SGD(lr=np.float32(0.05)), batch_size=np.int64(16))
     averaging = plp.PLP(coefficients=np.array([0.5, 0.5]), period=np.int32(2))
@@ -446,7 +436,10 @@ def test_a_checkpoint_that_cannot_be_read_stays(study, trained, tmp_path, monkey
 
 
 def test_two_processes_do_not_write_one_study(study, tmp_path):
-    with sole_writer(tmp_path / "study.json"), pytest.raises(OSError, match="study.json is in use"):
+    with (
+        sole_writer(tmp_path / "study.json"),
+        pytest.raises(OSError, match="in use: another .*study.json"),
+    ):
         study()
     assert len(study(methods="sgd").runs) == 1
 
@@ -458,6 +451,41 @@ def test_without_its_study_a_checkpoint_is_a_stray(study, trained, whole, tmp_pa
     (tmp_path / "study.json").unlink()
     assert numbers(study()) == whole
     assert len(epochs) == (1 + 2 * 2) * ITERATIONS and files(tmp_path) == [".json"]
+
+
+def test_only_what_the_study_itself_left_is_removed(study, tmp_path):
+    own = [".6d228109.checkpoint", ".6d228109.checkpoint.0123456789abcdef.partial", ".0123456789abcdef.partial"]
+    others = [".wide.6d228109.checkpoint", ".wide.6d228109.checkpoint.0123456789abcdef.partial", ".mine.checkpoint"]
+    for ending in own + others:
+        (tmp_path / f"study.json{ending}").touch()
+    study(methods="sgd", epochs=1)
+    assert {path.name for path in tmp_path.iterdir() if path.name[0] != "."} == {
+        "study.json",
+        *(f"study.json{ending}" for ending in others),
+    }
+
+
+@pytest.mark.parametrize("name", ["{folder}/thesis.tex", "../{folder.name}/thesis.tex", "thesis.tex", "..", ""])
+def test_a_study_names_no_checkpoint_but_its_own(study, tmp_path, name):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    study(methods="sgd", epochs=1)
+    data = json.loads((tmp_path / "study.json").read_text())
+    data["checkpoints"] = {"resnet18 plp seed 0": name.format(folder=tmp_path)}
+    (tmp_path / "study.json").write_text(json.dumps(data))
+    with pytest.warns(RuntimeWarning, match="which it cannot have written: that run starts anew"):
+        assert len(study(epochs=1).runs) == 2
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert files(tmp_path) == [".json", ".tex"]
+
+
+def test_a_study_is_written_where_its_name_leads(study, trained, whole, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "study.json").symlink_to("elsewhere/study.json")
+    _, ends = trained
+    ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
+    study()
+    assert files(tmp_path / "elsewhere") == [".checkpoint", ".json"]
+    assert numbers(study()) == whole and (tmp_path / "study.json").is_symlink()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
-from ._files import sole_writer
+from ._files import sole_writer, write_whole
 from .datasets import Dataset
 from .options import RECIPES, Recipe, by_name
 
@@ -179,7 +179,7 @@ def _fit(
 def _write_results(trainer: Trainer, output: Path) -> None:
     history = trainer.history
     trainer.best_model.save(output / "model.safetensors")
-    (output / "history.json").write_text(json.dumps(history.to_dict(), indent=1), encoding="utf-8")
+    write_whole(output / "history.json", json.dumps(history.to_dict(), indent=1).encode())
     print(history)
     written = ["model.safetensors", "history.json"]
     if (output / "checkpoint.plp").exists():

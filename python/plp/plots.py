@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ._files import Place
+from ._files import Place, write_whole
 from .records import History
 
 # Okabe and Ito's palette: told apart with any colour vision, and in the order in which methods are compared.
@@ -22,7 +25,12 @@ def style(axes: Axes, label: str) -> None:
 
 
 def save(figure: Figure, path: Place) -> None:
-    figure.savefig(path, dpi=150)
+    """Draws first, then writes. The ending chooses the format; PNG without one, which then gets it."""
+    path = Path(path)
+    kind = path.suffix.removeprefix(".") or "png"
+    drawing = io.BytesIO()
+    figure.savefig(drawing, format=kind, dpi=150)
+    write_whole(path.with_suffix(f".{kind}"), drawing.getvalue())
 
 
 def plot_history(history: History, path: Place) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import warnings
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ def opened(path: Place | None, settings: dict[str, Any], methods: dict[str, Any]
     """The study at ``path``, with these methods beside its own; a new one where there is none, or nothing in it."""
     if path is not None and Path(path).exists():
         study = Study.load(path)
+        _forget_foreign_checkpoints(study, Path(path))
         if study.runs or any((Path(path).parent / name).exists() for name in study.checkpoints.values()):
             _check_same(study, settings, methods, path)
             study.methods = {**study.methods, **methods}
@@ -37,6 +38,25 @@ def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any],
             raise ValueError(f"{os.fspath(path)} holds another method of the name {name!r}: choose another name")
 
 
+def _own_names(path: Path) -> re.Pattern[str]:
+    """The names of a study's checkpoints, complete and partial; none that a study of a longer name gives."""
+    return re.compile(rf"{re.escape(path.name)}\.[0-9a-f]{{8}}\.checkpoint(?P<partial>\.[0-9a-f]{{16}}\.partial)?")
+
+
+def _forget_foreign_checkpoints(study: Study, path: Path) -> None:
+    """Whatever a file says, none but what :func:`checkpoint_of` names is read, replaced or removed."""
+    for name, checkpoint in list(study.checkpoints.items()):
+        own = _own_names(path).fullmatch(checkpoint)
+        if not own or own["partial"]:
+            del study.checkpoints[name]
+            warnings.warn(
+                f"{path} names {checkpoint!r:.80} as the checkpoint of {name!r:.80}, which it cannot have written: "
+                "that run starts anew",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
 def checkpoint_of(study: Study, name: str, path: Path) -> Path:
     """The checkpoint of a run that begins or goes on; named anew for each run, so that none passes for another's."""
     if name not in study.checkpoints:
@@ -53,10 +73,15 @@ def finish(study: Study, name: str, path: Path) -> None:
 
 
 def remove_strays(study: Study, path: Path) -> None:
-    """Removes checkpoints that no study names: their study was removed, or the process ended before they were."""
-    for checkpoint in path.parent.glob(f"{escape(path.name)}.*.checkpoint"):
-        if checkpoint.name not in study.checkpoints.values():
-            checkpoint.unlink(missing_ok=True)
+    """Removes checkpoints that no study names: their study was removed, or the process ended before they were.
+
+    Likewise those that a killed process did not finish writing: who calls this holds the study's lock.
+    """
+    named = set(study.checkpoints.values())
+    for file in list(path.parent.iterdir()):
+        stray = _own_names(path).fullmatch(file.name)
+        if stray and (stray["partial"] or file.name not in named):
+            file.unlink(missing_ok=True)
 
 
 def set_aside(checkpoint: Path, error: Exception) -> None:

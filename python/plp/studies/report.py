@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from .._files import Place
+from .._files import Place, write_whole
 from ..options import PAPER, describe
 from .plots import study_figure
 from .records import Study
@@ -63,7 +62,7 @@ def write_report(study: Study, path: Place) -> None:
         runs=_table(_runs(study)),
         builds=escape(_builds(study)),
     )
-    Path(path).write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
 
 
 def choices(study: Study) -> list[list[str]]:

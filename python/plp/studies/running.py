@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -102,6 +103,7 @@ def compare(
         model = Model(network, classes=train.classes, width=width, seed=seed)
         return Trainer(model, **vars(own), seed=seed, threads=threads)
 
+    path = None if path is None else Path(os.path.realpath(path))
     with sole_writer(path):
         study = opened(None if fresh else path, settings, described)
         try:
@@ -111,7 +113,7 @@ def compare(
                     Trainer(model, **vars(own), seed=seed, threads=threads)
             if path is not None:
                 study.save(path)
-                remove_strays(study, Path(path))
+                remove_strays(study, path)
             done = {run.name for run in study.runs}
             for run_seed, network, (method, own) in product(seeds, networks, recipes.items()):
                 name = run_name(network, method, run_seed)
@@ -122,14 +124,14 @@ def compare(
                     partial(new_trainer, network, own, run_seed),
                     {"train": train, "validation": validation, "test": test, "epochs": epochs},
                     label if progress else False,
-                    None if path is None else checkpoint_of(study, name, Path(path)),
+                    None if path is None else checkpoint_of(study, name, path),
                 )
                 if history.interrupted and not failure:
                     study.interrupted = True
                     break
                 study.runs.append(Run(network, method, run_seed, history, failure, _plp.build_info()))
                 if path is not None:
-                    finish(study, name, Path(path))
+                    finish(study, name, path)
         except KeyboardInterrupt:
             study.interrupted = True
         except MemoryError as error:
