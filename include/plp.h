@@ -207,8 +207,16 @@ plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtyp
 
 typedef struct plp_progress plp_progress;
 
-/* Called by a running function on the thread that called it. Return 0 to go on and anything else to stop. `progress` is
-   valid during the call. */
+/* What a callback may answer; any other number counts as PLP_STOP. */
+typedef enum plp_reply {
+    PLP_PROCEED = 0, /* go on */
+    PLP_STOP = 1,    /* return with things as they are, and measure nothing more: for an interruption */
+    PLP_FINISH = 2   /* end the training and come to the end of fit: no further iteration is trained, an epoch that was
+                        trained to its end is validated, the best model is measured on the test set: for stopping early
+                        by a criterion or a limit of one's own. An evaluation goes on */
+} plp_reply;
+
+/* Called by a running function on the thread that called it. Returns a plp_reply. `progress` is valid during the call. */
 typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
 
 /* Loss and errors on a dataset, as it is. threads: as above. callback: NULL; or called after each mini-batch, in
@@ -357,9 +365,9 @@ plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
    highest validation accuracy at an epoch's end, the first of equals (without validation, of the latest complete
    epoch), is kept beside the one in training: see plp_trainer_best_model. Datasets must have no more classes than the
    model.
-   Stopped by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has not
-   been measured. Called again, on the same data, it goes on from there, or with more epochs than before. Data are
-   the same where names and numbers of images are; their contents are not compared.
+   Ended by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has been
+   measured after PLP_FINISH, and not after PLP_STOP. Called again, on the same data, it goes on from there, or with more
+   epochs than before. Data are the same where names and numbers of images are; their contents are not compared.
    NOT_FINITE: a loss, or the model's values at an epoch's end, after the epochs and iterations that the message counts;
    history and best model are as they were before that. */
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
@@ -394,7 +402,7 @@ typedef struct plp_history {
     const char *data;    /* what is trained on and what chooses the best model; valid until this function's next call */
     int64_t epoch_count; /* epochs recorded; the last may be incomplete */
     int64_t best_epoch;  /* the best model's; without validation, the latest complete one; -1 before there is one */
-    int is_stopped;      /* 1: the latest fit ended before its end, by its callback or an error */
+    int is_stopped;      /* 1: the latest fit was cut short, by its callback's PLP_STOP or an error */
     plp_metrics test;    /* of the best model; count 0 where no test set was given or fit did not reach its end */
 } plp_history;
 

@@ -39,10 +39,20 @@ extension Trainer.Progress {
                 iteration: Int64(iteration), iterations: Int64(iterations), learning_rate: learningRate,
                 predicted: predicted ? 1 : 0, batch: plp_metrics(batch), running: plp_metrics(running),
                 seconds: seconds, images_per_second: imagesPerSecond, finished: finished)
-            return withUnsafePointer(to: progress) { callback($0, userData) } == 0 ? .proceed : .stop
+            return Trainer.Progress.Reply(withUnsafePointer(to: progress) { callback($0, userData) })
         }
         guard let finished else { return call(nil) }
         return withUnsafePointer(to: plp_epoch(finished), call)
+    }
+}
+
+extension Trainer.Progress.Reply {
+    fileprivate init(_ code: Int32) {
+        switch plp_reply(UInt32(bitPattern: code)) {
+        case PLP_PROCEED: self = .proceed
+        case PLP_FINISH: self = .finish
+        default: self = .stop
+        }
     }
 }
 

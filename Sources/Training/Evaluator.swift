@@ -60,7 +60,7 @@ public final class Evaluator {
         while let batch = loader.next() {
             let metrics = executor.evaluate(images: batch.images, labels: batch.labels, count: batch.count)
             running += metrics
-            guard onIteration(iteration, loader.iterations, metrics, running) == .proceed else { return nil }
+            guard onIteration(iteration, loader.iterations, metrics, running) != .stop else { return nil }
             iteration += 1
         }
         return running

@@ -47,9 +47,9 @@ public struct History: Sendable, Equatable, Codable {
     /// The epoch at whose end the model was best: of the highest validation accuracy, the first of equals; without
     /// validation, the latest complete one. Nil before an epoch is complete.
     public package(set) var bestEpoch: Int?
-    /// Of the best model on the test set, which is measured once, when all epochs are done, and chooses nothing.
+    /// Of the best model on the test set, which is measured once, when the training is done, and chooses nothing.
     public package(set) var test: Metrics?
-    /// Whether the latest `fit` ended before its end: stopped by its callback, or by an error.
+    /// Whether the latest `fit` was cut short: stopped by its callback, or by an error.
     public package(set) var isStopped = false
 
     /// Epochs that are complete.
@@ -59,7 +59,8 @@ public struct History: Sendable, Equatable, Codable {
 extension History: CustomStringConvertible {
     /// A line for each epoch, and one for the best model on the test set.
     public var description: String {
-        let best = test.map { "best epoch \(bestEpoch ?? 0): test \($0.inWords)" }
+        let judged = bestEpoch.map { "best epoch \($0)" } ?? "the model in training"
+        let best = test.map { "\(judged): test \($0.inWords)" }
         return (epochs.map(\.description) + [best].compactMap(\.self)).joined(separator: "\n")
     }
 }

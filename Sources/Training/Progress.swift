@@ -17,9 +17,13 @@ extension Trainer {
         /// The callback's answer.
         public enum Reply: Sendable {
             case proceed
-            /// Ends `fit` after this iteration, with model and history as they are; calling it again goes on from here.
-            /// Ends an evaluation with what it has measured.
+            /// Ends `fit` after this iteration, with model and history as they are: nothing more is measured. Ends an
+            /// evaluation with what it has measured.
             case stop
+            /// Ends the training and comes to the end of `fit`: no further iteration is trained, an epoch that was
+            /// trained to its end is validated, and the best model is measured on the test set. To stop early by a
+            /// criterion or a limit of one's own. An evaluation goes on.
+            case finish
         }
 
         public var phase: Phase

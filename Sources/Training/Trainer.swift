@@ -104,8 +104,8 @@ public final class Trainer {
     ///   - validation: what chooses the best model: the one of highest accuracy at an epoch's end.
     ///   - test: never chooses anything.
     ///   - epochs: the length of the whole run, epochs of an earlier call or a checkpoint included; 1 to 1,000,000.
-    ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end. May save a
-    ///     checkpoint.
+    ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end; its answer may end
+    ///     the training: see ``Progress/Reply``. May save a checkpoint.
     /// - Returns: the run's history.
     /// - Throws: `Failure`; of kind `notFinite`, saying how far the run had come, where a loss is infinite or not a
     ///   number: model, best model and history are then as they were before that iteration. Likewise where at an
@@ -144,25 +144,33 @@ public final class Trainer {
         _ loader: BatchLoader, _ heldOut: HeldOut?, _ test: Dataset?, epochs: Int,
         _ onProgress: (Progress) -> Progress.Reply
     ) throws(Failure) -> Progress.Reply {
-        while history.completeEpochs < epochs {
+        var isFinishing = false
+        func reply(to progress: Progress) -> Progress.Reply {
+            let reply = onProgress(progress)
+            if reply == .finish { isFinishing = true }
+            return reply
+        }
+        while history.completeEpochs < epochs, !isFinishing {
             if history.completeEpochs == history.epochs.count {
                 history.epochs.append(History.Epoch(number: history.epochs.count))
             }
-            guard try train(loader, epochs: epochs, onProgress) == .proceed else { return .stop }
+            guard try train(loader, epochs: epochs, reply) != .stop else { return .stop }
+            guard epoch.iterations == loader.iterations else { break }
             var validation: Metrics?
             if let heldOut {
-                validation = try measure(currentEvaluator(), heldOut, .validation, epochs: epochs, onProgress)
+                validation = try measure(currentEvaluator(), heldOut, .validation, epochs: epochs, reply)
                 guard validation != nil else { return .stop }
             }
             try finishEpoch(validation)
             let progress = progress(
                 .epochEnd, epochs: epochs, iteration: loader.iterations - 1, of: loader.iterations,
                 running: epoch.training)
-            guard onProgress(progress) == .proceed else { return .stop }
+            guard reply(to: progress) != .stop else { return .stop }
         }
-        if let test, let best {
-            let evaluator = try Evaluator(best, sharing: threads)
-            let metrics = try measure(evaluator, (test, nil), .test, epochs: epochs, onProgress)
+        if let test {
+            let judged = if let best { best } else { try bestModel() }
+            let evaluator = try Evaluator(judged, sharing: threads)
+            let metrics = try measure(evaluator, (test, nil), .test, epochs: epochs, reply)
             guard let metrics else { return .stop }
             history.test = metrics
         }
@@ -223,7 +231,8 @@ public final class Trainer {
             let progress = progress(
                 .training, epochs: epochs, iteration: iteration, of: loader.iterations, predicted: outcome.predicted,
                 batch: metrics, running: epoch.training)
-            guard onProgress(progress) == .proceed else { return .stop }
+            let reply = onProgress(progress)
+            guard reply == .proceed else { return reply }
             begin = now()
         }
         return .proceed

@@ -797,6 +797,7 @@ typedef struct {
     plp_trainer *trainer;
     plp_model *model;
     int64_t trained, validated, tested, ended, predicted, stop_after;
+    int answer; /* after the iteration `stop_after` */
     bool called_back;
 } run;
 
@@ -839,7 +840,7 @@ static int listen(const plp_progress *progress, void *user_data)
         CHECK(within.calls == 3 && metrics.count == 300);
         plp_dataset_free(dataset);
     }
-    return run->trained == run->stop_after;
+    return run->trained == run->stop_after ? run->answer : PLP_PROCEED;
 }
 
 static void test_fit(plp_dataset *train, plp_dataset *test)
@@ -941,13 +942,14 @@ static void test_stop_and_resume(plp_dataset *train)
     plp_fit_options options = fit_options(2, 0.2);
     OK(plp_trainer_fit(trainers[0], train, &options));
 
-    run run = {.trainer = trainers[1], .model = models[1], .stop_after = 7};
+    run run = {.trainer = trainers[1], .model = models[1], .stop_after = 7, .answer = -1}; /* anything but a reply */
     options.callback = listen;
     options.user_data = &run;
     OK(plp_trainer_fit(trainers[1], train, &options));
     plp_history history = {.struct_size = sizeof history};
     OK(plp_trainer_history(trainers[1], &history));
     CHECK(run.trained == 7 && history.is_stopped && history.epoch_count == 2 && history.best_epoch == 0);
+    CHECK(run.tested == 0 && history.test.count == 0);
     plp_epoch epoch = {.struct_size = sizeof epoch};
     OK(plp_trainer_epoch(trainers[1], 1, &epoch));
     CHECK(!epoch.is_complete && epoch.iterations == 2);
@@ -987,6 +989,25 @@ static void test_stop_and_resume(plp_dataset *train)
         plp_trainer_free(trainers[i]);
         plp_model_free(models[i]);
     }
+}
+
+/* A run that its callback finishes trains no further, and measures the best model. */
+static void test_finish(plp_dataset *train, plp_dataset *test)
+{
+    plp_model *model = small_model();
+    plp_trainer *trainer = small_trainer(model);
+    plp_fit_options options = fit_options(2, 0.2);
+    run run = {.trainer = trainer, .model = model, .stop_after = 7, .answer = PLP_FINISH};
+    options.test = test;
+    options.callback = listen;
+    options.user_data = &run;
+    OK(plp_trainer_fit(trainer, train, &options));
+    plp_history history = {.struct_size = sizeof history};
+    OK(plp_trainer_history(trainer, &history));
+    CHECK(run.trained == 7 && run.tested > 0 && !history.is_stopped);
+    CHECK(history.epoch_count == 2 && history.best_epoch == 0 && history.test.count == 40);
+    plp_trainer_free(trainer);
+    plp_model_free(model);
 }
 
 /* Single steps: gradients change nothing, plain SGD subtracts them, a huge learning rate is noticed. */
@@ -1336,6 +1357,7 @@ int main(int count, char **arguments)
     test_trainer_options(model);
     test_fit(train, test);
     test_stop_and_resume(train);
+    test_finish(train, test);
     test_steps();
     test_not_finite(train);
     test_too_many_classes(train);

@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import plp
@@ -38,6 +39,10 @@ def read(terminal):
         return os.read(terminal, 4096).decode(errors="replace")
     except OSError:
         return ""
+
+
+def interrupt(progress):
+    raise KeyboardInterrupt
 
 
 def epochs():
@@ -130,8 +135,8 @@ def test_a_loss_that_is_no_longer_finite_keeps_what_was_good(complete, monkeypat
     fit = plp.Trainer.fit
 
     def diverging(trainer, *arguments, callback, **options):
-        stop = callback if complete else lambda progress: True
-        fit(trainer, *arguments, callback=stop, **{**options, "epochs": 1})
+        with suppress(KeyboardInterrupt):
+            fit(trainer, *arguments, callback=callback if complete else interrupt, **{**options, "epochs": 1})
         raise plp.Error("after 1 of 9 epochs: loss: found nan")
 
     assert main([*TRAIN, "1"]) == 0  # a run before, which --fresh gives up
@@ -150,8 +155,8 @@ def test_train_names_only_what_it_wrote(monkeypatch, capsys):
     assert main([*TRAIN, "1"]) == 0
     assert "curves.png" in capsys.readouterr().err
     fit = plp.Trainer.fit
-    monkeypatch.setattr(plp.Trainer, "fit", lambda *a, **o: fit(*a, **{**o, "callback": lambda progress: True}))
-    assert main([*TRAIN, "1", "--fresh"]) == 130  # stopped before an epoch was complete: there is nothing to draw
+    monkeypatch.setattr(plp.Trainer, "fit", lambda *a, **o: fit(*a, **{**o, "callback": interrupt}))
+    assert main([*TRAIN, "1", "--fresh"]) == 130  # before an epoch was complete: there is nothing to draw
     assert capsys.readouterr().err.endswith(": model.safetensors, history.json, checkpoint.plp\n")
 
 

@@ -274,10 +274,21 @@ def test_callback_hears_every_iteration_and_can_stop(small, synthetic):
     trainer = plp.Trainer(small, **QUICK)
     history = trainer.fit(synthetic[0], epochs=3, callback=callback, progress=False)
     assert [p.iteration for p in heard] == [1, 2, 3, 4, 5] and {p.iterations for p in heard} == {8}
-    assert history.interrupted and not history[-1].complete
+    assert not history[-1].complete
     history = trainer.fit(synthetic[0], epochs=1, callback=callback, progress=False)
-    assert not history.interrupted and history[0].complete
+    assert history[0].complete
     assert [p.iteration for p in heard if p.phase == "training"] == list(range(1, 9))
+
+
+def test_a_callback_that_stops_early_leaves_a_whole_result(small, synthetic):
+    """The best model is measured, and nothing is called interrupted: the run ended as its callback meant it to."""
+    train, test = synthetic
+    trainer = plp.Trainer(small, **QUICK)
+    enough = lambda progress: bool(progress.finished) and progress.epoch == 2  # noqa: E731
+    history = trainer.fit(train, validation=0.25, test=test, epochs=9, callback=enough, progress=False)
+    assert [epoch.complete for epoch in history] == [True, True]
+    assert history.test == trainer.best_model.evaluate(test)
+    assert not history.interrupted and "interrupted" not in str(history) and "test set" in str(history)
 
 
 def test_callback_sees_the_model_and_saves_checkpoints(small, synthetic, tmp_path):

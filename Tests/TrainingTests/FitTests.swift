@@ -90,6 +90,36 @@ import PLPTraining
         #expect(try Snapshot(trainer) == Snapshot(whole))
     }
 
+    /// Finished at each kind of iteration a run trains no further, validates an epoch that is trained to its end, and
+    /// measures the best model. Called again, it goes on as one that nothing ended.
+    @Test(
+        arguments: [
+            (.training, 0, 3, complete: 0), (.training, 0, 6, complete: 1), (.validation, 0, 0, complete: 1),
+            (.epochEnd, 0, 6, complete: 1), (.training, 1, 2, complete: 1), (.test, 1, 0, complete: 2),
+        ] as [(Trainer.Progress.Phase, epoch: Int, iteration: Int, complete: Int)])
+    func finishesEarly(phase: Trainer.Progress.Phase, epoch: Int, iteration: Int, complete: Int) throws {
+        func fit(_ trainer: Trainer, _ onProgress: (Trainer.Progress) -> Trainer.Progress.Reply) throws -> History {
+            try trainer.fit(
+                Small.training, validation: .fraction(0.2), test: Small.test, epochs: 2, onProgress: onProgress)
+        }
+        let trainer = try Small.trainer(predictor: PLP())
+        var isAsked = false
+        let history = try fit(trainer) {
+            #expect(!isAsked || $0.phase != .training)
+            guard ($0.phase, $0.epoch, $0.iteration) == (phase, epoch, iteration) else { return .proceed }
+            isAsked = true
+            return .finish
+        }
+        #expect(isAsked && !history.isStopped && history.completeEpochs == complete)
+        #expect(history.epochs.prefix(complete).allSatisfy { $0.validation != nil })
+        #expect(history.test == (try Evaluator(trainer.bestModel()).evaluate(Small.test)))
+
+        let whole = try Small.trainer(predictor: PLP())
+        _ = try fit(whole) { _ in .proceed }
+        _ = try fit(trainer) { _ in .proceed }
+        #expect(try Snapshot(trainer) == Snapshot(whole))
+    }
+
     @Test func trainsMoreEpochsOnRequest() throws {
         let (once, twice) = (try Small.trainer(schedule: .constant), try Small.trainer(schedule: .constant))
         try once.fit(Small.training, epochs: 3)

@@ -294,18 +294,19 @@ static int on_iteration(const plp_progress *progress, void *user_data)
 {
     listener *listener = user_data;
     PyEval_RestoreThread(listener->state);
-    bool stop = PyErr_CheckSignals() != 0;
-    if (!stop && listener->function) {
+    plp_reply reply = PyErr_CheckSignals() ? PLP_STOP : PLP_PROCEED;
+    if (reply == PLP_PROCEED && listener->function) {
         PyObject *answer = PyObject_CallFunction(
             listener->function, "iLLLLdNNNddN", progress->phase, (long long)progress->epoch, (long long)progress->epochs,
             (long long)progress->iteration, (long long)progress->iterations, progress->learning_rate,
             PyBool_FromLong(progress->predicted), metrics_tuple(progress->batch), metrics_tuple(progress->running),
             progress->seconds, progress->images_per_second, epoch_tuple(progress->finished));
-        stop = !answer || PyObject_IsTrue(answer) != 0;
+        const int finish = answer ? PyObject_IsTrue(answer) : -1;
+        reply = finish < 0 ? PLP_STOP : finish ? PLP_FINISH : PLP_PROCEED;
         Py_XDECREF(answer);
     }
     listener->state = PyEval_SaveThread();
-    return stop;
+    return reply;
 }
 
 /* ---- Datasets ---------------------------------------------------------------------------------------------------- */

@@ -77,8 +77,8 @@ class History:
     """The record of a run, as :meth:`plp.Trainer.fit` returns it.
 
     ``best_epoch`` (counted from 1) is the epoch whose model was kept, ``test`` that model's metrics on the test set;
-    ``data`` says in words what was trained on and what chose the best model. ``interrupted`` tells that Ctrl-C, a
-    callback or an error ended the run early; what there was by then is here all the same.
+    ``data`` says in words what was trained on and what chose the best model. ``interrupted`` tells that Ctrl-C or an
+    error cut the run short; what there was by then is here all the same.
     """
 
     epochs: tuple[Epoch, ...] = ()
@@ -135,9 +135,10 @@ class History:
                 + [f"{e.images_per_second:,.0f}", mark]
             )
         lines = [text_table(rows), *([self.data] if self.data else [])]
-        if self.test and self.best_epoch is not None:
+        if self.test:
+            model = "the model in training" if self.best_epoch is None else f"model of epoch {self.best_epoch}"
             lines.append(
-                f"test set, model of epoch {self.best_epoch}: "
+                f"test set, {model}: "
                 f"accuracy {self.test.accuracy:.2%}, top-1 error {self.test.top1_error:.4f}, "
                 f"top-5 error {self.test.top5_error:.4f}, loss {self.test.loss:.4f}"
             )

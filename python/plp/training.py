@@ -100,12 +100,14 @@ class Trainer:
                 neither; the best model is then that of the latest complete epoch.
             test: measured once, at the end, with the best model.
             epochs: the length of the whole run, to which schedules refer.
-            callback: called with a :class:`plp.Progress` after each iteration; training stops when it returns True, and
-                when it raises, which fit then does too. It may read and save the model and the trainer.
+            callback: called with a :class:`plp.Progress` after each iteration. Where it returns True, the training ends
+                early: no further iteration is trained, an epoch that was trained to its end is validated, and the best
+                model is measured on the test set. Where it raises, fit ends at once and raises the same. It may read
+                and save the model and the trainer.
             progress: whether to show a bar (on a terminal) or a line for each epoch; a string is shown in front of it.
 
         Returns:
-            The history; its ``interrupted`` tells whether Ctrl-C or the callback ended the run.
+            The history; its ``interrupted`` tells whether Ctrl-C ended the run.
 
         Raises:
             ValueError: an argument out of its range, or a dataset with more classes than the model.
