@@ -227,6 +227,58 @@ plp_status plp_model_evaluate(plp_model *model, const plp_dataset *dataset, int6
 
 void plp_model_free(plp_model *model);
 
+/* ---- Prediction -------------------------------------------------------------------------------------------------- */
+
+/* A predictor replaces or averages parameters θ as they are trained. All of them are one arithmetic on θ and one more
+   vector of its size, the memory m, after each step of the optimizer:    m = a m + b θ, then θ = c θ + d m
+   with four numbers that depend on the iteration alone: see plp_action. */
+typedef enum plp_predictor_kind {
+    PLP_PREDICTOR_PLP = 0, /* every `period` iterations: θ = Σ coefficients[i] θ_i over the latest iterates */
+    PLP_PREDICTOR_LOOKAHEAD = 1, /* every `period` iterations: m += rate (θ - m); θ = m  (arXiv 1907.08610) */
+    PLP_PREDICTOR_EMA = 2        /* every iteration: m = decay m + (1 - decay) θ; m is evaluated, θ trained on */
+} plp_predictor_kind;
+
+/* What a prediction does to the optimizer's momentum, and to batch norm's running statistics, which may be predicted as
+   the parameters are (with EMA: averaged, and evaluated with the averaged parameters). */
+typedef enum plp_momentum_rule { PLP_MOMENTUM_KEPT = 0, PLP_MOMENTUM_RESET = 1 } plp_momentum_rule;
+typedef enum plp_statistics_rule { PLP_STATISTICS_KEPT = 0, PLP_STATISTICS_PREDICTED = 1 } plp_statistics_rule;
+
+/* A kind looks at the options that name it, and at no others. */
+typedef struct plp_predictor_options {
+    size_t struct_size;
+    plp_predictor_kind kind;
+    int64_t period; /* PLP: 0, as many iterations as coefficients; or so many, not fewer. Lookahead: 5. 1 to 1e9 */
+    int64_t start;  /* PLP: 0, the first iteration of the first cycle; 0 to 1e9 */
+    int64_t end;    /* PLP: INT64_MAX, the iteration from which it does nothing more; above start */
+    double step;    /* PLP: 1, how far ahead, in steps between midpoints; for the paper's coefficients */
+    const double *coefficients; /* PLP: NULL, the paper's (-h/2, 1/2, (1 + h)/2), h = step; or one's own, the oldest
+                                   iterate's first, each -1e6 to 1e6; copied */
+    int64_t coefficient_count;  /* PLP: 0; with one's own 2 to 1000 */
+    double rate;                /* Lookahead: 0.5; 0 to 1 */
+    double decay;               /* EMA: 0.999; 0 ..< 1 */
+    plp_momentum_rule momentum;     /* PLP, Lookahead: PLP_MOMENTUM_KEPT */
+    plp_statistics_rule statistics; /* PLP, Lookahead, EMA: PLP_STATISTICS_KEPT; of a network's, in training */
+} plp_predictor_options;
+
+/* Fills `options` with the defaults of a kind, as above. struct_size: sizeof(plp_predictor_options), as the caller was
+   compiled. */
+plp_status plp_predictor_options_init(plp_predictor_options *options, size_t struct_size, plp_predictor_kind kind);
+
+/* What a predictor does after the optimizer's step of one iteration. */
+typedef struct plp_action {
+    size_t struct_size;
+    double memory[2];        /* m = memory[0] m + memory[1] θ; where memory[0] is 0, m may be anything before */
+    double parameters[2];    /* then θ = parameters[0] θ + parameters[1] m */
+    int changes_memory;      /* 0: memory is (1, 0), m stays as it is */
+    int replaces_parameters; /* 0: parameters is (1, 0), θ stays as it is */
+    int resets_momentum;     /* 1: the optimizer's momentum is to start anew */
+    int is_average;          /* 1: m is now the model to evaluate */
+    int remembers_start;     /* 1: before iteration 0, m is a copy of θ; of the predictor, the same at all iterations */
+} plp_action;
+
+/* The arithmetic of one iteration, counted from 0, for whoever computes elsewhere. Here it is done in float32. */
+plp_status plp_predictor_action(const plp_predictor_options *options, int64_t iteration, plp_action *action);
+
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
 
 /* A model in training: optimizer, schedule, predictor, and how far it has come. */
@@ -245,20 +297,8 @@ typedef enum plp_schedule {
     PLP_SCHEDULE_COSINE = 3      /* half a cosine from 1 down to cosine_floor over the whole run */
 } plp_schedule;
 
-typedef enum plp_predictor {
-    PLP_PREDICTOR_NONE = 0,
-    PLP_PREDICTOR_PLP = 1, /* every `predictor_period` iterations: θ = Σ coefficients[i] θ_i over the latest iterates */
-    PLP_PREDICTOR_LOOKAHEAD = 2, /* every `predictor_period`: φ += lookahead_rate (θ - φ); θ = φ  (arXiv 1907.08610) */
-    PLP_PREDICTOR_EMA = 3 /* every iteration: m = ema_decay m + (1 - ema_decay) θ; m is evaluated, θ trained on */
-} plp_predictor;
-
-/* What a prediction does to the optimizer's momentum (PLP and Lookahead), and to batch norm's running statistics, which
-   may be predicted as the parameters are (with EMA: averaged, and evaluated with the averaged parameters). */
-typedef enum plp_momentum_rule { PLP_MOMENTUM_KEPT = 0, PLP_MOMENTUM_RESET = 1 } plp_momentum_rule;
-typedef enum plp_statistics_rule { PLP_STATISTICS_KEPT = 0, PLP_STATISTICS_PREDICTED = 1 } plp_statistics_rule;
-
-/* With schedule = PLP_SCHEDULE_CYCLIC the defaults are the paper's baseline; predictor = PLP_PREDICTOR_PLP makes that
-   its method. The whole run, which some options speak of, has plp_fit_options.epochs. */
+/* With schedule = PLP_SCHEDULE_CYCLIC the defaults are the paper's baseline; a predictor of kind PLP_PREDICTOR_PLP makes
+   that its method. The whole run, which some options speak of, has plp_fit_options.epochs. */
 typedef struct plp_trainer_options {
     size_t struct_size;
 
@@ -278,18 +318,7 @@ typedef struct plp_trainer_options {
     double step_factor;        /* 0.2; 0 to 1000 */
     double cosine_floor;       /* 0; 0 to 1 */
 
-    plp_predictor predictor;    /* PLP_PREDICTOR_NONE */
-    const double *coefficients; /* NULL: the paper's, (-h/2, 1/2, (1 + h)/2), h = prediction_step; or one's own, the
-                                   oldest iterate's first, 2 to 1000 of them, each -1e6 to 1e6; copied */
-    int64_t coefficient_count;  /* 0 */
-    double prediction_step;     /* 1: how far ahead, in steps between midpoints; for the paper's coefficients */
-    int64_t predictor_period;   /* 0: the number of coefficients, 5 for Lookahead; or so many iterations, not fewer */
-    int64_t predictor_start;    /* 0: PLP's first iteration */
-    int64_t predictor_end;      /* INT64_MAX: the iteration from which PLP does nothing more */
-    double lookahead_rate;      /* 0.5; 0 to 1 */
-    double ema_decay;           /* 0.999; 0 ..< 1 */
-    plp_momentum_rule momentum_at_prediction;     /* PLP_MOMENTUM_KEPT */
-    plp_statistics_rule statistics_at_prediction; /* PLP_STATISTICS_KEPT */
+    const plp_predictor_options *predictor; /* NULL: none; copied */
 
     int64_t batch_size; /* 128 images; 1 to 65,536 */
     int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0 (off) to 32 */

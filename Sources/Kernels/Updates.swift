@@ -28,15 +28,23 @@ public struct SGDRates: Sendable, Equatable {
 ///
 ///     m ← memory.0 · m + memory.1 · θ,  then  θ ← parameters.0 · θ + parameters.1 · m
 ///
-/// Where memory.0 is 0, m is not read and may be anything before.
+/// Where memory.0 is 0, m is not read and may be anything before. Computed with in float32.
 public struct PredictionAction: Sendable, Equatable {
-    public var memory: SIMD2<Float>
-    public var parameters: SIMD2<Float>
+    public var memory: SIMD2<Double>
+    public var parameters: SIMD2<Double>
 
-    public init(memory: (Float, Float), parameters: (Float, Float)) {
+    public init(memory: (Double, Double), parameters: (Double, Double)) {
         self.memory = SIMD2(memory.0, memory.1)
         self.parameters = SIMD2(parameters.0, parameters.1)
     }
+
+    /// What leaves both as they are.
+    public static let none = PredictionAction(memory: (1, 0), parameters: (1, 0))
+
+    /// Whether the memory gets new values.
+    public var changesMemory: Bool { memory != Self.none.memory }
+    /// Whether the parameters do.
+    public var replacesParameters: Bool { parameters != Self.none.parameters }
 }
 
 public enum Updates {
@@ -109,13 +117,14 @@ public enum Updates {
         let reads, writes, predicts: Bool
 
         init(_ action: PredictionAction) {
-            memoryKept = Vector(repeating: action.memory.x)
-            memoryTaken = Vector(repeating: action.memory.y)
-            parametersKept = Vector(repeating: action.parameters.x)
-            parametersTaken = Vector(repeating: action.parameters.y)
-            reads = action.memory.x != 0
-            writes = action.memory != SIMD2(1, 0)
-            predicts = action.parameters != SIMD2(1, 0)
+            let (memory, parameters) = (SIMD2<Float>(action.memory), SIMD2<Float>(action.parameters))
+            memoryKept = Vector(repeating: memory.x)
+            memoryTaken = Vector(repeating: memory.y)
+            parametersKept = Vector(repeating: parameters.x)
+            parametersTaken = Vector(repeating: parameters.y)
+            reads = memory.x != 0
+            writes = memory != SIMD2(1, 0)
+            predicts = parameters != SIMD2(1, 0)
         }
 
         /// The new parameters; memory is read and written only where that changes anything.

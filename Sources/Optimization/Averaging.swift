@@ -28,7 +28,7 @@ public struct Lookahead: Predictor, Equatable {
 
     public func action(after iteration: Int) -> PredictionAction? {
         (iteration + 1) % period == 0
-            ? PredictionAction(memory: (Float(1 - rate), Float(rate)), parameters: (0, 1)) : nil
+            ? PredictionAction(memory: (1 - rate, rate), parameters: (0, 1)) : nil
     }
 
     public func validate() throws(Failure) {
@@ -49,7 +49,6 @@ public struct EMA: Predictor, Equatable {
     public var decay: Double
     public var statistics: StatisticsTreatment
     public var remembersStart: Bool { true }
-    public var isEvaluated: Bool { true }
 
     public init(decay: Double = 0.999, statistics: StatisticsTreatment = .kept) {
         self.decay = decay
@@ -57,8 +56,10 @@ public struct EMA: Predictor, Equatable {
     }
 
     public func action(after iteration: Int) -> PredictionAction? {
-        PredictionAction(memory: (Float(decay), Float(1 - decay)), parameters: (1, 0))
+        PredictionAction(memory: (decay, 1 - decay), parameters: (1, 0))
     }
+
+    public func hasAverage(after iteration: Int) -> Bool { true }
 
     public func validate() throws(Failure) {
         try require(decay >= 0 && decay < 1, "EMA's decay", decay, expected: "a number from 0 to below 1")

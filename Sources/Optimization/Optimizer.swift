@@ -93,6 +93,6 @@ public final class Optimizer {
     }
 
     private func average(_ memory: FloatBuffer?) -> FloatBuffer? {
-        predictor?.isEvaluated == true && iteration > 0 ? memory : nil
+        iteration > 0 && predictor?.hasAverage(after: iteration - 1) == true ? memory : nil
     }
 }

@@ -28,9 +28,12 @@ public struct PLP: Predictor, Equatable {
     public var momentum: MomentumTreatment
     public var statistics: StatisticsTreatment
 
-    /// - Parameter step: h, how many slopes from the last midpoint the prediction lies; 1 in the paper.
+    /// h in the paper.
+    public static let paperStep = 1.0
+
+    /// - Parameter step: h, how many slopes from the last midpoint the prediction lies.
     public init(
-        step: Double = 1, period: Int = 3, start: Int = 0, end: Int? = nil,
+        step: Double = paperStep, period: Int = 3, start: Int = 0, end: Int? = nil,
         momentum: MomentumTreatment = .kept, statistics: StatisticsTreatment = .kept
     ) {
         self.init(
@@ -58,7 +61,7 @@ public struct PLP: Predictor, Equatable {
         guard iteration >= start, iteration < end ?? .max else { return nil }
         let place = (iteration - start) % period - (period - coefficients.count)
         guard place >= 0 else { return nil }
-        let coefficient = Float(coefficients[place])
+        let coefficient = coefficients[place]
         switch place {
         case 0: return PredictionAction(memory: (0, coefficient), parameters: (1, 0))
         case coefficients.count - 1: return PredictionAction(memory: (1, 0), parameters: (coefficient, 1))
@@ -85,7 +88,7 @@ public struct PLP: Predictor, Equatable {
 ///   - coefficients: the paper's by default, for three iterates. Computed with in float32.
 ///   - result: as long as each iterate; may be the memory of one of them, but not overlap one in part.
 public func predict(
-    _ iterates: [UnsafeBufferPointer<Float>], coefficients: [Double] = PLP.coefficients(step: 1),
+    _ iterates: [UnsafeBufferPointer<Float>], coefficients: [Double] = PLP.coefficients(step: PLP.paperStep),
     into result: UnsafeMutableBufferPointer<Float>
 ) throws(Failure) {
     try require(
@@ -114,7 +117,7 @@ public func predict(
 ///
 /// - Parameter step: h, the paper's being 1.
 public func predict(
-    _ first: [Float], _ second: [Float], _ third: [Float], step: Double = 1
+    _ first: [Float], _ second: [Float], _ third: [Float], step: Double = PLP.paperStep
 ) throws(Failure) -> [Float] {
     var result = third
     try first.withUnsafeBufferPointer { first throws(Failure) in

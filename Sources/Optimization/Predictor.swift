@@ -18,11 +18,11 @@ public protocol Predictor: Sendable, Encodable {
     var statistics: StatisticsTreatment { get }
     /// Whether the memory holds a copy of the parameters before the first iteration, and not zeros.
     var remembersStart: Bool { get }
-    /// Whether the memory, and not the run's parameters, is the model to evaluate and to keep.
-    var isEvaluated: Bool { get }
     /// What is done after the optimizer's step of an iteration, counted from 0 over all the steps of an optimizer; nil
     /// where nothing is.
     func action(after iteration: Int) -> PredictionAction?
+    /// Whether, after that, the memory and not the run's parameters is the model to evaluate and to keep.
+    func hasAverage(after iteration: Int) -> Bool
     /// Throws ``Failure`` naming the first option out of its range.
     func validate() throws(Failure)
 }
@@ -31,7 +31,7 @@ extension Predictor {
     public var momentum: MomentumTreatment { .kept }
     public var statistics: StatisticsTreatment { .kept }
     public var remembersStart: Bool { false }
-    public var isEvaluated: Bool { false }
+    public func hasAverage(after iteration: Int) -> Bool { false }
 }
 
 /// What happens to the momentum where a predictor replaces the parameters.
@@ -48,9 +48,4 @@ public enum StatisticsTreatment: String, Sendable, CaseIterable, Encodable {
     case kept
     /// They go through the same arithmetic as the parameters. A variance it makes negative becomes zero.
     case predicted
-}
-
-extension PredictionAction {
-    /// Whether the action gives the parameters new values, and not only the memory.
-    var replacesParameters: Bool { parameters != SIMD2(1, 0) }
 }

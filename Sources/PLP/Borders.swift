@@ -73,18 +73,36 @@ func destination<Result: Sized>(_ pointer: UnsafeMutablePointer<Result>?, _ name
     return pointer
 }
 
-/// The caller's options, or the defaults for NULL.
-func chosen<Value: Options>(_ pointer: UnsafePointer<Value>?) throws(Failure) -> Value {
-    guard let pointer else { return .defaults }
+/// The caller's options.
+func given<Value: Sized>(_ pointer: UnsafePointer<Value>?, _ name: String) throws(Failure) -> Value {
+    let pointer = try present(pointer, name)
     try Value.check(UnsafeRawPointer(pointer).load(as: Int.self))
     return pointer.pointee
 }
 
+/// The caller's options, or the defaults for NULL.
+func chosen<Value: Options>(_ pointer: UnsafePointer<Value>?) throws(Failure) -> Value {
+    pointer == nil ? .defaults : try given(pointer, "options")
+}
+
 /// The body of the _init functions.
 func initialize<Value: Options>(_ pointer: UnsafeMutablePointer<Value>?, size: Int) -> plp_status {
+    initialize(pointer, size: size) { .defaults }
+}
+
+/// The same for options whose defaults depend on what they are for.
+func initialize<Value: Sized>(
+    _ pointer: UnsafeMutablePointer<Value>?, size: Int, to defaults: () throws(Failure) -> Value
+) -> plp_status {
     attempt { () throws(Failure) in
         let pointer = try present(pointer, "options")
         try Value.check(size)
-        pointer.pointee = .defaults
+        pointer.pointee = try defaults()
     }
+}
+
+/// A copy of an array of the options; no more values than any of them can use.
+func array<Element>(_ start: UnsafePointer<Element>?, _ count: Int64, _ name: String) throws(Failure) -> [Element] {
+    let count = try number(count, "number of \(name)", in: 0...100_000)
+    return count == 0 ? [] : Array(UnsafeBufferPointer(start: try present(start, name), count: count))
 }

@@ -19,7 +19,7 @@ public func plp_predict(
         try predict(
             iterates,
             coefficients: coefficients.map { Array(UnsafeBufferPointer(start: $0, count: vectorCount)) }
-                ?? PLP.coefficients(step: 1),
+                ?? PLP.coefficients(step: PLP.paperStep),
             into: UnsafeMutableBufferPointer(start: try present(result, "result"), count: count))
     }
 }

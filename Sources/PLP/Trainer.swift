@@ -56,16 +56,14 @@ extension plp_trainer_options: Options {
         plp_trainer_options(
             struct_size: size, optimizer: PLP_OPTIMIZER_SGD, learning_rate: 0.001, momentum: 0.9, weight_decay: 1e-4,
             nesterov: 0, schedule: PLP_SCHEDULE_CONSTANT, warmup_epochs: 0, cyclic_peak: 2, cyclic_up: 2000,
-            cyclic_down: 2000, milestones: nil, milestone_count: 0, step_factor: 0.2, cosine_floor: 0,
-            predictor: PLP_PREDICTOR_NONE, coefficients: nil, coefficient_count: 0, prediction_step: 1,
-            predictor_period: 0, predictor_start: 0, predictor_end: Int64.max, lookahead_rate: 0.5, ema_decay: 0.999,
-            momentum_at_prediction: PLP_MOMENTUM_KEPT, statistics_at_prediction: PLP_STATISTICS_KEPT, batch_size: 128,
-            crop: 4, flip: 1, rotation: 0, seed: 0, threads: 0)
+            cyclic_down: 2000, milestones: nil, milestone_count: 0, step_factor: 0.2, cosine_floor: 0, predictor: nil,
+            batch_size: 128, crop: 4, flip: 1, rotation: 0, seed: 0, threads: 0)
     }
 
     func makeTrainer(for model: Model) throws(Failure) -> Trainer {
         try Trainer(
-            model, optimizer: try sgd(), schedule: try makeSchedule(), predictor: try makePredictor(),
+            model, optimizer: try sgd(), schedule: try makeSchedule(),
+            predictor: predictor == nil ? nil : try makePredictor(predictor, "predictor"),
             batchSize: Int(batch_size),
             augmentation: try Augmentation(crop: Int(crop), flip: flip != 0, rotation: Float(rotation)), seed: seed,
             threads: Int(threads))
@@ -97,49 +95,6 @@ extension plp_trainer_options: Options {
             }
         return warmup_epochs == 0 ? schedule : .warmUp(epochs: warmup_epochs, then: schedule)
     }
-
-    private func makePredictor() throws(Failure) -> (any Predictor)? {
-        let momentum = try momentumTreatment()
-        let statistics = try statisticsTreatment()
-        let period = predictor_period == 0 ? nil : Int(predictor_period)
-        switch predictor {
-        case PLP_PREDICTOR_NONE:
-            return nil
-        case PLP_PREDICTOR_PLP:
-            return PLP(
-                coefficients: coefficients == nil && coefficient_count == 0
-                    ? PLP.coefficients(step: prediction_step)
-                    : try array(coefficients, coefficient_count, "coefficients"),
-                period: period, start: Int(predictor_start), end: predictor_end == .max ? nil : Int(predictor_end),
-                momentum: momentum, statistics: statistics)
-        case PLP_PREDICTOR_LOOKAHEAD:
-            return Lookahead(period: period ?? 5, rate: lookahead_rate, momentum: momentum, statistics: statistics)
-        case PLP_PREDICTOR_EMA:
-            return EMA(decay: ema_decay, statistics: statistics)
-        default:
-            throw .argument("predictor", found: predictor.rawValue, expected: "a plp_predictor")
-        }
-    }
-
-    private func momentumTreatment() throws(Failure) -> MomentumTreatment {
-        switch momentum_at_prediction {
-        case PLP_MOMENTUM_KEPT: .kept
-        case PLP_MOMENTUM_RESET: .reset
-        default:
-            throw .argument(
-                "momentum_at_prediction", found: momentum_at_prediction.rawValue, expected: "a plp_momentum_rule")
-        }
-    }
-
-    private func statisticsTreatment() throws(Failure) -> StatisticsTreatment {
-        switch statistics_at_prediction {
-        case PLP_STATISTICS_KEPT: .kept
-        case PLP_STATISTICS_PREDICTED: .predicted
-        default:
-            throw .argument(
-                "statistics_at_prediction", found: statistics_at_prediction.rawValue, expected: "a plp_statistics_rule")
-        }
-    }
 }
 
 extension plp_fit_options: Options {
@@ -148,14 +103,6 @@ extension plp_fit_options: Options {
             struct_size: size, epochs: 1, validation_fraction: 0, validation: nil, test: nil, callback: nil,
             user_data: nil)
     }
-}
-
-/// A copy of an array of the options; no more values than any of them can use.
-private func array<Element>(_ start: UnsafePointer<Element>?, _ count: Int64, _ name: String) throws(Failure)
-    -> [Element]
-{
-    let count = try number(count, "number of \(name)", in: 0...100_000)
-    return count == 0 ? [] : Array(UnsafeBufferPointer(start: try present(start, name), count: count))
 }
 
 @c @implementation

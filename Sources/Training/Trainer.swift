@@ -386,9 +386,9 @@ public final class Trainer {
 
     /// The evaluator of the model as it is now.
     private func currentEvaluator() throws(Failure) -> Evaluator {
-        let averages = optimizer.predictor?.isEvaluated == true
+        let averages = optimizer.evaluated(model.parameters) !== model.parameters
         let evaluator =
-            if let known = self.evaluator { known } else {
+            if let known = self.evaluator, averages == (known.model !== model) { known } else {
                 try Evaluator(averages ? model.copy() : model, sharing: threads)
             }
         self.evaluator = evaluator

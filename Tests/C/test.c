@@ -675,14 +675,24 @@ static void test_permissions(const plp_model *model)
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
 
+static plp_predictor_options predictor_options(plp_predictor_kind kind)
+{
+    plp_predictor_options options;
+    OK(plp_predictor_options_init(&options, sizeof options, kind));
+    return options;
+}
+
+static plp_predictor_options plp; /* the paper's */
+
 static plp_trainer_options trainer_options(void)
 {
+    plp = predictor_options(PLP_PREDICTOR_PLP);
     plp_trainer_options options;
     OK(plp_trainer_options_init(&options, sizeof options));
     options.batch_size = 16;
     options.learning_rate = 0.05;
     options.schedule = PLP_SCHEDULE_COSINE;
-    options.predictor = PLP_PREDICTOR_PLP;
+    options.predictor = &plp;
     options.threads = 2;
     return options;
 }
@@ -709,10 +719,9 @@ static void test_trainer_options(plp_model *model)
     plp_trainer_options defaults;
     OK(plp_trainer_options_init(&defaults, sizeof defaults));
     CHECK(defaults.optimizer == PLP_OPTIMIZER_SGD && defaults.momentum == 0.9 && defaults.weight_decay == 1e-4);
-    CHECK(defaults.predictor == PLP_PREDICTOR_NONE && defaults.predictor_end == INT64_MAX);
+    CHECK(!defaults.predictor);
     CHECK(defaults.batch_size == 128 && defaults.crop == 4 && defaults.flip == 1);
     plp_trainer *none = FOREIGN(plp_trainer);
-    const double bad_numbers[] = {0.5, NAN, 1};
     const int64_t falling[] = {5, 2};
 #define BAD_AFTER(preparation, field, value, text)              \
     do {                                                        \
@@ -747,26 +756,6 @@ static void test_trainer_options(plp_model *model)
               "milestones");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, step_factor, NAN, "factor");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_COSINE, cosine_floor, -1, "floor");
-    BAD(predictor, (plp_predictor)9, "predictor: found 9");
-    BAD(momentum_at_prediction, (plp_momentum_rule)9, "momentum_at_prediction: found 9");
-    BAD(statistics_at_prediction, (plp_statistics_rule)9, "statistics_at_prediction: found 9");
-#define BAD_PLP(field, value, text) BAD_AFTER(options.predictor = PLP_PREDICTOR_PLP, field, value, text)
-    BAD_PLP(prediction_step, NAN, "coefficients");
-    BAD_PLP(prediction_step, 1e300, "coefficients");
-    BAD_PLP(coefficient_count, 3, "coefficients: found NULL");
-    BAD_PLP(coefficient_count, INT64_MIN, "coefficients");
-    BAD_PLP(coefficients, (options.coefficient_count = 3, bad_numbers), "coefficients");
-    BAD_PLP(coefficients, (options.coefficient_count = 1, bad_numbers), "coefficients");
-    BAD_PLP(coefficients, bad_numbers, "coefficients");
-    BAD_PLP(predictor_period, 2, "period");
-    BAD_PLP(predictor_period, -3, "period");
-    BAD_PLP(predictor_period, INT64_MAX, "period");
-    BAD_PLP(predictor_start, -1, "start");
-    BAD_PLP(predictor_end, 0, "end");
-    BAD_AFTER(options.predictor = PLP_PREDICTOR_LOOKAHEAD, lookahead_rate, 1.5, "rate");
-    BAD_AFTER(options.predictor = PLP_PREDICTOR_LOOKAHEAD, predictor_period, -1, "period");
-    BAD_AFTER(options.predictor = PLP_PREDICTOR_EMA, ema_decay, 1, "decay");
-    BAD_AFTER(options.predictor = PLP_PREDICTOR_EMA, ema_decay, NAN, "decay");
     BAD(batch_size, 0, "batch size");
     BAD(batch_size, -1, "batch size");
     BAD(batch_size, INT64_MAX, "batch size");
@@ -778,9 +767,14 @@ static void test_trainer_options(plp_model *model)
     BAD(rotation, 1e300, "rotation");
     BAD(threads, -1, "threads");
     BAD(threads, INT64_MAX, "threads");
-#undef BAD_PLP
 #undef BAD_AFTER
 #undef BAD
+    defaults.predictor = &plp;
+    plp.period = 2;
+    INVALID(plp_trainer_create(model, &defaults, &none), "period");
+    plp.struct_size = 8;
+    INVALID(plp_trainer_create(model, &defaults, &none), "plp_predictor_options.struct_size: found 8");
+    defaults.predictor = NULL;
 
     /* A batch size that is allowed, for a network that then needs hundreds of gigabytes. */
     plp_model *large = NULL;
@@ -790,6 +784,79 @@ static void test_trainer_options(plp_model *model)
     FAILS(plp_trainer_create(large, &options, &none), PLP_ERROR_OUT_OF_MEMORY, "65536");
     plp_model_free(large);
     CHECK(none == FOREIGN(plp_trainer));
+}
+
+/* Options of predictors, and the arithmetic that they stand for. */
+static void test_predictor_options(void)
+{
+    plp_predictor_options options = predictor_options(PLP_PREDICTOR_PLP);
+    CHECK(options.kind == PLP_PREDICTOR_PLP && options.step == 1 && options.end == INT64_MAX && !options.period);
+    options = predictor_options(PLP_PREDICTOR_LOOKAHEAD);
+    CHECK(options.period == 5 && options.rate == 0.5 && options.momentum == PLP_MOMENTUM_KEPT);
+    CHECK(predictor_options(PLP_PREDICTOR_EMA).decay == 0.999);
+
+    const plp_action untouched = {.struct_size = sizeof untouched};
+    plp_action action = untouched;
+    const double bad_numbers[] = {0.5, NAN, 1};
+#define BAD(of, field, value, text)                              \
+    do {                                                         \
+        options = predictor_options(PLP_PREDICTOR_##of);         \
+        options.field = value;                                   \
+        INVALID(plp_predictor_action(&options, 0, &action), text); \
+    } while (0)
+    BAD(PLP, kind, (plp_predictor_kind)9, "kind: found 9");
+    BAD(PLP, momentum, (plp_momentum_rule)9, "momentum: found 9");
+    BAD(EMA, statistics, (plp_statistics_rule)9, "statistics: found 9");
+    BAD(PLP, step, NAN, "coefficients");
+    BAD(PLP, step, 1e300, "coefficients");
+    BAD(PLP, coefficient_count, 3, "coefficients: found NULL");
+    BAD(PLP, coefficient_count, INT64_MIN, "coefficients");
+    BAD(PLP, coefficients, (options.coefficient_count = 3, bad_numbers), "coefficients");
+    BAD(PLP, coefficients, (options.coefficient_count = 1, bad_numbers), "coefficients");
+    BAD(PLP, coefficients, bad_numbers, "coefficients");
+    BAD(PLP, period, 2, "period");
+    BAD(PLP, period, -3, "period");
+    BAD(PLP, period, INT64_MAX, "period");
+    BAD(PLP, start, -1, "start");
+    BAD(PLP, end, 0, "end");
+    BAD(LOOKAHEAD, rate, 1.5, "rate");
+    BAD(LOOKAHEAD, period, -1, "period");
+    BAD(LOOKAHEAD, period, 0, "period");
+    BAD(EMA, decay, 1, "decay");
+    BAD(EMA, decay, NAN, "decay");
+    BAD(EMA, struct_size, sizeof options + 8, "plp_predictor_options.struct_size");
+#undef BAD
+    INVALID(plp_predictor_action(NULL, 0, &action), "options: found NULL");
+    options = predictor_options(PLP_PREDICTOR_PLP);
+    INVALID(plp_predictor_action(&options, -1, &action), "iteration: found -1");
+    INVALID(plp_predictor_action(&options, INT64_MAX, &action), "iteration");
+    INVALID(plp_predictor_action(&options, 0, NULL), "action: found NULL");
+    CHECK(!memcmp(&action, &untouched, sizeof action));
+    action.struct_size = 8;
+    INVALID(plp_predictor_action(&options, 0, &action), "plp_action.struct_size: found 8");
+    options.kind = PLP_PREDICTOR_LOOKAHEAD;
+    plp_predictor_options before = options;
+    INVALID(plp_predictor_options_init(&options, sizeof options, (plp_predictor_kind)9), "kind: found 9");
+    INVALID(plp_predictor_options_init(&options, 8, PLP_PREDICTOR_PLP), "plp_predictor_options.struct_size: found 8");
+    INVALID(plp_predictor_options_init(NULL, sizeof options, PLP_PREDICTOR_PLP), "options: found NULL");
+    CHECK(!memcmp(&options, &before, sizeof options));
+
+    /* The paper's cycle: memory = -θ1/2 + θ2/2, then θ = θ3 + memory. */
+    action = untouched;
+    options = predictor_options(PLP_PREDICTOR_PLP);
+    options.momentum = PLP_MOMENTUM_RESET;
+    OK(plp_predictor_action(&options, 3, &action));
+    CHECK(action.memory[0] == 0 && action.memory[1] == -0.5 && action.changes_memory && !action.replaces_parameters);
+    OK(plp_predictor_action(&options, 4, &action));
+    CHECK(action.memory[0] == 1 && action.memory[1] == 0.5 && !action.replaces_parameters && !action.resets_momentum);
+    OK(plp_predictor_action(&options, 5, &action));
+    CHECK(action.parameters[0] == 1 && action.parameters[1] == 1 && !action.changes_memory);
+    CHECK(action.replaces_parameters && action.resets_momentum && !action.is_average && !action.remembers_start);
+    options = predictor_options(PLP_PREDICTOR_LOOKAHEAD);
+    OK(plp_predictor_action(&options, 3, &action));
+    CHECK(!action.changes_memory && !action.replaces_parameters && action.remembers_start);
+    OK(plp_predictor_action(&options, 4, &action));
+    CHECK(action.memory[0] == 0.5 && action.parameters[0] == 0 && action.parameters[1] == 1 && !action.resets_momentum);
 }
 
 /* A run of two epochs as its callback hears it. */
@@ -1019,7 +1086,7 @@ static void test_steps(void)
     OK(plp_dataset_describe(dataset, &info));
     plp_model *model = small_model(), *before = small_model();
     plp_trainer_options options = trainer_options();
-    options.predictor = PLP_PREDICTOR_NONE;
+    options.predictor = NULL;
     options.weight_decay = 0;
     options.learning_rate = 0.125;
     plp_trainer *trainer = NULL;
@@ -1355,6 +1422,7 @@ int main(int count, char **arguments)
     test_model_files(model);
     test_permissions(model);
     test_trainer_options(model);
+    test_predictor_options();
     test_fit(train, test);
     test_stop_and_resume(train);
     test_finish(train, test);

@@ -211,3 +211,27 @@ def test_messages_name_what_was_found_and_expected(small):
 def test_step_and_coefficients_exclude_each_other():
     with pytest.raises(ValueError, match="not both"):
         plp.PLP(step=2.0, coefficients=(0.0, 0.0, 1.0))
+
+
+def test_actions_are_the_rules_arithmetic():
+    """(a, b, c, d, …): memory = a memory + b θ, then θ = c θ + d memory."""
+
+    def actions(predictor, *iterations):
+        return [plp._plp.predictor_action(predictor._fields(), iteration) for iteration in iterations]
+
+    nothing = (1, 0, 1, 0, False, False, False, False)
+    assert actions(plp.PLP(), 0, 4, 5) == [
+        (0, -0.5, 1, 0, False, False, False, False),
+        (1, 0.5, 1, 0, False, False, False, False),
+        (1, 0, 1, 1, True, False, False, False),
+    ]
+    assert actions(plp.PLP(start=2, end=4, momentum="reset"), 1, 4) == [nothing, nothing]
+    resetting = plp.PLP(coefficients=(0.25, 0.75), momentum="reset")
+    assert actions(resetting, 1) == [(1, 0, 0.75, 1, True, True, False, False)]
+    assert actions(plp.Lookahead(rate=0.25), 3, 4) == [
+        (1, 0, 1, 0, False, False, False, True),
+        (0.75, 0.25, 0, 1, True, False, False, True),
+    ]
+    assert actions(plp.EMA(decay=0.75), 7) == [(0.75, 0.25, 1, 0, False, False, True, True)]
+    with pytest.raises(ValueError, match="iteration: found -1"):
+        actions(plp.PLP(), -1)

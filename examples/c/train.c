@@ -41,12 +41,14 @@ int main(int count, char **arguments)
     plp_model *model;
     check(plp_model_create(&network, &model));
 
+    plp_predictor_options prediction;
+    check(plp_predictor_options_init(&prediction, sizeof prediction, PLP_PREDICTOR_PLP));
     plp_trainer_options options;
     check(plp_trainer_options_init(&options, sizeof options));
     options.learning_rate = 0.1;
     options.weight_decay = 5e-4;
     options.schedule = PLP_SCHEDULE_COSINE;
-    options.predictor = PLP_PREDICTOR_PLP;
+    options.predictor = &prediction;
     plp_trainer *trainer;
     check(plp_trainer_create(model, &options, &trainer));
 

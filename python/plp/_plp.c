@@ -177,13 +177,35 @@ static const field trainer_fields[] = {
     FIELD(INT, optimizer), FIELD(DOUBLE, learning_rate), FIELD(DOUBLE, momentum), FIELD(DOUBLE, weight_decay),
     FIELD(INT, nesterov), FIELD(INT, schedule), FIELD(DOUBLE, warmup_epochs), FIELD(DOUBLE, cyclic_peak),
     FIELD(INT64, cyclic_up), FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count),
-    FIELD(DOUBLE, step_factor), FIELD(DOUBLE, cosine_floor), FIELD(INT, predictor),
-    ARRAY(DOUBLES, coefficients, coefficient_count), FIELD(DOUBLE, prediction_step), FIELD(INT64, predictor_period),
-    FIELD(INT64, predictor_start), FIELD(INT64, predictor_end), FIELD(DOUBLE, lookahead_rate), FIELD(DOUBLE, ema_decay),
-    FIELD(INT, momentum_at_prediction), FIELD(INT, statistics_at_prediction), FIELD(INT64, batch_size),
-    FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation), FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
+    FIELD(DOUBLE, step_factor), FIELD(DOUBLE, cosine_floor), FIELD(INT64, batch_size), FIELD(INT64, crop),
+    FIELD(INT, flip), FIELD(DOUBLE, rotation), FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
 };
 #undef STRUCT
+
+#define STRUCT plp_predictor_options
+static const field predictor_fields[] = {
+    FIELD(INT, kind), FIELD(INT64, period), FIELD(INT64, start), FIELD(INT64, end), FIELD(DOUBLE, step),
+    ARRAY(DOUBLES, coefficients, coefficient_count), FIELD(DOUBLE, rate), FIELD(DOUBLE, decay), FIELD(INT, momentum),
+    FIELD(INT, statistics), {NULL},
+};
+#undef STRUCT
+
+/* The kind that a dict of options is of. */
+static bool kind_of(PyObject *dict, int *kind)
+{
+    PyObject *value = PyDict_GetItemString(dict, "kind");
+    *kind = value ? (int)PyLong_AsLong(value) : -1;
+    return !PyErr_Occurred();
+}
+
+/* Fills `options` from a dict that names their kind. */
+static bool set_predictor(plp_predictor_options *options, PyObject *dict, backing *backing)
+{
+    int kind;
+    return kind_of(dict, &kind)
+           && !failed(plp_predictor_options_init(options, sizeof *options, (plp_predictor_kind)kind))
+           && set_options(predictor_fields, options, dict, backing);
+}
 
 /* ---- Arrays ------------------------------------------------------------------------------------------------------ */
 
@@ -524,20 +546,47 @@ static PyObject *model_evaluate(PyObject *module, PyObject *args)
     return PyErr_Occurred() || failed(status) ? NULL : metrics_tuple(metrics);
 }
 
+/* ---- Prediction -------------------------------------------------------------------------------------------------- */
+
+/* (a, b, c, d, whether parameters are replaced, momentum is reset, memory is the average; whether memory starts as
+   parameters) of one iteration, for a predictor's options */
+static PyObject *predictor_action(PyObject *module, PyObject *args)
+{
+    PyObject *dict;
+    long long iteration;
+    plp_predictor_options options;
+    backing backing = {0};
+    if (!PyArg_ParseTuple(args, "O!L", &PyDict_Type, &dict, &iteration))
+        return NULL;
+    plp_action action = {.struct_size = sizeof action};
+    bool done = set_predictor(&options, dict, &backing) && !failed(plp_predictor_action(&options, iteration, &action));
+    release(&backing);
+    return done ? Py_BuildValue("ddddNNNN", action.memory[0], action.memory[1], action.parameters[0],
+                                action.parameters[1], PyBool_FromLong(action.replaces_parameters),
+                                PyBool_FromLong(action.resets_momentum), PyBool_FromLong(action.is_average),
+                                PyBool_FromLong(action.remembers_start))
+                : NULL;
+}
+
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
 
+/* (model, dict of options, dict of the predictor's or None) */
 static PyObject *trainer_create(PyObject *module, PyObject *args)
 {
     plp_model *model;
-    PyObject *dict;
+    PyObject *dict, *predictor_dict;
     plp_trainer_options options;
+    plp_predictor_options predictor;
     backing backing = {0};
-    if (!PyArg_ParseTuple(args, "O&O", model_of, &model, &dict))
+    if (!PyArg_ParseTuple(args, "O&O!O", model_of, &model, &PyDict_Type, &dict, &predictor_dict))
         return NULL;
     if (failed(plp_trainer_options_init(&options, sizeof options)))
         return NULL;
-    if (!set_options(trainer_fields, &options, dict, &backing))
+    if (!set_options(trainer_fields, &options, dict, &backing)
+        || (predictor_dict != Py_None && !set_predictor(&predictor, predictor_dict, &backing)))
         return release(&backing), NULL;
+    if (predictor_dict != Py_None)
+        options.predictor = &predictor;
     plp_trainer *trainer = NULL;
     plp_status status;
     UNLOCKED(status = plp_trainer_create(model, &options, &trainer));
@@ -770,6 +819,7 @@ static PyMethodDef functions[] = {
     {"model_set_values", model_set_values, METH_VARARGS, NULL},
     {"model_logits", model_logits, METH_VARARGS, NULL},
     {"model_evaluate", model_evaluate, METH_VARARGS, NULL},
+    {"predictor_action", predictor_action, METH_VARARGS, NULL},
     {"trainer_create", trainer_create, METH_VARARGS, NULL},
     {"trainer_fit", trainer_fit, METH_VARARGS, NULL},
     {"trainer_step", trainer_step, METH_VARARGS, NULL},
@@ -805,8 +855,8 @@ static bool add_enumerators(PyObject *module)
         ENUMERATOR(UINT8), ENUMERATOR(FLOAT32), ENUMERATOR(INT64), ENUMERATOR(SPLIT_TRAIN), ENUMERATOR(SPLIT_TEST),
         ENUMERATOR(ENTRY_PARAMETER), ENUMERATOR(ENTRY_STATISTIC), ENUMERATOR(ENTRY_COUNTER), ENUMERATOR(OPTIMIZER_SGD),
         ENUMERATOR(OPTIMIZER_DEMON), ENUMERATOR(SCHEDULE_CONSTANT), ENUMERATOR(SCHEDULE_CYCLIC),
-        ENUMERATOR(SCHEDULE_MULTI_STEP), ENUMERATOR(SCHEDULE_COSINE), ENUMERATOR(PREDICTOR_NONE),
-        ENUMERATOR(PREDICTOR_PLP), ENUMERATOR(PREDICTOR_LOOKAHEAD), ENUMERATOR(PREDICTOR_EMA), ENUMERATOR(MOMENTUM_KEPT),
+        ENUMERATOR(SCHEDULE_MULTI_STEP), ENUMERATOR(SCHEDULE_COSINE), ENUMERATOR(PREDICTOR_PLP),
+        ENUMERATOR(PREDICTOR_LOOKAHEAD), ENUMERATOR(PREDICTOR_EMA), ENUMERATOR(MOMENTUM_KEPT),
         ENUMERATOR(MOMENTUM_RESET), ENUMERATOR(STATISTICS_KEPT), ENUMERATOR(STATISTICS_PREDICTED),
         ENUMERATOR(PHASE_TRAINING), ENUMERATOR(PHASE_VALIDATION), ENUMERATOR(PHASE_EPOCH_END), ENUMERATOR(PHASE_TEST),
     };

@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from . import _plp
 from ._checks import checked_integer, checked_numbers, checked_type
 from .schedules import SCHEDULES, Constant, Cosine, Cyclic, Schedule
-
-_MOMENTUM = {"kept": _plp.MOMENTUM_KEPT, "reset": _plp.MOMENTUM_RESET}
-_STATISTICS = {"kept": _plp.STATISTICS_KEPT, "predicted": _plp.STATISTICS_PREDICTED}
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,33 @@ class DEMON(SGD):
         return {**super()._fields(), "optimizer": _plp.OPTIMIZER_DEMON}
 
 
+class _Options:
+    """Options under the names that they have in the library; None stands for what it chooses itself."""
+
+    _KIND: ClassVar[int]
+
+    def _fields(self) -> dict[str, Any]:
+        own = {field.name: self._carried(field.name, getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+        return {"kind": self._KIND, **{name: value for name, value in own.items() if value is not None}}
+
+    def _carried(self, name: str, value: Any) -> Any:
+        return value
+
+
+class _Predictor(_Options):
+    _CHOICES: ClassVar[dict[str, dict[str, int]]] = {
+        "momentum": {"kept": _plp.MOMENTUM_KEPT, "reset": _plp.MOMENTUM_RESET},
+        "statistics": {"kept": _plp.STATISTICS_KEPT, "predicted": _plp.STATISTICS_PREDICTED},
+    }
+
+    def _carried(self, name: str, value: Any) -> Any:
+        if name in self._CHOICES:
+            return _choice(name, value, self._CHOICES[name])
+        return checked_integer(name, value, least=1) if name == "period" and value is not None else value
+
+
 @dataclass(frozen=True)
-class PLP:
+class PLP(_Predictor):
     """Parameter linear prediction (Ying et al., doi 10.1038/s41598-024-65691-0). ``PLP()`` is the paper's.
 
     After every third iteration the latest three iterates θ1, θ2, θ3 give way to their prediction
@@ -77,6 +99,8 @@ class PLP:
         statistics: what happens to batch norm's running statistics: ``"kept"``, or ``"predicted"`` like the parameters.
     """
 
+    _KIND: ClassVar[int] = _plp.PREDICTOR_PLP
+
     step: float = 1.0
     coefficients: tuple[float, ...] | None = None
     period: int | None = None
@@ -89,25 +113,14 @@ class PLP:
         if self.coefficients is not None and self.step != 1:
             raise ValueError("step chooses the paper's coefficients: give either step or coefficients, not both")
 
-    def _fields(self) -> dict[str, Any]:
-        result: dict[str, Any] = {
-            "predictor": _plp.PREDICTOR_PLP,
-            "prediction_step": self.step,
-            "predictor_start": self.start,
-            "momentum_at_prediction": _choice("momentum", self.momentum, _MOMENTUM),
-            "statistics_at_prediction": _choice("statistics", self.statistics, _STATISTICS),
-        }
-        if self.coefficients is not None:
-            result["coefficients"] = checked_numbers("coefficients", self.coefficients)
-        if self.period is not None:
-            result["predictor_period"] = checked_integer("period", self.period, least=1)
-        if self.end is not None:
-            result["predictor_end"] = self.end
-        return result
+    def _carried(self, name: str, value: Any) -> Any:
+        if name == "coefficients" and value is not None:
+            return checked_numbers(name, value)
+        return super()._carried(name, value)
 
 
 @dataclass(frozen=True)
-class Lookahead:
+class Lookahead(_Predictor):
     """Every ``period`` iterations the slow parameters go the fraction ``rate`` of the way to the fast ones, which then
     start again from there: φ += rate (θ - φ); θ = φ (arXiv 1907.08610).
 
@@ -117,23 +130,16 @@ class Lookahead:
         momentum, statistics: as for :class:`PLP`.
     """
 
+    _KIND: ClassVar[int] = _plp.PREDICTOR_LOOKAHEAD
+
     period: int = 5
     rate: float = 0.5
     momentum: Literal["kept", "reset"] = "kept"
     statistics: Literal["kept", "predicted"] = "kept"
 
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "predictor": _plp.PREDICTOR_LOOKAHEAD,
-            "predictor_period": checked_integer("period", self.period, least=1),
-            "lookahead_rate": self.rate,
-            "momentum_at_prediction": _choice("momentum", self.momentum, _MOMENTUM),
-            "statistics_at_prediction": _choice("statistics", self.statistics, _STATISTICS),
-        }
-
 
 @dataclass(frozen=True)
-class EMA:
+class EMA(_Predictor):
     """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; θ is trained on.
 
     Args:
@@ -142,15 +148,10 @@ class EMA:
             ``"predicted"``, their average.
     """
 
+    _KIND: ClassVar[int] = _plp.PREDICTOR_EMA
+
     decay: float = 0.999
     statistics: Literal["kept", "predicted"] = "kept"
-
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "predictor": _plp.PREDICTOR_EMA,
-            "ema_decay": self.decay,
-            "statistics_at_prediction": _choice("statistics", self.statistics, _STATISTICS),
-        }
 
 
 Optimizer = SGD | DEMON
@@ -206,9 +207,8 @@ class Recipe:
 
     def _fields(self) -> dict[str, Any]:
         result = {"batch_size": self.batch_size}
-        for part in (self.optimizer, self.predictor, self.schedule, self.augmentation):
-            if part is not None:  # as a predictor may be
-                result |= part._fields()
+        for part in (self.optimizer, self.schedule, self.augmentation):
+            result |= part._fields()
         return result
 
 

@@ -76,7 +76,7 @@ class Trainer:
             augmentation=augmentation,
         )
         options = {**self.recipe._fields(), "seed": checked_seed(seed), "threads": threads}
-        self._handle = _plp.trainer_create(model._handle, options)
+        self._handle = _plp.trainer_create(model._handle, options, predictor and predictor._fields())
 
     def fit(
         self,
