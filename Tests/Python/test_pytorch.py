@@ -96,6 +96,37 @@ def test_names_shapes_and_counts(name):
     module.load_state_dict({key: torch.from_numpy(value) for key, value in ours.items()})
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_state_dicts_of_parameters_in_any_floating_type(dtype):
+    module, model = network("resnet18"), plp.Model("resnet18")
+    with torch.no_grad():
+        state = {**module.state_dict(), **{name: p.to(dtype) for name, p in module.named_parameters()}}
+    state["fc.weight"] = torch.nn.Parameter(state["fc.weight"])
+    model.load_state_dict(state)
+    for name, values in model.state_dict().items():
+        expected = state[name].detach()
+        np.testing.assert_array_equal(values, expected.float() if expected.is_floating_point() else expected)
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(100, device="meta"), torch.zeros(100).to_sparse()], ids=["meta", "sparse"]
+)
+def test_tensors_that_are_no_arrays(tensor):
+    model = plp.Model("resnet18", width=1 / 16)
+    with pytest.raises(ValueError, match="fc.bias is no array"):
+        model.load_state_dict({**model.state_dict(), "fc.bias": tensor})
+
+
+def test_tensors_where_arrays_are_taken():
+    parameter = torch.nn.Parameter(torch.arange(3.0))
+    assert plp.predict(parameter, parameter, parameter).tolist() == [0, 1, 2]
+    images, labels = torch.zeros((2, 3, 32, 32), requires_grad=True), torch.tensor([0, 1])
+    model = plp.Model("resnet18", width=1 / 16)
+    model.logits(images)
+    plp.Trainer(model).step(images, labels)
+    assert plp.datasets.from_arrays(images.byte(), labels).classes == 2
+
+
 @each_size
 @each_network
 def test_evaluation(name, width, count):

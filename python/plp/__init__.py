@@ -51,3 +51,7 @@ __all__ = [
     "predict",
     "schedules",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -15,9 +15,26 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """What NumPy makes of it, not copied where that is not needed. A tensor of PyTorch's may be on any device, need a
+    gradient, and have a type that NumPy lacks (bfloat16), which then becomes float32.
+    """
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+        try:
+            return np.asarray(value)
+        except TypeError:
+            if not hasattr(value, "float"):
+                raise
+            return np.asarray(value.float())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is no array: {error}") from None
+
+
 def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
     """Contiguous images, not copied where they are already, and their plp_dtype."""
-    found = np.asarray(images)
+    found = as_array("images", images)
     if found.dtype not in (np.uint8, np.float32) or found.shape[1:] != (3, 32, 32):
         raise ValueError(f"images are {found.dtype} {list(found.shape)}, expected uint8 or float32 [count, 3, 32, 32]")
     return np.ascontiguousarray(found), _plp.UINT8 if found.dtype == np.uint8 else _plp.FLOAT32
@@ -25,7 +42,7 @@ def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
 
 def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     """int32 labels, not copied where they are already. The library checks them against the number of classes."""
-    found = np.asarray(labels)
+    found = as_array("labels", labels)
     if not np.issubdtype(found.dtype, np.integer) or found.shape != (count,):
         raise ValueError(
             f"labels are {found.dtype} {list(found.shape)}, expected integers [{count}], one for each image"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _plp
-from ._checks import checked_integer, checked_labels, checked_seed
+from ._checks import as_array, checked_integer, checked_labels, checked_seed
 from ._download import download
+from ._plp import Error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -18,8 +21,33 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "cifar10", "cifar100", "download", "find", "from_arrays", "synthetic"]
 
 
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a data set comes from: one of the library's functions, its arguments, and slices of what that gave."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    parts: tuple[slice, ...] = ()
+
+    def open(self) -> Dataset:
+        dataset = Dataset(_FUNCTIONS[self.function](*self.arguments), replace(self, parts=()))
+        for part in self.parts:
+            dataset = dataset[part]
+        return dataset
+
+
+_FUNCTIONS = {"cifar100": _plp.dataset_cifar100, "cifar10": _plp.dataset_cifar10, "synthetic": _plp.dataset_synthetic}
+
+
 class Dataset:
     """Labelled images of 32 × 32 pixels in three colours. Never changes; any number of trainers may share it.
+
+    It can be pickled. What was read from files, or made by :func:`synthetic`, becomes a note of where it comes from and
+    is read anew, as are its slices; a checksum tells whether the images are the same. Arrays are pickled whole.
 
     Attributes:
         name: such as ``"CIFAR-100 train"``.
@@ -29,13 +57,32 @@ class Dataset:
         label_names: the classes' names, or None where there are none.
     """
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, source: _Source | None = None) -> None:
         self._handle = handle
+        self._source = source
         self.name: str
         self.classes: int
         self.name, self.classes, images, labels, self.label_names = _plp.dataset_describe(handle)
         self.images: NDArray[np.uint8] = np.asarray(images)
         self.labels: NDArray[np.int32] = np.asarray(labels)
+
+    @cached_property
+    def checksum(self) -> str:
+        """BLAKE2 of images and labels, in 32 hexadecimal digits: the same for the same images in the same order."""
+        digest = hashlib.blake2b(self.images.data, digest_size=16)
+        digest.update(self.labels.data)
+        return digest.hexdigest()
+
+    def __copy__(self) -> Dataset:
+        return self  # as of all that never changes
+
+    def __deepcopy__(self, memo: object) -> Dataset:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._source is None:
+            return _from_pickle, (self.images, self.labels, self.classes, self.name, self.label_names)
+        return _read_again, (self._source, self.name, len(self), self.checksum)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,10 +95,39 @@ class Dataset:
         name = f"{self.name}[{bounds.removesuffix(':')}]"
         dataset = from_arrays(self.images[part], self.labels[part], self.classes, name=name)
         dataset.label_names = self.label_names
+        dataset._source = self._source and replace(self._source, parts=(*self._source.parts, part))
         return dataset
 
     def __repr__(self) -> str:
         return f"<plp.datasets.Dataset {self.name!r}: {len(self):,} images, {self.classes} classes>"
+
+
+def _read_again(source: _Source, name: str, count: int, checksum: str) -> Dataset:
+    """A data set that was pickled as its source."""
+    if not isinstance(source, _Source) or source.function not in _FUNCTIONS:
+        raise ValueError(f"a pickled dataset is of {source!r:.200}, expected one of {', '.join(_FUNCTIONS)}")
+    try:
+        dataset = source.open()
+    except OSError as error:
+        error.add_note(f"{name} was pickled as the place of its files, not with its {count:,} images.")
+        raise
+    if (dataset.name, len(dataset), dataset.checksum) != (name, count, checksum):
+        raise Error(
+            f"{name}, {count:,} images of checksum {checksum}, was pickled as {source.function}{source.arguments}, "
+            f"which now gives {dataset.name}, {len(dataset):,} images of checksum {dataset.checksum}"
+        )
+    return dataset
+
+
+def _from_pickle(
+    images: NDArray[np.uint8], labels: NDArray[np.int32], classes: int, name: str, label_names: list[str] | None
+) -> Dataset:
+    """One that was pickled whole."""
+    if label_names is not None and len(label_names) != classes:
+        raise ValueError(f"a pickled dataset has {len(label_names)} label names, expected {classes}")
+    dataset = from_arrays(images, labels, classes, name=name)
+    dataset.label_names = label_names
+    return dataset
 
 
 def dataset_handle(name: str, dataset: Dataset) -> Any:
@@ -77,7 +153,7 @@ def cifar100(folder: str | os.PathLike[str] = "data", *, download: bool = False)
         OSError: a file cannot be read.
     """
     try:
-        return _both_splits(_plp.dataset_cifar100, folder)
+        return _both_splits("cifar100", folder)
     except FileNotFoundError:
         if not download:
             raise
@@ -90,11 +166,13 @@ _download_archive = download  # cifar100's argument of that name hides it
 
 def cifar10(folder: str | os.PathLike[str] = "data") -> tuple[Dataset, Dataset]:
     """CIFAR-10 in its binary layout: ``folder`` holds ``cifar-10-batches-bin/``, or is it; see :func:`cifar100`."""
-    return _both_splits(_plp.dataset_cifar10, folder)
+    return _both_splits("cifar10", folder)
 
 
-def _both_splits(read: Callable[..., Any], folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
-    return Dataset(read(folder, _plp.SPLIT_TRAIN)), Dataset(read(folder, _plp.SPLIT_TEST))
+def _both_splits(function: str, folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    # Absolute, since another process may have another working directory.
+    folder = os.path.abspath(os.fspath(folder))
+    return _Source(function, (folder, _plp.SPLIT_TRAIN)).open(), _Source(function, (folder, _plp.SPLIT_TEST)).open()
 
 
 def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -108,8 +186,8 @@ def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple
     """
     seed = checked_seed(seed)
     return (
-        Dataset(_plp.dataset_synthetic(_plp.SPLIT_TRAIN, checked_integer("train", train), seed)),
-        Dataset(_plp.dataset_synthetic(_plp.SPLIT_TEST, checked_integer("test", test), seed)),
+        _Source("synthetic", (_plp.SPLIT_TRAIN, checked_integer("train", train), seed)).open(),
+        _Source("synthetic", (_plp.SPLIT_TEST, checked_integer("test", test), seed)).open(),
     )
 
 
@@ -125,7 +203,7 @@ def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None
     Raises:
         ValueError: a shape, a dtype or a label is not as above.
     """
-    images = np.asarray(images)
+    images = as_array("images", images)
     if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
         raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [count, 3, 32, 32]")
     labels = checked_labels(labels, len(images))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import checked_images, checked_integer, checked_seed
+from ._checks import as_array, checked_images, checked_integer, checked_seed
 from .datasets import Dataset, dataset_handle
 from .records import Metrics
 
@@ -148,6 +148,8 @@ class Model:
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Takes tensors by name, from :meth:`state_dict` or from PyTorch's. All of them, or, on an error, none.
 
+        PyTorch's may be parameters that need a gradient, on any device, and of any floating type.
+
         Raises:
             ValueError: a tensor is missing or not the network's, or its shape or dtype is another.
         """
@@ -160,7 +162,7 @@ class Model:
             raise ValueError(f"the state dictionary {' and '.join(wrong)}")
         values = []
         for entry in self._entries:
-            array = np.asarray(state[entry.name])
+            array = as_array(entry.name, state[entry.name])
             if array.shape != entry.shape:
                 raise ValueError(f"{entry.name} has shape {list(array.shape)}, expected {list(entry.shape)}")
             if not np.can_cast(array.dtype, entry.dtype, "same_kind"):

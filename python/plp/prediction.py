@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _plp
-from ._checks import checked_numbers
+from ._checks import as_array, checked_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,7 +31,7 @@ def predict(
     Raises:
         ValueError: a shape, a dtype or the number of coefficients is not as above.
     """
-    arrays = tuple(np.asarray(iterate) for iterate in iterates)
+    arrays = tuple(as_array(f"iterate {number}", iterate) for number, iterate in enumerate(iterates, 1))
     if not arrays:
         raise ValueError("there are no iterates to predict from")
     for number, given in enumerate(arrays, 1):

@@ -10,6 +10,12 @@ from typing import Any
 from . import _plp
 from ._checks import checked_integer, checked_type
 
+__all__ = ["Constant", "Cosine", "Cyclic", "MultiStep", "Warmup"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 @dataclass(frozen=True)
 class Constant:
