@@ -51,9 +51,10 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CPLP", path: "include"),
-        module("Base"),
-        module("Kernels", ["COpenBLAS", "PLPBase"], settings: kernelSettings),
+        module("Base", ["CLinux"]),
+        module("Kernels", ["CLinux", "COpenBLAS", "PLPBase"], settings: kernelSettings),
         module("Networks", ["PLPBase", "PLPKernels"]),
         module("Optimization", ["PLPBase", "PLPKernels"]),
         module("Datasets", ["PLPBase", "PLPKernels"]),

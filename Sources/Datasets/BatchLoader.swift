@@ -1,6 +1,5 @@
-// Mini-batches: which images, in which order, ready to compute with. One batch is prepared while another is in use.
+// Mini-batches: which images, in which order, ready to compute with.
 
-import Dispatch
 import PLPBase
 import PLPKernels
 
@@ -32,12 +31,10 @@ public final class BatchLoader: @unchecked Sendable {
     private let augmentation: Augmentation
     private let shuffle: Bool
     private let seed: UInt64
+    private let threads: Threads
 
-    // The two mini-batches: one is in use while the other is filled, in turn.
-    private let images: [FloatBuffer]
-    private let labels: [Bytes]
-    private let queue = DispatchQueue(label: "plp.batches", qos: .userInitiated)
-    private let filling = DispatchGroup()
+    private let images: FloatBuffer
+    private let labels: Bytes
     private var order: [Int] = []
     private var epoch = 0
     private var upcoming: Int
@@ -46,10 +43,12 @@ public final class BatchLoader: @unchecked Sendable {
     ///   - indices: which images of the set, in the order they come in where they are not shuffled; all of them
     ///     without.
     ///   - shuffle: whether each epoch has its own random order.
+    ///   - threads: that prepare each mini-batch together, when it is asked for. Theirs is a thousandth of the time that
+    ///     the same threads then compute on it: a thread that prepared it meanwhile would take that from them.
     /// - Throws: `Failure(.invalidArgument)` for a batch size below 1, no image, or one that the set does not have.
     public init(
         _ dataset: Dataset, indices: [Int]? = nil, batchSize: Int, normalization: Normalization,
-        augmentation: Augmentation = .none, shuffle: Bool = false, seed: UInt64 = 0
+        augmentation: Augmentation = .none, shuffle: Bool = false, seed: UInt64 = 0, threads: Threads
     ) throws(Failure) {
         let indices = indices ?? Array(0..<dataset.count)
         try require(batchSize >= 1, "batch size", batchSize, expected: "at least 1")
@@ -64,17 +63,16 @@ public final class BatchLoader: @unchecked Sendable {
         self.augmentation = augmentation
         self.shuffle = shuffle
         self.seed = seed
+        self.threads = threads
         table = normalization.table()
         iterations = (indices.count - 1) / self.batchSize + 1
-        let (images, labels) = (self.batchSize * Images.values, self.batchSize * MemoryLayout<Int32>.stride)
-        self.images = [try FloatBuffer(count: images), try FloatBuffer(count: images)]
-        self.labels = [try Bytes(count: labels), try Bytes(count: labels)]
+        images = try FloatBuffer(count: self.batchSize * Images.values)
+        labels = try Bytes(count: self.batchSize * MemoryLayout<Int32>.stride)
         upcoming = iterations
     }
 
     /// Goes to an epoch, at its first mini-batch or a later one. Before the first call there is no mini-batch.
     public func start(epoch: Int, from iteration: Int = 0) {
-        filling.wait()
         self.epoch = epoch
         order = indices
         if shuffle {
@@ -82,46 +80,25 @@ public final class BatchLoader: @unchecked Sendable {
             random.shuffle(&order)
         }
         upcoming = min(max(iteration, 0), iterations)
-        prepare(upcoming)
     }
 
     /// The next mini-batch of the epoch, valid until the next call; nil at the epoch's end.
     public func next() -> Batch? {
         guard upcoming < iterations else { return nil }
-        filling.wait()
-        let iteration = upcoming
+        let first = upcoming * batchSize
+        let count = min(batchSize, indices.count - first)
         upcoming += 1
-        prepare(upcoming)
-        return Batch(
-            images: UnsafePointer(images[iteration % 2].pointer), labels: UnsafePointer(labelPointer(iteration)),
-            count: positions(iteration).count)
-    }
-
-    /// Where the images of a mini-batch are in the epoch's order.
-    private func positions(_ iteration: Int) -> Range<Int> {
-        iteration * batchSize..<min((iteration + 1) * batchSize, indices.count)
-    }
-
-    private func labelPointer(_ iteration: Int) -> UnsafeMutablePointer<Int32> {
-        UnsafeMutableRawPointer(labels[iteration % 2].start).assumingMemoryBound(to: Int32.self)
-    }
-
-    private func prepare(_ iteration: Int) {
-        guard iteration < iterations else { return }
-        queue.async(group: filling) { [self] in fill(iteration) }
-    }
-
-    private func fill(_ iteration: Int) {
-        let labels = labelPointer(iteration)
-        let images = images[iteration % 2].pointer
+        let images = images.pointer
+        let labels = UnsafeMutableRawPointer(labels.start).assumingMemoryBound(to: Int32.self)
         table.withUnsafeBufferPointer { table in
-            for (slot, position) in positions(iteration).enumerated() {
-                let image = order[position]
+            threads.forEach(count) { slot in
+                let image = order[first + slot]
                 labels[slot] = dataset.labels[image]
                 Images.write(
                     dataset.image(image), augmentation.placement(seed: seed, epoch: epoch, image: image),
                     table: table.baseAddress!, to: images + slot * Images.values)
             }
         }
+        return Batch(images: images, labels: labels, count: count)
     }
 }

@@ -2,6 +2,7 @@
 // its threads is state of the whole process, which others in it may rely on.
 
 import COpenBLAS
+import PLPBase
 import Synchronization
 
 enum OpenBLAS {
@@ -13,19 +14,21 @@ enum OpenBLAS {
     private static let state = Mutex(State())
 
     /// Runs `body` with OpenBLAS on one thread, and puts the number of threads back when the last of those that overlap
-    /// in time is done.
+    /// in time is done. Forks wait, since OpenBLAS's locks would stay locked in the child.
     static func onOneThread(_ body: () -> Void) {
-        state.withLock {
-            if $0.users == 0 {
-                $0.threads = openblas_get_num_threads()
-                openblas_set_num_threads(1)
+        Fork.postponed {
+            state.withLock {
+                if $0.users == 0 {
+                    $0.threads = openblas_get_num_threads()
+                    openblas_set_num_threads(1)
+                }
+                $0.users += 1
             }
-            $0.users += 1
-        }
-        body()
-        state.withLock {
-            $0.users -= 1
-            if $0.users == 0 { openblas_set_num_threads($0.threads) }
+            body()
+            state.withLock {
+                $0.users -= 1
+                if $0.users == 0 { openblas_set_num_threads($0.threads) }
+            }
         }
     }
 }

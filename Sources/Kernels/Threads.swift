@@ -1,7 +1,7 @@
 // Parallel loops. A thread that is free takes over blocks of others, so a result must not depend on which thread computed
 // which block: sizes of blocks follow from shapes alone and partial sums are added in the order of blocks.
 
-import FoundationEssentials
+import PLPBase
 import Synchronization
 
 /// A number of threads that share loops.
@@ -10,16 +10,14 @@ public final class Threads: Sendable {
     private let crew: Crew
     private let sweepsBackward = Atomic<Bool>(false)
 
-    /// - Parameter count: threads that compute together, the calling one included; 0 takes one for each processor.
-    public init(_ count: Int = 0) {
-        self.count = count > 0 ? count : Threads.processors
+    /// - Parameter count: threads that compute together, the calling one included; 0 takes one for each processor. More
+    ///   than there are processors would only get in each other's way: so many are taken then.
+    public convenience init(_ count: Int = 0) { self.init(count, processors: Processors.allowed) }
+
+    package init(_ count: Int, processors: Int) {
+        self.count = count > 0 ? min(count, processors) : processors
         crew = Crew(helpers: self.count - 1)
     }
-
-    deinit { crew.dismiss() }
-
-    /// Processors this process may run on.
-    public static var processors: Int { ProcessInfo.processInfo.activeProcessorCount }
 
     /// Calls `body` once for each index below `count`, on all threads, and returns when all calls have.
     @inline(__always)

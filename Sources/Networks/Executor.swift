@@ -20,7 +20,7 @@ public final class Executor {
     /// The gradient of each parameter, arranged as `Model.parameters`; empty in evaluation.
     public let gradients: FloatBuffer
 
-    private let threads: Threads
+    public let threads: Threads
     private var forward: [Step] = []
     private var backward: [Step] = []
     private var refreshing: [() -> Void] = []

@@ -12,7 +12,7 @@ private let information = OwnedString(
     version: \(PLP_VERSION)
     vectors: \(Build.vectors)
     blas: \(Build.blas)
-    processors: \(Threads.processors)
+    processors: \(Processors.allowed)
 
     """)
 

@@ -52,7 +52,8 @@ public final class Evaluator {
     ) throws(Failure) -> Metrics? {
         try model.requireClasses(of: dataset)
         let loader = try BatchLoader(
-            dataset, indices: indices, batchSize: executor.batchSize, normalization: model.normalization())
+            dataset, indices: indices, batchSize: executor.batchSize, normalization: model.normalization(),
+            threads: executor.threads)
         executor.refresh()
         loader.start(epoch: 0)
         var running = Metrics()

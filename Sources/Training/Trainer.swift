@@ -120,7 +120,7 @@ public final class Trainer {
         let (indices, heldOut) = try divide(training, validation)
         let loader = try BatchLoader(
             training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
-            augmentation: augmentation, shuffle: true, seed: seed)
+            augmentation: augmentation, shuffle: true, seed: seed, threads: threads)
         history.isStopped = false
         history.test = nil
         do {

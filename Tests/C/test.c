@@ -9,9 +9,11 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { IMAGE = 3 * 32 * 32 };
@@ -1286,6 +1288,68 @@ static void test_threads(plp_dataset *train)
         plp_model_free(models[i]);
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* whose allocator's locks stay locked in a child, where another thread held them */
+/* Children forked at any moment of another thread's training come to the same, what it is training apart. */
+typedef struct fit {
+    plp_model *model;
+    plp_trainer *trainer;
+    atomic_bool is_running, is_enough;
+} fit;
+
+static int go_on_until_enough(const plp_progress *progress, void *user_data)
+{
+    (void)progress;
+    fit *fit = user_data;
+    fit->is_running = true;
+    return fit->is_enough;
+}
+
+static void *train_until_enough(void *user_data)
+{
+    fit *fit = user_data;
+    plp_fit_options options = fit_options(100000, 0);
+    options.callback = go_on_until_enough;
+    options.user_data = fit;
+    OK(plp_trainer_fit(fit->trainer, shared, &options));
+    return NULL;
+}
+
+static void test_forks(plp_dataset *train)
+{
+    shared = train;
+    plp_model *expected = small_model();
+    CHECK(train_alone(expected));
+    plp_model *model = small_model();
+    fit fit = {model, small_trainer(model), false, false};
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, train_until_enough, &fit));
+    while (!fit.is_running)
+        usleep(100);
+    for (int i = 0; i < 20; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(60);
+            failures = 0;
+            plp_metrics metrics;
+            INVALID(plp_trainer_evaluate(fit.trainer, train, NULL, NULL, &metrics), "when this process was forked");
+            INVALID(plp_model_evaluate(fit.model, train, 1, NULL, NULL, &metrics), "when this process was forked");
+            plp_trainer_free(fit.trainer);
+            plp_model *mine = small_model();
+            CHECK(train_alone(mine) && equal(mine, expected));
+            _exit(failures != 0);
+        }
+        int status = -1;
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        usleep(1000 * i);
+    }
+    fit.is_enough = true;
+    CHECK(!pthread_join(thread, NULL));
+    plp_trainer_free(fit.trainer);
+    plp_model_free(fit.model);
+    plp_model_free(expected);
+}
+#endif
+
 /* ---- The bare formula -------------------------------------------------------------------------------------------- */
 
 static void test_predict(void)
@@ -1431,6 +1495,9 @@ int main(int count, char **arguments)
     test_too_many_classes(train);
     test_busy_handles(train);
     test_threads(train);
+#ifndef __SANITIZE_ADDRESS__
+    test_forks(train);
+#endif
     test_predict();
     test_stack(train);
     test_signals();

@@ -19,7 +19,8 @@ import Testing
         #expect(windows.count == 162)
         func indices(_ augmentation: Augmentation, epochs: Int) throws -> [Int] {
             let loader = try BatchLoader(
-                set, batchSize: 1, normalization: normalization, augmentation: augmentation, seed: 5)
+                set, batchSize: 1, normalization: normalization, augmentation: augmentation, seed: 5,
+                threads: Threads(1))
             return try (0..<epochs).map { epoch in
                 loader.start(epoch: epoch)
                 let images = try #require(loader.next()).images

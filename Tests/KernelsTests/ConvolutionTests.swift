@@ -153,7 +153,7 @@ private let shapes: [ConvolutionShape] = [
         let weights = Array(0..<shape.weightCount)
         var results: [[UInt32]] = []
         for threads in [1, 2, 3, 8] {
-            let convolution = Convolution(shape, threads: Threads(threads))
+            let convolution = Convolution(shape, threads: Threads(threads, processors: threads))
             let guarded = 64
             let workspace = try! FloatBuffer(count: convolution.workspaceCount + guarded)
             workspace.values.update(repeating: .nan)

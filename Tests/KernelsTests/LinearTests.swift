@@ -29,7 +29,7 @@ struct LinearTests {
         ], threadCounts)
     func layer(_ sizes: (count: Int, inputs: Int, outputs: Int), _ threadCount: Int) {
         let (count, inputs, outputs) = sizes
-        let threads = Threads(threadCount)
+        let threads = Threads(threadCount, processors: threadCount)
         let x = normals(count * inputs, seed: 1)
         let w = normals(inputs * outputs, seed: 2)
         let b = normals(outputs, seed: 3)

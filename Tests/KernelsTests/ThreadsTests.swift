@@ -28,7 +28,7 @@ private func threadsOfProcess() throws -> Int {
 @Suite struct ThreadsTests {
     @Test(arguments: [1, 2, 3, 8])
     func eachIndexOnceAndWorkersApart(count: Int) {
-        let threads = Threads(count)
+        let threads = Threads(count, processors: count)
         for indices in [0, 1, 2, 7, 100] {
             for _ in 0..<200 {
                 let record = Record(indices)
@@ -43,7 +43,7 @@ private func threadsOfProcess() throws -> Int {
 
     /// Helpers sleep after a while without work: loops come shortly before, at, and long after that moment.
     @Test func helpersThatSleepAreWoken() {
-        let threads = Threads(3)
+        let threads = Threads(3, processors: 3)
         for pause in 0..<300 {
             usleep(UInt32(pause))
             let record = Record(3)
@@ -55,7 +55,7 @@ private func threadsOfProcess() throws -> Int {
     /// Each worker begins with a share of its own, the same in every loop; sweeps begin at one end of it or the other.
     @Test(arguments: [2, 5, 100])
     func workersBeginWithTheirShares(count: Int) {
-        let threads = Threads(2)
+        let threads = Threads(2, processors: 2)
         func firsts(_ loop: (_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) -> Void) -> [Int: Int] {
             let firsts = Mutex<[Int: Int]>([:])
             loop(count) { index, worker in
@@ -75,15 +75,21 @@ private func threadsOfProcess() throws -> Int {
     /// Blocks that take long are shared: two that each wait for the other to begin end only on two threads.
     @Test func threadsWorkAtTheSameTime() {
         let begun = Atomic<Int>(0)
-        Threads(2).forEach(2) { _ in
+        Threads(2, processors: 2).forEach(2) { _ in
             begun.add(1, ordering: .relaxed)
             while begun.load(ordering: .relaxed) < 2 { usleep(10) }
         }
         #expect(begun.load(ordering: .relaxed) == 2)
     }
 
+    @Test func noMoreThreadsThanProcessors() {
+        #expect(Threads(16, processors: 2).count == 2 && Threads(2, processors: 16).count == 2)
+        #expect(Threads(0, processors: 3).count == 3)
+        #expect((1...ProcessInfo.processInfo.processorCount).contains(Threads().count))
+    }
+
     @Test func loopsWithinLoops() {
-        let threads = Threads(3)
+        let threads = Threads(3, processors: 3)
         let outer = Record(5)
         threads.forEach(5) { index, worker in
             let inner = Record(4)
@@ -94,7 +100,7 @@ private func threadsOfProcess() throws -> Int {
     }
 
     @Test func loopsOfSeveralCallers() {
-        let threads = Threads(2)
+        let threads = Threads(2, processors: 2)
         DispatchQueue.concurrentPerform(iterations: 4) { _ in
             for _ in 0..<500 {
                 let record = Record(10)
@@ -122,7 +128,7 @@ private func threadsOfProcess() throws -> Int {
     }
 
     @Test(arguments: [2, 3]) func sweepsGoToEachIndexOnce(count: Int) {
-        let threads = Threads(count)
+        let threads = Threads(count, processors: count)
         for _ in 0..<50 {
             let record = Record(20)
             threads.sweep(20) { record.call($0, $1) }
@@ -131,7 +137,7 @@ private func threadsOfProcess() throws -> Int {
     }
 
     @Test func helpersEndWithTheirThreads() throws {
-        for _ in 0..<2_000 { Threads(8).forEach(8) { _ in } }
+        for _ in 0..<2_000 { Threads(8, processors: 8).forEach(8) { _ in } }
         for _ in 0..<1_000 where try threadsOfProcess() > 2_000 { usleep(1_000) }
         #expect(try threadsOfProcess() <= 2_000)  // of 14,000; other tests have theirs
     }

@@ -86,7 +86,8 @@ import Testing
         let (images, labels) = Self.batch(6)
         func run(_ threads: Int) throws -> [Float] {
             let model = try Self.small(architecture, dropout: 0.3)
-            let executor = try Executor(model, batchSize: 6, mode: .training, threads: Threads(threads))
+            let executor = try Executor(
+                model, batchSize: 6, mode: .training, threads: Threads(threads, processors: threads))
             for iteration in 0..<2 {
                 executor.computeGradients(images: images, labels: labels, count: 6, iteration: UInt64(iteration))
                 for index in model.parameters.values.indices {

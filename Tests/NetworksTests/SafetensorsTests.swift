@@ -101,7 +101,7 @@ import Testing
         }
         let files = (0..<4).map(file)
         let failures = Mutex<[String]>([])
-        Threads(4).forEach(4 * 32) { index in
+        Threads(4, processors: 4).forEach(4 * 32) { index in
             do {
                 try files[index % 4].write(to: path)
                 let found = try Safetensors(path: path).tensors

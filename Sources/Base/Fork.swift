@@ -1,0 +1,56 @@
+// A forked child has a copy of all memory, but only the thread that forked: what other threads were doing stays half
+// done in it, and what they held stays held.
+
+import Glibc
+import Synchronization
+
+/// What has to be known of forks.
+///
+/// Threads that somebody may wait for belong to one process: they are those of a `generation`. What is locked for a
+/// moment is locked within `postponed`. What is in use for longer is told by a `child` handler that its user is gone.
+package enum Fork {
+    private static let forks = Atomic<Int>(0)
+    /// Held by many while forks have to wait, and by one that forks.
+    private nonisolated(unsafe) static let gate: UnsafeMutablePointer<pthread_rwlock_t> = .allocate(capacity: 1)
+    private static let afterwards = Mutex<[@Sendable () -> Void]>([])
+
+    /// Forks from the first process that has called this to the present one. It changes in the child only.
+    package static var generation: Int {
+        _ = isWatching
+        return forks.load(ordering: .relaxed)
+    }
+
+    /// Runs `body`, within which no other thread forks: that has to wait. Not within itself.
+    package static func postponed<Result>(_ body: () -> Result) -> Result {
+        _ = isWatching
+        pthread_rwlock_rdlock(gate)
+        defer { pthread_rwlock_unlock(gate) }
+        return body()
+    }
+
+    /// Has `body` run in each child as soon as it is forked, when no other thread is `postponed`.
+    package static func inChild(_ body: @escaping @Sendable () -> Void) {
+        postponed { afterwards.withLock { $0.append(body) } }
+    }
+
+    private static let isWatching: Bool = {
+        open()
+        return pthread_atfork(
+            { pthread_rwlock_wrlock(Fork.gate) },
+            { pthread_rwlock_unlock(Fork.gate) },
+            {
+                // Its lock names the thread of the parent as its holder.
+                Fork.open()
+                Fork.forks.add(1, ordering: .relaxed)
+                for body in Fork.afterwards.withLock({ $0 }) { body() }
+            }) == 0
+    }()
+
+    private static func open() {
+        var attributes = pthread_rwlockattr_t()
+        pthread_rwlockattr_init(&attributes)
+        // One that forks need not wait until there is a moment without a holder.
+        pthread_rwlockattr_setkind_np(&attributes, Int32(PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP))
+        pthread_rwlock_init(gate, &attributes)
+    }
+}

@@ -1,0 +1,143 @@
+"""Forked children and processes that get no threads compute what any other process does, and never hang."""
+
+import concurrent.futures
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+
+import plp
+import pytest
+
+# Reported by Python since 3.12 for any fork beside threads; these tests are about just that.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return plp.datasets.synthetic(64, 8)[0]
+
+
+def trained(images, seed=0):
+    """A hash of all that a short run leaves: the same bits on any number of threads, in any process."""
+    model = plp.Model("vgg16", width=1 / 16, seed=seed)
+    trainer = plp.Trainer(model, batch_size=16, threads=2)
+    trainer.fit(images, validation=0.25, epochs=1, progress=False)
+    logits = model.logits(images.images[:4])
+    return hashlib.sha256(trainer.model.state_dict()["features.0.weight"].tobytes() + logits.tobytes()).hexdigest()
+
+
+def in_child(work, seconds=60):
+    """What `work` returns in a forked child, as text; fails if the child does not end."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(seconds)  # ends a child that hangs
+        try:
+            os.write(writing, str(work()).encode())
+            os._exit(0)
+        except BaseException:
+            os.write(writing, traceback.format_exc().encode())
+            os._exit(1)
+    os.close(writing)
+    with open(reading) as result:
+        text = result.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0, f"exit status {status}: {text}"
+    return text
+
+
+BEFORE = {
+    "nothing": lambda images: None,
+    "logits": lambda images: plp.Model("vgg16", width=1 / 16).logits(images.images[:4]),
+    "evaluate": lambda images: plp.Model("vgg16", width=1 / 16).evaluate(images),
+    "fit": trained,
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_children_compute_the_same(images, before):
+    BEFORE[before](images)
+    results = {in_child(lambda: trained(images)) for _ in range(20)}
+    assert results == {trained(images)}
+
+
+def test_what_the_parent_made_goes_on_in_the_child(images):
+    model = plp.Model("vgg16", width=1 / 16)
+    trainer = plp.Trainer(model, batch_size=16, threads=2)
+    trainer.fit(images, epochs=1, progress=False)
+    model.evaluate(images)
+
+    def go_on():
+        trainer.fit(images, epochs=2, progress=False)
+        return trainer.history.epochs[1].train, model.evaluate(images).loss
+
+    assert in_child(go_on) == in_child(go_on) == str(go_on())
+
+
+def test_grandchildren(images):
+    trained(images)
+    expected = trained(images)
+    assert in_child(lambda: (trained(images), in_child(lambda: trained(images)))) == str((expected, expected))
+
+
+def trained_on_inherited(seed):
+    return trained(inherited, seed)
+
+
+@pytest.mark.parametrize("kind", ["Pool", "ProcessPoolExecutor"])
+def test_pools_of_processes(images, kind):
+    global inherited
+    inherited = images
+    expected = [trained(images, seed) for seed in range(4)]
+    context = multiprocessing.get_context("fork")
+    if kind == "Pool":
+        with context.Pool(2) as pool:
+            results = pool.map_async(trained_on_inherited, range(4)).get(timeout=120)
+    else:
+        with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+            results = list(pool.map(trained_on_inherited, range(4), timeout=120))
+    assert results == expected
+
+
+def test_children_forked_in_the_middle_of_a_fit(images):
+    """What the fit was changing is refused in the child; all else is as ever, also what other threads had not."""
+    expected = trained(images)
+    model = plp.Model("vgg16", width=1 / 16)
+    trainer = plp.Trainer(model, batch_size=4, threads=2)
+    enough = threading.Event()
+    begun = threading.Event()
+
+    def callback(progress):
+        begun.set()
+        return enough.is_set()
+
+    fit = threading.Thread(
+        target=trainer.fit, args=[images], kwargs={"epochs": 100_000, "callback": callback, "progress": False}
+    )
+    fit.start()
+    begun.wait()
+
+    def child():
+        for use in [trainer.evaluate, model.evaluate, trainer.fit]:
+            with pytest.raises(ValueError, match="that another thread was using when this process was forked"):
+                use(images)
+        return trained(images)
+
+    try:
+        assert {in_child(child) for _ in range(20)} == {expected}
+    finally:
+        enough.set()
+        fit.join()
+
+
+def test_a_child_forked_in_a_callback(images):
+    expected = trained(images)
+    results = []
+    trainer = plp.Trainer(plp.Model("vgg16", width=1 / 16), batch_size=16, threads=2)
+    trainer.fit(
+        images, epochs=1, progress=False, callback=lambda progress: results.append(in_child(lambda: trained(images)))
+    )
+    assert set(results) == {expected}
