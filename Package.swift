@@ -24,12 +24,13 @@ let kernelSettings: [SwiftSetting] =
     [.unsafeFlags(["-Ounchecked", "-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])]
     + (hasAVX512 ? [.define("AVX512")] : [])
 
-// libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only.
+// libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only. Once
+// loaded it stays: threads that have called it call it when they end.
 let librarySettings: [LinkerSetting] =
     [.unsafeFlags(["-static-stdlib"])]
     + [
         "-soname=libplp.so.0", "--version-script=\(Context.packageDirectory)/Sources/PLP/exports.map", "--no-undefined",
-        "--gc-sections", "-s",
+        "--gc-sections", "-s", "-z", "nodelete",
     ].map { .unsafeFlags(["-Xlinker", $0]) }
     // What FoundationEssentials is made of; the linker hears of that by itself only where it is a shared library.
     + ["_FoundationCollections", "_FoundationCShims"].map { .linkedLibrary($0) }

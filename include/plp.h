@@ -37,7 +37,7 @@
  *           system refuses them, the calling thread does all the work. A forked child may use all that its parent made,
  *           and comes to the same results, on threads of its own, except what another thread of the parent was using
  *           at that moment: calls on that handle are refused, and it can only be freed. A fork waits while another
- *           thread computes a linear layer, for milliseconds.
+ *           thread computes a linear layer, for milliseconds. Once loaded the library stays: dlclose does nothing.
  *
  * Since 0.1, unless a declaration says otherwise.
  */

@@ -41,6 +41,9 @@ for sanitizers in "" "-fsanitize=address,undefined -fno-sanitize-recover=undefin
     rm -rf "$work/files"
 done
 
+$CC -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror Tests/C/unload.c $(pkg-config --cflags plp) -o "$work/unload"
+"$work/unload" || fail "a thread that had unloaded the library could not end"
+
 $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c $flags -o "$work/train"
 (cd "$work" && ./train 300 && test -s best.safetensors)
 
