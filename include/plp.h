@@ -34,7 +34,8 @@
  * Stack.    A thread needs 128 KiB for any call, thread-local variables (60 KiB of them OpenBLAS's) included and the
  *           caller's own callbacks not.
  * Process.  The library prints nothing, never exits and installs no signal handler. It has threads of its own; where the
- *           system refuses them, the calling thread does all the work. A forked child may use all that its parent made,
+ *           system refuses them, the calling thread does all the work (OpenBLAS, when it is loaded, raises SIGINT then,
+ *           unless OPENBLAS_NUM_THREADS is 1). A forked child may use all that its parent made,
  *           and comes to the same results, on threads of its own, except what another thread of the parent was using
  *           at that moment: calls on that handle are refused, and it can only be freed. A fork waits while another
  *           thread computes a linear layer, for milliseconds. Once loaded the library stays: dlclose does nothing.

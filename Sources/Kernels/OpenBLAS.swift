@@ -20,14 +20,14 @@ enum OpenBLAS {
             state.withLock {
                 if $0.users == 0 {
                     $0.threads = openblas_get_num_threads()
-                    openblas_set_num_threads(1)
+                    openblas_let_threads(1)
                 }
                 $0.users += 1
             }
             body()
             state.withLock {
                 $0.users -= 1
-                if $0.users == 0 { openblas_set_num_threads($0.threads) }
+                if $0.users == 0 { openblas_let_threads($0.threads) }
             }
         }
     }

@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 import traceback
@@ -141,3 +142,17 @@ def test_a_child_forked_in_a_callback(images):
         images, epochs=1, progress=False, callback=lambda progress: results.append(in_child(lambda: trained(images)))
     )
     assert set(results) == {expected}
+@pytest.mark.skipif(os.geteuid() != 0, reason="the limit binds other users than root only, whom only root can become")
+@pytest.mark.parametrize("before", BEFORE)
+def test_without_threads_the_caller_does_all_the_work(images, before):
+    expected = trained(images)
+
+    def child():
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        os.setuid(65_534)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threading.Thread(target=print).start()
+        BEFORE[before](images)
+        return trained(images)
+
+    assert in_child(child) == expected
