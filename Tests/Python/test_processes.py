@@ -142,6 +142,8 @@ def test_a_child_forked_in_a_callback(images):
         images, epochs=1, progress=False, callback=lambda progress: results.append(in_child(lambda: trained(images)))
     )
     assert set(results) == {expected}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the limit binds other users than root only, whom only root can become")
 @pytest.mark.parametrize("before", BEFORE)
 def test_without_threads_the_caller_does_all_the_work(images, before):
