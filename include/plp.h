@@ -69,6 +69,11 @@ typedef enum plp_status {
 /* The text of this thread's latest failure; "" before the first. Valid until this thread's next failure. */
 const char *plp_last_error_message(void);
 
+/* Of the same failure where its status was NOT_FOUND or IO: the system's errno, and the file or folder it is about,
+   which the message then begins with, before ": ". Else 0 and NULL. The path is valid as long as the message. */
+int plp_last_error_number(void);
+const char *plp_last_error_path(void);
+
 /* The library's version, "major.minor.patch"; PLP_VERSION is the header's. Lives as long as the process. */
 const char *plp_version(void);
 

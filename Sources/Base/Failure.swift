@@ -1,6 +1,8 @@
 // The one error that reaches a user: what kind it is, and a message that names the thing, what was found and what was
 // expected. The C ABI turns the kind into a status and Python into an exception.
 
+import Glibc
+
 public struct Failure: Error, Equatable, CustomStringConvertible {
     public enum Kind: Sendable, Equatable {
         /// A value out of its range, a wrong shape, an unknown name.
@@ -19,10 +21,32 @@ public struct Failure: Error, Equatable, CustomStringConvertible {
 
     public let kind: Kind
     public let message: String
+    /// What the system says where the kind is `notFound` or `inputOutput`, as its errno; else 0.
+    public let errno: Int32
+    /// The file or folder that this is about where errno is not 0: what the message begins with, before a colon.
+    public let path: String?
 
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
         self.message = message
+        errno = 0
+        path = nil
+    }
+
+    /// A file or folder that is not there, or that cannot be read or written.
+    ///
+    /// - Parameter text: what happened, where that is not what the system says of `errno`.
+    package init(errno: Int32, _ path: String, saying text: String) {
+        kind = errno == ENOENT || errno == ENOTDIR ? .notFound : .inputOutput
+        message = "\(path): \(text)"
+        self.errno = errno
+        self.path = path
+    }
+
+    /// What the system says of a call on a file or folder. `attempt` says what was tried: "renaming failed".
+    package init(errno: Int32, _ path: String, _ attempt: String? = nil) {
+        let text = String(cString: strerror(errno))
+        self.init(errno: errno, path, saying: attempt.map { "\($0): \(text)" } ?? text)
     }
 
     public var description: String { message }

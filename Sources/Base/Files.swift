@@ -37,9 +37,7 @@ package enum Files {
         defer { close(file) }
         var status = stat()
         guard fstat(file, &status) == 0 else { throw Failure(errno: errno, path) }
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure(.inputOutput, "\(path): not a regular file")
-        }
+        try requireRegular(path, status)
         let size = Int(status.st_size)
         guard sizes.contains(size) else {
             throw Failure(.corrupt, "\(path): found \(grouped(size)) bytes, expected \(expected)")
@@ -52,11 +50,26 @@ package enum Files {
             guard got >= 0 else { throw Failure(errno: errno, path) }
             guard got > 0 else {
                 throw Failure(
-                    .inputOutput, "\(path): ended after \(grouped(done)) of \(grouped(size)) bytes while it was read")
+                    errno: EIO, path,
+                    saying: "ended after \(grouped(done)) of \(grouped(size)) bytes while it was read")
             }
             done += got
         }
         return bytes
+    }
+
+    /// Throws where what is at a path is a folder, a device or anything else that no file's bytes are in.
+    static func requireRegular(_ path: String, _ status: stat) throws(Failure) {
+        let type = status.st_mode & S_IFMT
+        if type == S_IFREG { return }
+        let (found, code) =
+            switch type {
+            case S_IFDIR: ("a folder", EISDIR)
+            case S_IFIFO: ("a named pipe", EINVAL)
+            case S_IFSOCK: ("a socket", EINVAL)
+            default: ("a device", EINVAL)
+            }
+        throw Failure(errno: code, path, saying: "found \(found), expected a regular file")
     }
 
     /// Whether there is a file of that name; a folder is none. Throws where the system does not say.
@@ -78,13 +91,5 @@ package enum Files {
             throw Failure(.corrupt, "\(path): found \(lines.count) names, expected \(count)")
         }
         return lines
-    }
-}
-
-extension Failure {
-    /// What the system says of a call on a file or folder. `subject` names it, and what was tried.
-    package init(errno code: Int32, _ subject: String) {
-        let isMissing = code == ENOENT || code == ENOTDIR
-        self.init(isMissing ? .notFound : .inputOutput, "\(subject): \(String(cString: strerror(code)))")
     }
 }

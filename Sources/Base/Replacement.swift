@@ -13,7 +13,7 @@ extension Files {
         _ body: (_ write: (_ bytes: UnsafeRawBufferPointer) throws(Failure) -> Void) throws(Failure) -> Void
     ) throws(Failure) {
         func check(_ succeeded: Bool, _ what: String) throws(Failure) {
-            guard succeeded else { throw Failure(errno: errno, "\(path): \(what)") }
+            guard succeeded else { throw Failure(errno: errno, path, what) }
         }
         // Opened first: where it cannot be, nothing has happened yet.
         let name = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."

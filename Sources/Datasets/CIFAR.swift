@@ -24,11 +24,11 @@ extension Dataset {
             if try Files.exists("\(place)/\(split)") { return try cifar100Python(place, split) }
         }
         throw Failure(
-            .notFound,
-            """
-            \(folder): found no CIFAR-100, expected a file \(split) (Python layout) or \(split).bin (binary layout) \
-            there, in cifar-100-python/ or in cifar-100-binary/
-            """)
+            errno: ENOENT, folder,
+            saying: """
+                found no CIFAR-100, expected a file \(split) (Python layout) or \(split).bin (binary layout) \
+                there, in cifar-100-python/ or in cifar-100-binary/
+                """)
     }
 
     /// CIFAR-10, from its binary layout (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`,
@@ -42,7 +42,8 @@ extension Dataset {
             if try Files.exists("\(place)/\(files[0])") { return try cifar10Binary(place, split, files) }
         }
         throw Failure(
-            .notFound, "\(folder): found no CIFAR-10, expected a file \(files[0]) there or in cifar-10-batches-bin/")
+            errno: ENOENT, folder,
+            saying: "found no CIFAR-10, expected a file \(files[0]) there or in cifar-10-batches-bin/")
     }
 
     private static func cifar10Binary(_ folder: String, _ split: Split, _ files: [String]) throws(Failure) -> Dataset {

@@ -12,7 +12,7 @@ func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
         try body()
         return PLP_OK
     } catch {
-        LastError.set(error.message)
+        LastError.set(error)
         return error.kind.status
     }
 }
@@ -43,24 +43,46 @@ extension Failure {
     }
 }
 
-/// This thread's latest message, as a C string that the thread owns.
-private enum LastError {
-    static let key: pthread_key_t = {
+/// A thread's latest failure, as C reads it.
+private final class LastError {
+    let message: OwnedString
+    let number: Int32
+    let path: OwnedString?
+
+    private init(_ failure: Failure) {
+        message = OwnedString(failure.message)
+        number = failure.errno
+        path = failure.path.map(OwnedString.init)
+    }
+
+    private static let key: pthread_key_t = {
         var key = pthread_key_t()
-        pthread_key_create(&key) { free($0) }
+        pthread_key_create(&key) { if let error = $0 { Unmanaged<LastError>.fromOpaque(error).release() } }
         return key
     }()
 
-    static func set(_ message: String) {
-        free(pthread_getspecific(key))
-        pthread_setspecific(key, strdup(message))
+    private static var kept: Unmanaged<LastError>? {
+        let error: UnsafeMutableRawPointer? = pthread_getspecific(key)
+        return error.map { Unmanaged.fromOpaque($0) }
+    }
+
+    /// This thread's; nil before the first.
+    static var current: LastError? { kept?.takeUnretainedValue() }
+
+    static func set(_ failure: Failure) {
+        let previous = kept
+        pthread_setspecific(key, Unmanaged.passRetained(LastError(failure)).toOpaque())
+        previous?.release()
     }
 }
 
 private let noError = OwnedString("")
 
 @c @implementation
-public func plp_last_error_message() -> UnsafePointer<CChar>? {
-    pthread_getspecific(LastError.key).map { UnsafePointer($0.assumingMemoryBound(to: CChar.self)) }
-        ?? noError.pointer
-}
+public func plp_last_error_message() -> UnsafePointer<CChar>? { (LastError.current?.message ?? noError).pointer }
+
+@c @implementation
+public func plp_last_error_number() -> Int32 { LastError.current?.number ?? 0 }
+
+@c @implementation
+public func plp_last_error_path() -> UnsafePointer<CChar>? { LastError.current?.path?.pointer }

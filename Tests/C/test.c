@@ -64,6 +64,15 @@ static void test_process(void)
     pthread_t thread;
     CHECK(!pthread_create(&thread, NULL, message_of_a_new_thread, &dataset) && !pthread_join(thread, NULL));
     CHECK(strstr(plp_last_error_message(), "path"));
+
+    /* What the system refuses comes with its number and the file's name; nothing else does. */
+    CHECK(plp_last_error_number() == 0 && !plp_last_error_path());
+    FAILS(plp_model_load("/no such file", (plp_model **)&dataset), PLP_ERROR_NOT_FOUND, "/no such file: No such file");
+    CHECK(plp_last_error_number() == ENOENT && !strcmp(plp_last_error_path(), "/no such file"));
+    FAILS(plp_model_load("/", (plp_model **)&dataset), PLP_ERROR_IO, "/: found a folder, expected a regular file");
+    CHECK(plp_last_error_number() == EISDIR && !strcmp(plp_last_error_path(), "/"));
+    INVALID(plp_model_load(NULL, (plp_model **)&dataset), "path");
+    CHECK(plp_last_error_number() == 0 && !plp_last_error_path());
 }
 
 /* The library installs no signal handler. Sanitizers do, so only a build without them can tell. */
@@ -617,7 +626,7 @@ static void test_model_files(plp_model *model)
     FAILS(plp_model_save(model, file("no folder/model")), PLP_ERROR_NOT_FOUND, "no folder");
     INVALID(plp_model_load("", &none), "path");
     CHECK(!mkfifo(file("pipe"), 0600));
-    FAILS(plp_model_load(file("pipe"), &none), PLP_ERROR_IO, "pipe"); /* and is not waited for */
+    FAILS(plp_model_load(file("pipe"), &none), PLP_ERROR_IO, "pipe: found a named pipe"); /* and is not waited for */
 
     /* The file cut at any of these places, and with any of these bytes changed, is refused or read as what it says. */
     const long size = file_size(file("model.safetensors"));

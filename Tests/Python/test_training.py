@@ -1,5 +1,6 @@
 """Models and trainers: state dictionaries, steps, fits, checkpoints, and what goes wrong."""
 
+import errno
 import subprocess
 import sys
 import threading
@@ -70,10 +71,23 @@ def test_save_and_load(small, tmp_path, synthetic):
 
 
 def test_files_that_are_no_models(small, tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing"):
-        plp.Model.load(tmp_path / "missing.safetensors")
-    with pytest.raises(OSError):
-        small.save(tmp_path / "missing" / "model.safetensors")
+    missing = tmp_path / "missing" / "modèle"
+    with pytest.raises(FileNotFoundError) as load:
+        plp.Model.load(missing)
+    with pytest.raises(FileNotFoundError) as save:
+        small.save(missing)
+    with pytest.raises(IsADirectoryError) as folder:
+        plp.Model.load(tmp_path)
+    with pytest.raises(FileNotFoundError) as data:
+        plp.datasets.cifar100(tmp_path)
+    for error, number, path, text in [
+        (load, errno.ENOENT, missing, "No such file or directory"),
+        (save, errno.ENOENT, missing, "opening its folder failed: No such file or directory"),
+        (folder, errno.EISDIR, tmp_path, "found a folder, expected a regular file"),
+        (data, errno.ENOENT, tmp_path, "found no CIFAR-100, expected a file train"),
+    ]:
+        assert (error.value.errno, error.value.filename) == (number, str(path))
+        assert error.value.strerror.startswith(text) and str(path) not in error.value.strerror
     small.save(tmp_path / "model")
     data = (tmp_path / "model").read_bytes()
     for damaged in (b"", b"x", data[:-1], data[:40], b"\xff" * 8 + data[8:]):
@@ -363,7 +377,7 @@ try:
     save(path)
     sys.exit("saved beyond the limit")
 except OSError as error:
-    assert type(error) is OSError and "saved: writing failed" in str(error), repr(error)
+    assert str(error) == "[Errno 27] writing failed: File too large: 'saved'", repr(error)
 assert os.listdir() == ["saved"] and path.read_bytes() == old, os.listdir()
 resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 save(path)

@@ -10,6 +10,7 @@
 #include <Python.h>
 #include <plp.h>
 #include <stdbool.h>
+#include <string.h>
 
 /* ---- Errors ------------------------------------------------------------------------------------------------------ */
 
@@ -19,8 +20,6 @@ static PyObject *exception_of(plp_status status)
 {
     switch (status) {
     case PLP_ERROR_INVALID_ARGUMENT: return PyExc_ValueError;
-    case PLP_ERROR_NOT_FOUND: return PyExc_FileNotFoundError;
-    case PLP_ERROR_IO: return PyExc_OSError;
     case PLP_ERROR_OUT_OF_MEMORY: return PyExc_MemoryError;
     default: return Error;
     }
@@ -31,7 +30,18 @@ static bool failed(plp_status status)
 {
     if (status == PLP_OK)
         return false;
-    PyErr_SetString(exception_of(status), plp_last_error_message());
+    const char *message = plp_last_error_message(), *path = plp_last_error_path();
+    if (!path) {
+        PyErr_SetString(exception_of(status), message);
+        return true;
+    }
+    /* As Python's own: OSError chooses the class that fits errno, and shows the path itself. */
+    PyObject *error = PyObject_CallFunction(PyExc_OSError, "isN", plp_last_error_number(), message + strlen(path) + 2,
+                                            PyUnicode_DecodeFSDefault(path));
+    if (error) {
+        PyErr_SetObject(PyExc_OSError, error);
+        Py_DECREF(error);
+    }
     return true;
 }
 
