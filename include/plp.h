@@ -163,7 +163,10 @@ plp_status plp_model_load(const char *path, plp_model **model);
 /* Writes parameters, running statistics and configuration. The file is complete on disk before it takes the place of an
    older one of that name; of several calls at once the last one's stays. On failure the older one is as it was, with
    one exception, which the message names: where only flushing the folder fails, the new one is in place, but may not
-   outlive a power cut. NOT_FOUND (the folder), IO. */
+   outlive a power cut. Links are followed. An older file's mode is kept, and its owner as far as the caller may give it;
+   a new file's is what umask leaves of 0666. A folder, a device or a pipe at that path is refused, and a file that the
+   caller may not write. While it is written the file is beside its place, as path.XXXXXXXXXXXXXXXX.partial; a process
+   that is killed then leaves that, and the next call for the same path removes it. NOT_FOUND (the folder), IO. */
 plp_status plp_model_save(const plp_model *model, const char *path);
 
 typedef struct plp_model_info {

@@ -4,6 +4,7 @@
  */
 #include "test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,6 +43,21 @@ static long file_size(const char *path)
 {
     struct stat status;
     return stat(path, &status) ? -1 : (long)status.st_size;
+}
+
+/* The library's flushes come here, so that file systems can be played that answer as this one does not: `answer` is
+   what flushing a folder fails with, if not 0. Where `killed_in_a_save` is set, flushing a file ends the process. */
+static int answer;
+static bool killed_in_a_save;
+
+int fsync(int number)
+{
+    struct stat status;
+    if (!fstat(number, &status) && answer && S_ISDIR(status.st_mode))
+        return errno = answer, -1;
+    if (killed_in_a_save)
+        raise(SIGKILL);
+    return (int)syscall(SYS_fsync, number);
 }
 
 /* ---- Versions, messages, the process ----------------------------------------------------------------------------- */
@@ -627,6 +644,7 @@ static void test_model_files(plp_model *model)
     INVALID(plp_model_load("", &none), "path");
     CHECK(!mkfifo(file("pipe"), 0600));
     FAILS(plp_model_load(file("pipe"), &none), PLP_ERROR_IO, "pipe: found a named pipe"); /* and is not waited for */
+    FAILS(plp_model_save(model, file("pipe")), PLP_ERROR_IO, "pipe: found a named pipe");
 
     /* The file cut at any of these places, and with any of these bytes changed, is refused or read as what it says. */
     const long size = file_size(file("model.safetensors"));
@@ -664,8 +682,15 @@ static void test_permissions(const plp_model *model)
     OK(plp_model_save(model, "guarded/model"));
     CHECK(!stat("guarded/model", &before));
 
+    /* Who may not write a file does not get it replaced. */
+    CHECK(!chmod("guarded", 0777) && !chmod("guarded/model", 0444));
+    setfsuid(bound);
+    FAILS(plp_model_save(model, "guarded/model"), PLP_ERROR_IO, "guarded/model: Permission denied");
+    CHECK(plp_last_error_number() == EACCES);
+    setfsuid(getuid());
+
     /* Files may be made and replaced, but the folder cannot be opened to flush it: the old file stays. */
-    CHECK(!chmod("guarded", 0333));
+    CHECK(!chmod("guarded", 0333) && !chmod("guarded/model", 0666));
     setfsuid(bound);
     FAILS(plp_model_save(model, "guarded/model"), PLP_ERROR_IO, "guarded/model: opening its folder failed");
     setfsuid(getuid());
@@ -682,6 +707,65 @@ static void test_permissions(const plp_model *model)
     /* Nothing but the file was left behind. */
     CHECK(!chmod("guarded", 0700) && !unlink("guarded/model") && !rmdir("guarded"));
     CHECK(!fchdir(home) && !close(home));
+}
+
+static int count_partial_files(void)
+{
+    int count = 0;
+    DIR *listing = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(listing));)
+        count += strstr(entry->d_name, ".partial") != NULL;
+    closedir(listing);
+    return count;
+}
+
+/* kill -9 in the middle of a save leaves the old file, and a partial one, which the next save of that file removes. */
+static void test_killed_saves(const plp_model *model)
+{
+    OK(plp_model_save(model, file("killed")));
+    for (int kills = 0; kills < 2; kills++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            killed_in_a_save = true;
+            plp_model_save(model, file("killed"));
+            _exit(0);
+        }
+        int status = 0;
+        CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        CHECK(count_partial_files() == 1);
+        plp_model *old = NULL;
+        OK(plp_model_load(file("killed"), &old));
+        plp_model_free(old);
+    }
+    OK(plp_model_save(model, file("another")));
+    CHECK(count_partial_files() == 1);
+    OK(plp_model_save(model, file("killed")));
+    CHECK(count_partial_files() == 0);
+}
+
+/* New files have the mode that the process's mask leaves of 0666; those that are replaced keep theirs. */
+static void test_modes(const plp_model *model)
+{
+    const mode_t mask = umask(002);
+    struct stat status = {0};
+    OK(plp_model_save(model, file("mode")));
+    CHECK(!stat(file("mode"), &status) && (status.st_mode & 07777) == 0664);
+    umask(077);
+    OK(plp_model_save(model, file("mode")));
+    CHECK(!stat(file("mode"), &status) && (status.st_mode & 07777) == 0664);
+    umask(mask);
+}
+
+/* A file system that cannot flush folders is none on which saving fails; where flushing one fails, the caller hears. */
+static void test_folders_that_are_not_flushed(const plp_model *model)
+{
+    answer = EINVAL;
+    OK(plp_model_save(model, file("flushed")));
+    answer = EIO;
+    FAILS(plp_model_save(model, file("not flushed")), PLP_ERROR_IO, "not flushed: holds the new file, but flushing its");
+    CHECK(plp_last_error_number() == EIO);
+    answer = 0;
+    CHECK(file_size(file("not flushed")) > 0 && count_partial_files() == 0);
 }
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
@@ -1494,6 +1578,9 @@ int main(int count, char **arguments)
     test_logits();
     test_model_files(model);
     test_permissions(model);
+    test_killed_saves(model);
+    test_modes(model);
+    test_folders_that_are_not_flushed(model);
     test_trainer_options(model);
     test_predictor_options();
     test_fit(train, test);

@@ -112,16 +112,6 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["file"])
     }
 
-    @Test func permissionsFollowTheUsersMask() throws {
-        let folder = try Folder()
-        let mask = umask(0)
-        umask(mask)
-        try Safetensors(tensors: []).write(to: folder.path + "/file")
-        var status = stat()
-        #expect(stat(folder.path + "/file", &status) == 0)
-        #expect(status.st_mode & 0o777 == 0o644 & ~mask)
-    }
-
     /// A few hundred bytes that name a network of 18 GB.
     @Test func tinyFilesOfLargeNetworksAreCorrupt() throws {
         let folder = try Folder()

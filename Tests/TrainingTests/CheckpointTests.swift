@@ -170,18 +170,17 @@ import PLPTraining
         }
     }
 
-    /// Saving that fails at once, or at the last, the renaming. What fails half way needs a process of its own, whose
-    /// files may not grow, and has it in Tests/Python/test_training.py.
+    /// Saving that fails at once. What fails half way needs a process of its own, whose files may not grow, and has it in
+    /// Tests/Python/test_training.py.
     @Test func failedSavingLeavesNothingBehind() throws {
         let folder = try Folder()
         let trainer = try Small.trainer()
         expectFailure(.notFound, "nowhere/run.safetensors") {
             try trainer.save(to: folder.path + "/nowhere/run.safetensors")
         }
-        // A folder cannot be replaced by a file.
         let path = folder.path + "/taken"
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-        expectFailure(.inputOutput, "taken: renaming failed") { try trainer.save(to: path) }
+        expectFailure(.inputOutput, "taken: found a folder") { try trainer.save(to: path) }
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["taken"])
     }
 }

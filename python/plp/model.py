@@ -98,7 +98,8 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes parameters, running statistics and configuration as a safetensors file.
 
-        An older file of that name is replaced only when the new one is complete on disk.
+        An older file of that name is replaced only when the new one is complete on disk, and keeps its mode; links are
+        followed.
 
         Raises:
             FileNotFoundError, OSError: the folder is not there, or the file cannot be written.
