@@ -28,8 +28,9 @@
  *           Where options are passed, NULL stands for the defaults.
  * Strings.  UTF-8, ended by a zero. Those handed out belong to the library; how long they live is said at each.
  * Counts.   int64_t, so that a negative one can be reported. Epochs, iterations and entries are counted from 0.
- * Images.   3 × 32 × 32 values each, channels first (NCHW), red, green, blue; either bytes as in the files
- *           (PLP_UINT8; the model's normalisation is applied) or values taken as they are (PLP_FLOAT32).
+ * Images.   3 × size × size values each, channels first (NCHW), red, green, blue; either bytes as in the files
+ *           (PLP_UINT8; the model's normalisation is applied) or values taken as they are (PLP_FLOAT32). size is 16 to 96
+ *           pixels, 32 in CIFAR; a model takes those of its own image_size, and a dataset of another is refused.
  * Arrays.   Those of one call must not overlap, unless its comment says otherwise.
  * Stack.    A thread needs 128 KiB for any call, thread-local variables (60 KiB of them OpenBLAS's) included and the
  *           caller's own callbacks not.
@@ -95,7 +96,7 @@ typedef struct plp_metrics {
 
 /* ---- Datasets ---------------------------------------------------------------------------------------------------- */
 
-/* Labelled images of 3 × 32 × 32 bytes. Never changes once it is made. */
+/* Labelled images of one size, as bytes. Never changes once it is made. */
 typedef struct plp_dataset plp_dataset;
 
 typedef enum plp_split { PLP_SPLIT_TRAIN = 0, PLP_SPLIT_TEST = 1 } plp_split;
@@ -112,17 +113,18 @@ plp_status plp_dataset_cifar10(const char *folder, plp_split split, plp_dataset 
    splits share no image. count: 1 to 1,000,000. */
 plp_status plp_dataset_synthetic(plp_split split, int64_t count, uint64_t seed, plp_dataset **dataset);
 
-/* A copy of the caller's images [count][3][32][32] and labels [count], each 0 ..< classes. classes: 1 to INT32_MAX.
-   name: what messages and histories call it; NULL for "images". */
-plp_status plp_dataset_from_arrays(const uint8_t *images, const int32_t *labels, int64_t count, int64_t classes,
-                                   const char *name, plp_dataset **dataset);
+/* A copy of the caller's images [count][3][image_size][image_size] and labels [count], each 0 ..< classes. image_size: 16
+   to 96. classes: 1 to INT32_MAX. name: what messages and histories call it; NULL for "images". */
+plp_status plp_dataset_from_arrays(const uint8_t *images, const int32_t *labels, int64_t count, int64_t image_size,
+                                   int64_t classes, const char *name, plp_dataset **dataset);
 
 typedef struct plp_dataset_info {
     size_t struct_size;
     const char *name; /* such as "CIFAR-100 train" */
     int64_t count;    /* images */
     int64_t classes;
-    const uint8_t *images; /* [count][3][32][32] */
+    int64_t image_size;    /* pixels along a side */
+    const uint8_t *images; /* [count][3][image_size][image_size] */
     const int32_t *labels; /* [count] */
 } plp_dataset_info;
 
@@ -143,6 +145,7 @@ typedef struct plp_model_options {
     size_t struct_size;
     const char *architecture; /* "resnet18" (the default), "vgg16", "googlenet" */
     int64_t classes;          /* 100; 2 to 100,000 */
+    int64_t image_size;       /* 32 pixels along a side; 16 to 96, VGG16 from 32 on. Odd ones too: see below */
     double width;             /* 1: factor on every hidden channel count, above 0, at most 8 */
     const double *dropout;    /* NULL: the architecture's own; else the probability wherever it drops, 0 ..< 1 */
     int channel_count_epsilons; /* 0; 1: GoogLeNet with the public trainer's mistaken batch-norm eps, for its weights */
@@ -150,6 +153,11 @@ typedef struct plp_model_options {
     float mean[3];              /* CIFAR-100's; byte b of channel c enters as (b/255 - mean[c]) / deviation[c] */
     float deviation[3];
 } plp_model_options;
+
+/* Networks of another image_size are PyTorch's: the layers are the same. VGG16's first linear layer takes the maps that
+   its five poolings leave, of image_size / 32 pixels along a side, rounded down, in PyTorch's order of channels, rows,
+   columns; smaller images would leave none. ResNet18 and GoogLeNet average over what is left. Where a map of an odd size
+   is halved, VGG16 drops its last row and column, and the others round up. */
 
 /* Fills `options` with the defaults above. struct_size: sizeof(plp_model_options), as the caller was compiled. */
 plp_status plp_model_options_init(plp_model_options *options, size_t struct_size);
@@ -173,6 +181,7 @@ typedef struct plp_model_info {
     size_t struct_size;
     const char *architecture; /* valid until the model is freed */
     int64_t classes;
+    int64_t image_size;
     double width;
     double dropout;
     int channel_count_epsilons;
@@ -212,7 +221,7 @@ plp_status plp_model_get_values(const plp_model *model, int64_t index, void *val
 plp_status plp_model_set_values(plp_model *model, int64_t index, const void *values, size_t bytes);
 
 /* The network's outputs before softmax, as in evaluation: running statistics, no dropout.
-   images: [count][3][32][32] of type `dtype`, PLP_UINT8 or PLP_FLOAT32. logits: room for [count][classes].
+   images: [count][3][size][size] of type `dtype`, PLP_UINT8 or PLP_FLOAT32. logits: room for [count][classes].
    threads: that compute; 0 for one per processor. The result does not depend on it. */
 plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
                             float *logits);
@@ -333,7 +342,7 @@ typedef struct plp_trainer_options {
     const plp_predictor_options *predictor; /* NULL: none; copied */
 
     int64_t batch_size; /* 128 images; 1 to 65,536 */
-    int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0 (off) to 32 */
+    int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0 (off) to 96 */
     int flip;           /* 1: mirror every other image, at random */
     double rotation;    /* 0: up to so many degrees either way; 0 to 180 */
     uint64_t seed;      /* 0: of order, augmentation, dropout and validation split */
@@ -404,8 +413,8 @@ plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
 
 /* Trains until the run has `epochs` epochs, then measures the best model on the test set, once. The best model, that of
    highest validation accuracy at an epoch's end, the first of equals (without validation, of the latest complete
-   epoch), is kept beside the one in training: see plp_trainer_best_model. Datasets must have no more classes than the
-   model.
+   epoch), is kept beside the one in training: see plp_trainer_best_model. Datasets must have images of the model's size
+   and no more classes than it.
    Ended by its callback it returns PLP_OK, model and history are as of the last iteration, and the test set has been
    measured after PLP_FINISH, and not after PLP_STOP. Called again, on the same data, it goes on from there, or with more
    epochs than before. Data are the same where names and numbers of images are; their contents are not compared.
@@ -414,7 +423,8 @@ plp_status plp_fit_options_init(plp_fit_options *options, size_t struct_size);
 plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const plp_fit_options *options);
 
 /* One iteration on a mini-batch as it is, without augmentation, outside any run: at learning_rate and momentum,
-   whatever the schedule and DEMON; the predictor's cycle goes on. images: [count][3][32][32], PLP_UINT8 or PLP_FLOAT32;
+   whatever the schedule and DEMON; the predictor's cycle goes on. images: [count][3][size][size], PLP_UINT8 or
+   PLP_FLOAT32;
    labels: [count]; count: 1 to the batch size. metrics: the mini-batch's before the update, or NULL. NOT_FINITE. */
 plp_status plp_trainer_step(plp_trainer *trainer, const void *images, plp_dtype dtype, const int32_t *labels,
                             int64_t count, plp_metrics *metrics);

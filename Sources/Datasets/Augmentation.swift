@@ -5,7 +5,7 @@ import PLPKernels
 
 /// Random variations of training images, by parts: what each part draws does not depend on whether the others are on.
 public struct Augmentation: Sendable, Equatable, Encodable {
-    /// The image is padded with so many black pixels on each side, and a random 32×32 window of that is taken; 0 is
+    /// The image is padded with so many black pixels on each side, and a random window of its old size is taken; 0 is
     /// off.
     public let crop: Int
     /// Half of the images are mirrored, left to right.
@@ -14,10 +14,11 @@ public struct Augmentation: Sendable, Equatable, Encodable {
     /// default, so that results compare), black outside; 0 is off.
     public let rotation: Float
 
-    /// - Throws: `Failure(.invalidArgument)` unless crop is 0 to 32 and rotation 0 to 180.
+    /// - Throws: `Failure(.invalidArgument)` unless crop is 0 to 96 and rotation 0 to 180.
     public init(crop: Int = 0, flip: Bool = false, rotation: Float = 0) throws(Failure) {
+        let largest = ImageShape.sizes.upperBound
         try require(
-            (0...Images.side).contains(crop), "augmentation", "crop of \(crop) pixels", expected: "0 to \(Images.side)")
+            (0...largest).contains(crop), "augmentation", "crop of \(crop) pixels", expected: "0 to \(largest)")
         try require(
             (0...180).contains(rotation), "augmentation", "rotation of \(rotation) degrees", expected: "0 to 180")
         self.init(known: crop, flip, rotation)

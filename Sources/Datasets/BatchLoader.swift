@@ -5,7 +5,7 @@ import PLPKernels
 
 /// A mini-batch of normalised images.
 public struct Batch: @unchecked Sendable {
-    /// Values [count][32][32][3] (NHWC).
+    /// Values [count][size][size][3] (NHWC).
     public let images: UnsafePointer<Float>
     public let labels: UnsafePointer<Int32>
     /// The batch size; less in the last mini-batch of an epoch, where the images do not come out even.
@@ -66,7 +66,7 @@ public final class BatchLoader: @unchecked Sendable {
         self.threads = threads
         table = normalization.table()
         iterations = (indices.count - 1) / self.batchSize + 1
-        images = try FloatBuffer(count: self.batchSize * Images.values)
+        images = try FloatBuffer(count: self.batchSize * dataset.imageShape.values)
         labels = try Bytes(count: self.batchSize * MemoryLayout<Int32>.stride)
         upcoming = iterations
     }
@@ -94,9 +94,9 @@ public final class BatchLoader: @unchecked Sendable {
             threads.forEach(count) { slot in
                 let image = order[first + slot]
                 labels[slot] = dataset.labels[image]
-                Images.write(
+                dataset.imageShape.write(
                     dataset.image(image), augmentation.placement(seed: seed, epoch: epoch, image: image),
-                    table: table.baseAddress!, to: images + slot * Images.values)
+                    table: table.baseAddress!, to: images + slot * dataset.imageShape.values)
             }
         }
         return Batch(images: images, labels: labels, count: count)

@@ -5,6 +5,8 @@ import Glibc
 import PLPBase
 import PLPKernels
 
+private let imageValues = ImageShape.cifar.values
+
 extension Dataset {
     /// One of the two parts in which a data set is published.
     public enum Split: String, CaseIterable, Sendable {
@@ -47,11 +49,11 @@ extension Dataset {
     }
 
     private static func cifar10Binary(_ folder: String, _ split: Split, _ files: [String]) throws(Failure) -> Dataset {
-        let pixels = try Bytes(count: files.count * 10_000 * Images.values)
+        let pixels = try Bytes(count: files.count * 10_000 * imageValues)
         var labels: [Int32] = []
         for file in files {
             let (records, fileLabels) = try readRecords("\(folder)/\(file)", images: 10_000, labelRanges: [10])
-            memcpy(pixels.start + labels.count * Images.values, records.start, 10_000 * Images.values)
+            memcpy(pixels.start + labels.count * imageValues, records.start, 10_000 * imageValues)
             labels += fileLabels
         }
         return try Dataset(
@@ -74,7 +76,7 @@ extension Dataset {
     private static func readRecords(
         _ path: String, images: Int, labelRanges: [Int]
     ) throws(Failure) -> (pixels: Bytes, labels: [Int32]) {
-        let size = labelRanges.count + Images.values
+        let size = labelRanges.count + imageValues
         let bytes = try Files.read(
             path, sizes: images * size...images * size,
             expected: "\(grouped(images * size)) (\(grouped(images)) images of \(grouped(size)) bytes)")
@@ -91,7 +93,7 @@ extension Dataset {
                     """)
             }
             labels.append(Int32(record[labelRanges.count - 1]))
-            memmove(bytes.start + image * Images.values, record + labelRanges.count, Images.values)
+            memmove(bytes.start + image * imageValues, record + labelRanges.count, imageValues)
         }
         return (bytes, labels)
     }
@@ -99,15 +101,15 @@ extension Dataset {
     private static func cifar100Python(_ folder: String, _ split: Split) throws(Failure) -> Dataset {
         let path = "\(folder)/\(split)"
         let images = split.cifar100Images
-        let pixels = images * Images.values
+        let pixels = images * imageValues
         // Beside the pixels, the published files have 32 to 33 bytes an image for names and labels.
         let bytes = try Files.read(
             path, sizes: pixels...pixels + 64 * images,
             expected: "\(grouped(pixels)) to \(grouped(pixels + 64 * images)) (\(grouped(images)) images)")
         let contents = try Pickle.read(bytes.raw, path: path)
-        guard case .array(images, Images.values, let range)? = contents["data"] else {
+        guard case .array(images, imageValues, let range)? = contents["data"] else {
             throw Failure(
-                .corrupt, "\(path): no array 'data' of \(grouped(images)) × \(grouped(Images.values)) bytes found")
+                .corrupt, "\(path): no array 'data' of \(grouped(images)) × \(grouped(imageValues)) bytes found")
         }
         func labels(_ key: String, classes: Int) throws(Failure) -> [Int32] {
             guard case .list(let list)? = contents[key], list.items.count == images else {

@@ -1,29 +1,33 @@
-// A labelled set of 32×32 colour images, and its division into training and validation images. Where sets come from is
-// in CIFAR.swift and Synthetic.swift.
+// A labelled set of colour images, and its division into training and validation images. Where sets come from is in
+// CIFAR.swift and Synthetic.swift.
 
 import PLPBase
 import PLPKernels
 
-/// Labelled 32×32 RGB images, kept as bytes; it does not change once made.
+/// Labelled RGB images of one size, kept as bytes; it does not change once made.
 public final class Dataset: @unchecked Sendable {
     /// What messages call it.
     public let name: String
     /// Images, at least one.
     public let count: Int
+    package let imageShape: ImageShape
+    /// Pixels along a side of an image.
+    public var imageSize: Int { imageShape.size }
     /// Number of classes; labels are below it.
     public let classes: Int
     /// One label for each image.
     public let labels: [Int32]
     /// The classes' names, where they are known.
     public let labelNames: [String]?
-    /// Bytes [count][3][32][32] (NCHW): red, green, blue, each row by row. Valid as long as the set lives.
+    /// Bytes [count][3][size][size] (NCHW): red, green, blue, each row by row. Valid as long as the set lives.
     public let images: UnsafePointer<UInt8>
     /// What keeps `images` in memory.
     private let storage: Bytes
 
     /// Takes over a block of memory that holds `labels.count` images from `offset` on.
     init(
-        name: String, _ storage: Bytes, offset: Int = 0, labels: [Int32], classes: Int, labelNames: [String]?
+        name: String, _ storage: Bytes, offset: Int = 0, imageShape: ImageShape = .cifar, labels: [Int32], classes: Int,
+        labelNames: [String]?
     ) throws(Failure) {
         try require(
             (1...Int(Int32.max)).contains(classes), name, "\(classes) classes",
@@ -40,6 +44,7 @@ public final class Dataset: @unchecked Sendable {
         }
         self.name = name
         self.storage = storage
+        self.imageShape = imageShape
         self.labels = labels
         self.classes = classes
         self.labelNames = labelNames
@@ -50,26 +55,29 @@ public final class Dataset: @unchecked Sendable {
     /// A set of the caller's own images, which are copied.
     ///
     /// - Parameters:
-    ///   - images: bytes [n][3][32][32]: red, green and blue planes, each row by row.
+    ///   - images: bytes [n][3][size][size]: red, green and blue planes, each row by row.
+    ///   - imageSize: pixels along a side, 16 to 96.
     ///   - labels: one for each image, from 0 to `classes - 1`.
     ///   - classes: number of classes; without it, one more than the largest label.
     /// - Throws: `Failure(.invalidArgument)` where sizes do not agree or a label is out of range.
     public convenience init(
-        images: UnsafeRawBufferPointer, labels: [Int32], classes: Int? = nil, labelNames: [String]? = nil,
-        name: String = "images"
+        images: UnsafeRawBufferPointer, imageSize: Int = 32, labels: [Int32], classes: Int? = nil,
+        labelNames: [String]? = nil, name: String = "images"
     ) throws(Failure) {
-        let (found, expected) = (images.count, labels.count * Images.values)
+        let imageShape = try ImageShape(size: imageSize)
+        let (found, expected) = (images.count, labels.count * imageShape.values)
         try require(
             found == expected, name, "\(grouped(found)) bytes",
-            expected: "\(grouped(expected)) (\(grouped(labels.count)) labels, each of an image of 3 × 32 × 32 bytes)")
+            expected: "\(grouped(expected)) (\(grouped(labels.count)) labels, each of an image of \(imageShape) bytes)")
         let storage = try Bytes(count: images.count)
         storage.copy(images)
         try self.init(
-            name: name, storage, labels: labels, classes: classes ?? Int(labels.max() ?? 0) + 1, labelNames: labelNames)
+            name: name, storage, imageShape: imageShape, labels: labels, classes: classes ?? Int(labels.max() ?? 0) + 1,
+            labelNames: labelNames)
     }
 
-    /// The bytes [3][32][32] of one image.
-    public func image(_ index: Int) -> UnsafePointer<UInt8> { images + index * Images.values }
+    /// The bytes [3][size][size] of one image.
+    public func image(_ index: Int) -> UnsafePointer<UInt8> { images + index * imageShape.values }
 
     /// Divides the images at random into training and validation images.
     ///

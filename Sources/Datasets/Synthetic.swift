@@ -3,6 +3,8 @@
 import PLPBase
 import PLPKernels
 
+private let canvas = ImageShape.cifar
+
 extension Dataset {
     /// Made images of 100 classes in 20 groups of five: a group is a texture (class / 5), its classes are shapes that
     /// bear it. As many images of each class as the count allows.
@@ -20,7 +22,7 @@ extension Dataset {
         try require(
             (1...1_000_000).contains(count), "synthetic set", "\(count) images", expected: "1 to 1,000,000")
         let classes = Texture.all.count * Shape.allCases.count
-        let pixels = try Bytes(count: count * Images.values)
+        let pixels = try Bytes(count: count * canvas.values)
         let start = pixels.start
         let block = 256
         Threads().forEach((count - 1) / block + 1) { index in
@@ -29,7 +31,7 @@ extension Dataset {
                 let label = image % classes
                 let picture = Picture(
                     Shape.allCases[label % Shape.allCases.count], Texture.all[label / Shape.allCases.count], &random)
-                picture.draw(to: start + image * Images.values, &random)
+                picture.draw(to: start + image * canvas.values, &random)
             }
         }
         return try Dataset(
@@ -144,8 +146,8 @@ private struct Picture {
     }
 
     func draw(to pixels: UnsafeMutablePointer<UInt8>, _ random: inout RandomStream) {
-        for y in 0..<Images.side {
-            for x in 0..<Images.side {
+        for y in 0..<canvas.size {
+            for x in 0..<canvas.size {
                 let (dx, dy) = (Float(x) - centre.x, Float(y) - centre.y)
                 let u = tilt.0 * dx + tilt.1 * dy
                 let v = tilt.0 * dy - tilt.1 * dx
@@ -158,12 +160,12 @@ private struct Picture {
                     colour += (dark + (bright - dark) * value - colour) * min(coverage, 1)
                 }
                 let bits = random.next()
-                for channel in 0..<Images.channels {
+                for channel in 0..<ImageShape.channels {
                     // A sum of two uniform numbers, of variance 1/6 each.
                     let pair = bits >> UInt64(16 * channel)
                     let deviate = Float(pair & 255) + Float(pair >> 8 & 255) - 255
                     let value = colour[channel] + noise * deviate * (1 / 104.5)
-                    pixels[channel * Images.plane + y * Images.side + x] = UInt8(min(max(value, 0), 255))
+                    pixels[channel * canvas.plane + y * canvas.size + x] = UInt8(min(max(value, 0), 255))
                 }
             }
         }

@@ -71,6 +71,12 @@ public struct Maps: @unchecked Sendable {
     /// Pixels of all images together.
     public var pixels: Int { count * height * width }
 
+    /// Values of an image, for layers that care for no shape: they take maps whose pixels follow each other without gaps.
+    public var valuesPerImage: Int {
+        precondition(stride == channels)
+        return height * width * channels
+    }
+
     /// The channels `range` of these maps, as a view of the same memory.
     public func slice(_ range: Range<Int>) -> Maps {
         Maps(base + range.lowerBound, count: count, height: height, width: width, channels: range.count, stride: stride)

@@ -50,7 +50,7 @@ public final class Executor {
     /// statistics. Training only.
     ///
     /// - Parameters:
-    ///   - images: normalised float32 [count][32][32][3].
+    ///   - images: normalised float32 [count][size][size][3].
     ///   - labels: [count], below the number of classes.
     ///   - count: 1 up to the batch size.
     ///   - seed, iteration: name dropout's random stream.
@@ -69,7 +69,7 @@ public final class Executor {
         return metrics
     }
 
-    /// Logits [count][classes] of normalised images [count][32][32][3], valid until the next call. In evaluation, batch
+    /// Logits [count][classes] of normalised images [count][size][size][3], valid until the next call. In evaluation, batch
     /// normalisation uses the running statistics and dropout does nothing. In training, they do what they do there: the
     /// running statistics move.
     public func logits(images: UnsafePointer<Float>, count: Int) -> UnsafePointer<Float> {
@@ -237,7 +237,7 @@ public final class Executor {
             step(node.name, .dropout) { executor, pass in
                 let values = executor.maps(input, pass)
                 Dropout.forward(
-                    values.base, mask: mask, count: pass.count * values.channels, probability: rate,
+                    values.base, mask: mask, count: pass.count * values.valuesPerImage, probability: rate,
                     key: DropoutKey(seed: pass.seed, iteration: pass.iteration, layer: index),
                     threads: executor.threads)
             }
@@ -248,7 +248,7 @@ public final class Executor {
                 let y = executor.maps(output, pass)
                 Linear.forward(
                     x.base, weights: executor.parameters + layer.weight, bias: executor.parameters + layer.bias,
-                    to: y.base, count: pass.count, inputs: x.channels, outputs: y.channels, relu: layer.relu,
+                    to: y.base, count: pass.count, inputs: x.valuesPerImage, outputs: y.channels, relu: layer.relu,
                     threads: executor.threads)
             }
         }
@@ -350,7 +350,7 @@ public final class Executor {
             step(node.name, .dropoutGradient) { executor, pass in
                 let gradient = executor.gradientMaps(input, pass)
                 Dropout.backward(
-                    gradient.base, mask: mask, count: pass.count * gradient.channels, probability: rate,
+                    gradient.base, mask: mask, count: pass.count * gradient.valuesPerImage, probability: rate,
                     threads: executor.threads)
             }
 
@@ -366,11 +366,12 @@ public final class Executor {
                 }
                 Linear.weightGradient(
                     x.base, dy, to: executor.gradients.pointer + layer.weight,
-                    bias: executor.gradients.pointer + layer.bias, count: pass.count, inputs: x.channels,
+                    bias: executor.gradients.pointer + layer.bias, count: pass.count, inputs: x.valuesPerImage,
                     outputs: y.channels, workspace: executor.workspace.pointer, threads: executor.threads)
                 Linear.inputGradient(
                     dy, weights: executor.parameters + layer.weight, to: executor.gradientMaps(input, pass).base,
-                    count: pass.count, inputs: x.channels, outputs: y.channels, workspace: executor.workspace.pointer,
+                    count: pass.count, inputs: x.valuesPerImage, outputs: y.channels,
+                    workspace: executor.workspace.pointer,
                     threads: executor.threads)
             }
         }

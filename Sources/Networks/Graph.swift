@@ -20,6 +20,9 @@ public struct StateEntry: Sendable, Equatable {
     public let kind: Kind
     /// Where the tensor begins in its buffer.
     public let offset: Int
+    /// Of a weight: the pixels of its kernel, or of the maps that a linear layer takes, whose values follow each other
+    /// channel by channel in PyTorch and pixel by pixel here.
+    var pixels = 1
     /// Half-width of the uniform distribution it starts from (PyTorch's default, 1 / √fan-in), or its constant start.
     let start: Start
 
@@ -106,7 +109,8 @@ struct Graph {
     var logits: ValueID { nodes[nodes.count - 1].output }
 
     init(_ configuration: ModelConfiguration) {
-        values = [Value(channels: Images.channels, height: Images.side, width: Images.side)]
+        let size = configuration.imageSize
+        values = [Value(channels: ImageShape.channels, height: size, width: size)]
         switch configuration.architecture {
         case .vgg16: addVGG16(configuration)
         case .resnet18: addResNet18(configuration)
@@ -126,7 +130,8 @@ struct Graph {
     ) -> ValueID {
         let from = values[input]
         let fanIn = from.channels * kernel * kernel
-        let weight = parameter("\(name).weight", [channels, from.channels, kernel, kernel], fanIn: fanIn)
+        let weight = parameter(
+            "\(name).weight", [channels, from.channels, kernel, kernel], fanIn: fanIn, pixels: kernel * kernel)
         var layer = NormalizedConvolution(
             kernel: kernel, stride: stride, weight: weight,
             bias: bias ? parameter("\(name).bias", [channels], fanIn: fanIn) : nil,
@@ -172,7 +177,7 @@ struct Graph {
         let from = values[input]
         let inputs = from.channels * from.height * from.width
         let layer = Dense(
-            weight: parameter("\(name).weight", [units, inputs], fanIn: inputs),
+            weight: parameter("\(name).weight", [units, inputs], fanIn: inputs, pixels: from.height * from.width),
             bias: parameter("\(name).bias", [units], fanIn: inputs), relu: relu)
         return add(name, .dense(layer), input, Value(channels: units, height: 1, width: 1))
     }
@@ -197,13 +202,16 @@ struct Graph {
         return values.count - 1
     }
 
-    private mutating func parameter(_ name: String, _ shape: [Int], fanIn: Int) -> Int {
-        parameter(name, shape, start: .uniform(1 / Float(fanIn).squareRoot()))
+    private mutating func parameter(_ name: String, _ shape: [Int], fanIn: Int, pixels: Int = 1) -> Int {
+        parameter(name, shape, pixels: pixels, start: .uniform(1 / Float(fanIn).squareRoot()))
     }
 
     /// Notes a trainable tensor and gives its offset; each begins on a cache line.
-    private mutating func parameter(_ name: String, _ shape: [Int], start: StateEntry.Start) -> Int {
-        let entry = StateEntry(name: name, shape: shape, kind: .parameter, offset: parameterFloats, start: start)
+    private mutating func parameter(
+        _ name: String, _ shape: [Int], pixels: Int = 1, start: StateEntry.Start
+    ) -> Int {
+        let entry = StateEntry(
+            name: name, shape: shape, kind: .parameter, offset: parameterFloats, pixels: pixels, start: start)
         entries.append(entry)
         parameterFloats += entry.count.roundedToLine
         return entry.offset

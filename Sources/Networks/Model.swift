@@ -9,8 +9,8 @@ import PLPKernels
 /// names and in PyTorch's layouts. A model belongs to one thread at a time.
 public final class Model {
     public let configuration: ModelConfiguration
-    /// Trainable values. Convolution weights lie as [height][width][in][out], linear ones as [in][out]; each tensor
-    /// begins on a cache line, and the gaps stay zero.
+    /// Trainable values. Weights lie as [height][width][in][out], of a convolution's kernel or of the maps that a linear
+    /// layer takes; each tensor begins on a cache line, and the gaps stay zero.
     public let parameters: FloatBuffer
     /// Running mean and variance of each batch normalisation.
     public let statistics: FloatBuffer
@@ -47,6 +47,9 @@ public final class Model {
         statistics = try FloatBuffer(count: graph.statisticFloats)
         batchesTracked = [Int64](repeating: 0, count: graph.normalizationCount)
     }
+
+    /// The images that it takes.
+    package var imageShape: ImageShape { ImageShape(known: configuration.imageSize) }
 
     /// The state dictionary's tensors, in PyTorch's order.
     public var entries: [StateEntry] { graph.entries }
@@ -205,21 +208,20 @@ public final class Model {
 }
 
 extension StateEntry {
-    /// Calls `body` with each value's place in PyTorch's layout and in ours: the last of our axes is PyTorch's first,
-    /// so that output channels lie side by side.
+    /// Calls `body` with each value's place in PyTorch's layout, [out][in][pixel], and in ours, [pixel][in][out], where
+    /// output channels lie side by side.
     func forEachPlace(_ body: (_ theirs: Int, _ ours: Int) -> Void) {
         guard shape.count > 1 else {
             for index in 0..<count { body(index, index) }
             return
         }
         let outputs = shape[0]
-        let inputs = shape[1]
-        let taps = count / (outputs * inputs)
+        let inputs = count / (outputs * pixels)
         var theirs = 0
         for output in 0..<outputs {
             for input in 0..<inputs {
-                for tap in 0..<taps {
-                    body(theirs, (tap * inputs + input) * outputs + output)
+                for pixel in 0..<pixels {
+                    body(theirs, (pixel * inputs + input) * outputs + output)
                     theirs += 1
                 }
             }

@@ -3,16 +3,21 @@
 import PLPBase
 import PLPKernels
 
-/// The networks of the experiment, in their CIFAR variants (32×32 images) as in the public trainer
+/// The networks of the experiment, in their CIFAR variants as in the public trainer
 /// weiaicunzai/pytorch-cifar100, whose parameter names and shapes they keep.
 public enum Architecture: String, CaseIterable, Sendable, Codable {
-    /// VGG16 with batch normalisation (Simonyan & Zisserman 2015): 34,015,396 parameters at 100 classes.
+    /// VGG16 with batch normalisation (Simonyan & Zisserman 2015): 34,015,396 parameters at 100 classes and 32×32 images.
     case vgg16
     /// ResNet18 with a 3×3 stem and no pooling behind it (He et al. 2016): 11,220,132 parameters.
     case resnet18
     /// GoogLeNet with batch normalisation and two 3×3 convolutions for each 5×5 (Szegedy et al. 2015): 6,402,564
     /// parameters.
     case googlenet
+
+    /// The images it can take, in pixels along a side. VGG16's five poolings halve that, and must leave a pixel.
+    public var imageSizes: ClosedRange<Int> {
+        self == .vgg16 ? 32...ImageShape.sizes.upperBound : ImageShape.sizes
+    }
 
     /// The probability with which dropout zeroes a value where a configuration says nothing else.
     public var defaultDropout: Float {
@@ -29,6 +34,9 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     public var architecture: Architecture
     /// Number of classes, 2 to 100,000.
     public var classes: Int
+    /// Pixels along a side of the images, 16 to 96; of VGG16 32 to 96. Where a layer halves a map of an odd size, what is
+    /// left over is treated as in PyTorch: VGG16's poolings drop the last row and column, the other networks round up.
+    public var imageSize: Int
     /// Factor on every channel count, above 0 and at most 8; counts are rounded to the nearest integer, at least 1.
     public var width: Double
     /// Probability with which dropout zeroes a value, from 0 up to, not including, 1. ResNet18 has no dropout.
@@ -43,12 +51,14 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     public var deviation: [Float]
 
     public init(
-        _ architecture: Architecture, classes: Int = 100, width: Double = 1, dropout: Float? = nil,
+        _ architecture: Architecture, classes: Int = 100, imageSize: Int = 32, width: Double = 1,
+        dropout: Float? = nil,
         channelCountEpsilons: Bool = false, seed: UInt64 = 0,
         mean: [Float] = Normalization.cifar100.mean, deviation: [Float] = Normalization.cifar100.deviation
     ) {
         self.architecture = architecture
         self.classes = classes
+        self.imageSize = imageSize
         self.width = width
         self.dropout = dropout ?? architecture.defaultDropout
         self.channelCountEpsilons = channelCountEpsilons
@@ -60,6 +70,7 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     /// Throws where a value is out of its range.
     public func validate() throws(Failure) {
         try require((2...100_000).contains(classes), "classes", classes, expected: "a number from 2 to 100,000")
+        try require("image size of \(architecture)", imageSize, in: architecture.imageSizes)
         try require(width > 0 && width <= 8, "width", width, expected: "a number above 0 and at most 8")
         try require(
             dropout >= 0 && dropout < 1, "dropout", dropout, expected: "a probability from 0 up to, not including, 1")

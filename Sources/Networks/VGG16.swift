@@ -1,5 +1,6 @@
 // VGG16 with batch normalisation, the CIFAR variant: thirteen 3×3 convolutions in five stages, each ended by a pooling
-// that halves the map down to 1×1, and a classifier of three linear layers (Simonyan & Zisserman, arXiv 1409.1556, D).
+// that halves the map, down to 1×1 for images of 32×32, and a classifier of three linear layers over what is left
+// (Simonyan & Zisserman, arXiv 1409.1556, D).
 
 extension Graph {
     mutating func addVGG16(_ configuration: ModelConfiguration) {

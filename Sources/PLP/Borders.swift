@@ -29,8 +29,7 @@ func number(_ value: Int64, _ name: String, in range: ClosedRange<Int>) throws(F
     return Int(value)
 }
 
-/// Values of an image, and images that one call may speak of: their bytes can still be counted.
-let imageValues = Images.values
+/// Images that one call may speak of: their bytes can still be counted.
 let imageCounts = 1...Int(Int32.max)
 
 /// A C string in memory of its own, for as long as this object lives. Unchecked, since a pointer is not `Sendable`: the

@@ -1,6 +1,7 @@
 // plp_dataset.
 
 import CPLP
+import PLPKernels
 import PLPTraining
 
 final class DatasetHandle: Handle, @unchecked Sendable {
@@ -25,7 +26,8 @@ final class DatasetHandle: Handle, @unchecked Sendable {
     var description: plp_dataset_info {
         plp_dataset_info(
             struct_size: plp_dataset_info.size, name: name.pointer, count: Int64(dataset.count),
-            classes: Int64(dataset.classes), images: dataset.images, labels: UnsafePointer(labels.baseAddress))
+            classes: Int64(dataset.classes), image_size: Int64(dataset.imageSize), images: dataset.images,
+            labels: UnsafePointer(labels.baseAddress))
     }
 
     /// It never changes: any number of threads may share it.
@@ -90,13 +92,15 @@ public func plp_dataset_synthetic(
 
 @c @implementation
 public func plp_dataset_from_arrays(
-    _ images: UnsafePointer<UInt8>?, _ labels: UnsafePointer<Int32>?, _ count: Int64, _ classes: Int64,
-    _ name: UnsafePointer<CChar>?, _ dataset: UnsafeMutablePointer<OpaquePointer?>?
+    _ images: UnsafePointer<UInt8>?, _ labels: UnsafePointer<Int32>?, _ count: Int64, _ image_size: Int64,
+    _ classes: Int64, _ name: UnsafePointer<CChar>?, _ dataset: UnsafeMutablePointer<OpaquePointer?>?
 ) -> plp_status {
     open(dataset) { () throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
+        let shape = try ImageShape(size: Int(image_size))
         return try Dataset(
-            images: UnsafeRawBufferPointer(start: try present(images, "images"), count: count * imageValues),
+            images: UnsafeRawBufferPointer(start: try present(images, "images"), count: count * shape.values),
+            imageSize: shape.size,
             labels: Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count)),
             classes: Int(classes), name: name == nil ? "images" : try text(name, "name"))
     }

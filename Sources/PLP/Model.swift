@@ -1,6 +1,7 @@
 // plp_model.
 
 import CPLP
+import PLPKernels
 import PLPTraining
 
 final class ModelHandle: Handle, @unchecked Sendable {
@@ -24,7 +25,8 @@ final class ModelHandle: Handle, @unchecked Sendable {
         let configuration = model.configuration
         return plp_model_info(
             struct_size: plp_model_info.size, architecture: architecture.pointer,
-            classes: Int64(configuration.classes), width: configuration.width, dropout: Double(configuration.dropout),
+            classes: Int64(configuration.classes), image_size: Int64(configuration.imageSize),
+            width: configuration.width, dropout: Double(configuration.dropout),
             channel_count_epsilons: configuration.channelCountEpsilons ? 1 : 0, seed: configuration.seed,
             mean: triple(configuration.mean), deviation: triple(configuration.deviation),
             parameter_count: Int64(model.parameterCount), entry_count: Int64(model.entries.count))
@@ -91,10 +93,10 @@ extension StateEntry.Kind {
 }
 
 extension PlanarImages {
-    /// An array [count][3][32][32] of the caller's.
-    init(_ images: UnsafeRawPointer?, _ dtype: plp_dtype, count: Int) throws(Failure) {
+    /// An array [count][3][size][size] of the caller's.
+    init(_ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ shape: ImageShape, count: Int) throws(Failure) {
         let images = try present(images, "images")
-        let values = count * imageValues
+        let values = count * shape.values
         switch dtype {
         case PLP_UINT8:
             self = .bytes(UnsafeBufferPointer(start: images.assumingMemoryBound(to: UInt8.self), count: values))
@@ -117,8 +119,9 @@ extension plp_model_options: Options {
         let configuration = ModelConfiguration(.resnet18)
         return plp_model_options(
             struct_size: size, architecture: defaultArchitecture.pointer, classes: Int64(configuration.classes),
-            width: configuration.width, dropout: nil, channel_count_epsilons: 0, seed: configuration.seed,
-            mean: triple(configuration.mean), deviation: triple(configuration.deviation))
+            image_size: Int64(configuration.imageSize), width: configuration.width, dropout: nil,
+            channel_count_epsilons: 0, seed: configuration.seed, mean: triple(configuration.mean),
+            deviation: triple(configuration.deviation))
     }
 
     func configuration() throws(Failure) -> ModelConfiguration {
@@ -128,7 +131,8 @@ extension plp_model_options: Options {
             throw .argument("architecture", found: "\"\(name)\"", expected: "one of \(names)")
         }
         return ModelConfiguration(
-            architecture, classes: Int(classes), width: width, dropout: dropout.map { Float($0.pointee) },
+            architecture, classes: Int(classes), imageSize: Int(image_size), width: width,
+            dropout: dropout.map { Float($0.pointee) },
             channelCountEpsilons: channel_count_epsilons != 0, seed: seed, mean: [mean.0, mean.1, mean.2],
             deviation: [deviation.0, deviation.1, deviation.2])
     }
@@ -235,7 +239,7 @@ public func plp_model_logits(
 ) -> plp_status {
     attempt(model) { (handle: ModelHandle) throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
-        let images = try PlanarImages(images, dtype, count: count)
+        let images = try PlanarImages(images, dtype, handle.model.imageShape, count: count)
         let logits = try present(logits, "logits")
         try handle.evaluator(images: count, threads: threads).logits(images, to: logits)
     }

@@ -175,7 +175,8 @@ private func miniBatch(
     attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
         let count = try number(count, "count", in: 1...handle.trainer.batchSize)
         let labels = Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count))
-        let result = try compute(handle.trainer, try PlanarImages(images, dtype, count: count), labels)
+        let images = try PlanarImages(images, dtype, handle.trainer.model.imageShape, count: count)
+        let result = try compute(handle.trainer, images, labels)
         metrics?.pointee = plp_metrics(result)
     }
 }

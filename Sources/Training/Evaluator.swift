@@ -21,14 +21,14 @@ public final class Evaluator {
     init(_ model: Model, batchSize: Int = 128, sharing threads: Threads) throws(Failure) {
         self.model = model
         executor = try Executor(model, batchSize: batchSize, mode: .evaluation, threads: threads)
-        staging = try FloatBuffer(count: batchSize * Images.values)
+        staging = try FloatBuffer(count: batchSize * model.imageShape.values)
     }
 
     /// Loss and errors over a data set.
     ///
     /// - Parameter onProgress: called after each mini-batch on the calling thread, in the phase `test`, with epoch,
     ///   number of epochs, learning rate and seconds 0. Where it stops, the result is of the images so far.
-    /// - Throws: `Failure` if the set has more classes than the model.
+    /// - Throws: `Failure` if the set has more classes than the model, or images of another size.
     public func evaluate(
         _ dataset: Dataset, onProgress: (Trainer.Progress) -> Trainer.Progress.Reply = { _ in .proceed }
     ) throws(Failure) -> Metrics {
@@ -50,7 +50,7 @@ public final class Evaluator {
             _ iteration: Int, _ iterations: Int, _ batch: Metrics, _ running: Metrics
         ) -> Trainer.Progress.Reply
     ) throws(Failure) -> Metrics? {
-        try model.requireClasses(of: dataset)
+        try model.requireFit(of: dataset)
         let loader = try BatchLoader(
             dataset, indices: indices, batchSize: executor.batchSize, normalization: model.normalization(),
             threads: executor.threads)
@@ -69,20 +69,20 @@ public final class Evaluator {
 
     /// The network's outputs before softmax, [images][classes].
     public func logits(_ images: PlanarImages) throws(Failure) -> [Float] {
-        var logits = [Float](repeating: 0, count: try images.count() * model.configuration.classes)
+        var logits = [Float](repeating: 0, count: try images.count(model.imageShape) * model.configuration.classes)
         try self.logits(images, to: &logits)
         return logits
     }
 
     /// The same into the caller's memory, which is untouched on failure.
     public func logits(_ images: PlanarImages, to logits: UnsafeMutablePointer<Float>) throws(Failure) {
-        let count = try images.count()
+        let count = try images.count(model.imageShape)
         let classes = model.configuration.classes
         let table = try model.normalization().table()
         executor.refresh()
         for first in stride(from: 0, to: count, by: executor.batchSize) {
             let range = first..<min(first + executor.batchSize, count)
-            images.write(range, normalization: table, to: staging.pointer)
+            images.write(range, of: model.imageShape, normalization: table, to: staging.pointer)
             (logits + first * classes).update(
                 from: executor.logits(images: staging.pointer, count: range.count), count: range.count * classes)
         }

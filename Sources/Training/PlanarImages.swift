@@ -3,7 +3,7 @@
 import PLPBase
 import PLPKernels
 
-/// Images as a caller has them, one after another, each as planes of red, green and blue [3][32][32].
+/// Images as a caller has them, one after another, each as planes of red, green and blue [3][size][size].
 public enum PlanarImages {
     /// Bytes as in the data sets' files; they are normalised as the model's configuration says.
     case bytes(UnsafeBufferPointer<UInt8>)
@@ -18,24 +18,27 @@ public enum PlanarImages {
     }
 
     /// How many images there are.
-    func count() throws(Failure) -> Int {
+    func count(_ shape: ImageShape) throws(Failure) -> Int {
         try require(
-            elements > 0 && elements % Images.values == 0, "images", "\(elements) values",
-            expected: "a multiple of \(Images.values), 3 × 32 × 32 for each of one or more images")
-        return elements / Images.values
+            elements > 0 && elements % shape.values == 0, "images", "\(elements) values",
+            expected: "a multiple of \(shape.values), \(shape) for each of one or more images")
+        return elements / shape.values
     }
 
     /// Writes the images in `range` as the network takes them: float32, NHWC.
-    func write(_ range: Range<Int>, normalization table: [Float], to destination: UnsafeMutablePointer<Float>) {
+    func write(
+        _ range: Range<Int>, of shape: ImageShape, normalization table: [Float],
+        to destination: UnsafeMutablePointer<Float>
+    ) {
         switch self {
         case .bytes(let buffer):
             for (slot, image) in range.enumerated() {
-                Images.write(
-                    buffer.baseAddress! + image * Images.values, table: table, to: destination + slot * Images.values)
+                shape.write(
+                    buffer.baseAddress! + image * shape.values, table: table, to: destination + slot * shape.values)
             }
         case .values(let buffer):
-            Images.interleave(
-                buffer.baseAddress! + range.lowerBound * Images.values, count: range.count, to: destination)
+            shape.interleave(
+                buffer.baseAddress! + range.lowerBound * shape.values, count: range.count, to: destination)
         }
     }
 }

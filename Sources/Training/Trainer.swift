@@ -73,7 +73,7 @@ public final class Trainer {
             statisticsCount: model.statistics.count, threads: self.threads)
         statisticsBefore = try FloatBuffer(count: model.statistics.count)
         executor = try Executor(model, batchSize: batchSize, mode: .training, threads: self.threads)
-        staging = try FloatBuffer(count: batchSize * Images.values)
+        staging = try FloatBuffer(count: batchSize * model.imageShape.values)
     }
 
     // MARK: - A run
@@ -115,7 +115,7 @@ public final class Trainer {
         _ training: Dataset, validation: Validation = .none, test: Dataset? = nil, epochs: Int,
         onProgress: (Progress) -> Progress.Reply = { _ in .proceed }
     ) throws(Failure) -> History {
-        for dataset in [training, test].compactMap(\.self) { try model.requireClasses(of: dataset) }
+        for dataset in [training, test].compactMap(\.self) { try model.requireFit(of: dataset) }
         try require("epochs", epochs, in: max(1, history.epochs.count)...Self.mostEpochs)
         let (indices, heldOut) = try divide(training, validation)
         let loader = try BatchLoader(
@@ -193,7 +193,7 @@ public final class Trainer {
             division = (split.training, (training, split.validation))
             data += ", \(split.validation.count) of them for validation"
         case .dataset(let set):
-            try model.requireClasses(of: set)
+            try model.requireFit(of: set)
             division = (nil, (set, nil))
             data += "; for validation \(set.name), \(set.count) images"
         }
@@ -315,12 +315,13 @@ public final class Trainer {
     public func gradient(of entry: StateEntry) -> [Float] { model.values(of: entry, in: executor.gradients) }
 
     private func loss(_ images: PlanarImages, _ labels: [Int32]) throws(Failure) -> Metrics {
-        let count = try images.count()
+        let count = try images.count(model.imageShape)
         try require("images", count, in: 1...batchSize)
         try require(labels.count == count, "labels", labels.count, expected: "\(count), one for each image")
         let classes = model.configuration.classes
         for label in labels { try require("label", Int(label), in: 0...classes - 1) }
-        images.write(0..<count, normalization: try model.normalization().table(), to: staging.pointer)
+        images.write(
+            0..<count, of: model.imageShape, normalization: try model.normalization().table(), to: staging.pointer)
         return try loss(staging.pointer, labels, count)
     }
 

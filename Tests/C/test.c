@@ -146,12 +146,12 @@ static void test_arrays(void)
     for (size_t i = 0; i < sizeof images; i++)
         images[i] = (uint8_t)(i * 7);
     plp_dataset *dataset = NULL;
-    OK(plp_dataset_from_arrays(images, labels, COUNT, 5, NULL, &dataset));
+    OK(plp_dataset_from_arrays(images, labels, COUNT, 32, 5, NULL, &dataset));
     plp_dataset_info info = {.struct_size = sizeof info};
     OK(plp_dataset_describe(dataset, &info));
-    CHECK(info.count == COUNT && info.classes == 5 && !strcmp(info.name, "images"));
+    CHECK(info.count == COUNT && info.classes == 5 && info.image_size == 32 && !strcmp(info.name, "images"));
     plp_dataset *named = NULL;
-    OK(plp_dataset_from_arrays(images, labels, COUNT, 5, "mine", &named));
+    OK(plp_dataset_from_arrays(images, labels, COUNT, 32, 5, "mine", &named));
     OK(plp_dataset_describe(named, &info));
     CHECK(!strcmp(info.name, "mine"));
     plp_dataset_free(named);
@@ -163,20 +163,23 @@ static void test_arrays(void)
     CHECK(!name);
 
     plp_dataset *none = FOREIGN(plp_dataset);
-    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 5, NULL, &none), "images: found NULL");
-    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 5, NULL, &none), "labels: found NULL");
-    INVALID(plp_dataset_from_arrays(images, labels, 0, 5, NULL, &none), "count");
-    INVALID(plp_dataset_from_arrays(images, labels, -3, 5, NULL, &none), "count: found -3");
-    INVALID(plp_dataset_from_arrays(images, labels, INT64_MAX / 2, 5, NULL, &none), "count");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 4, NULL, &none), "label 4");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 0, NULL, &none), "0 classes");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, -1, NULL, &none), "-1 classes");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MAX, NULL, &none),
+    INVALID(plp_dataset_from_arrays(NULL, labels, COUNT, 32, 5, NULL, &none), "images: found NULL");
+    INVALID(plp_dataset_from_arrays(images, NULL, COUNT, 32, 5, NULL, &none), "labels: found NULL");
+    INVALID(plp_dataset_from_arrays(images, labels, 0, 32, 5, NULL, &none), "count");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 15, 5, NULL, &none), "image size: found 15");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 97, 5, NULL, &none), "image size: found 97");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, INT64_MIN, 5, NULL, &none), "image size: found -92");
+    INVALID(plp_dataset_from_arrays(images, labels, -3, 32, 5, NULL, &none), "count: found -3");
+    INVALID(plp_dataset_from_arrays(images, labels, INT64_MAX / 2, 32, 5, NULL, &none), "count");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, 4, NULL, &none), "label 4");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, 0, NULL, &none), "0 classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, -1, NULL, &none), "-1 classes");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, INT64_MAX, NULL, &none),
             "images: found 9223372036854775807 classes, expected 1 to 2,147,483,647");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, "", &none), "name: found an empty string");
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, "\xff", &none), "name: ");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, 5, "", &none), "name: found an empty string");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, 5, "\xff", &none), "name: ");
     labels[1] = -1;
-    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 5, NULL, &none), "label -1");
+    INVALID(plp_dataset_from_arrays(images, labels, COUNT, 32, 5, NULL, &none), "label -1");
     CHECK(none == FOREIGN(plp_dataset));
 
     name = "untouched";
@@ -413,6 +416,9 @@ static void test_model_options(void)
     BAD(classes, -1, "classes");
     BAD(classes, 1000000000, "classes");
     BAD(classes, INT64_MAX, "classes");
+    BAD(image_size, 15, "image size of resnet18: found 15");
+    BAD(image_size, 97, "image size");
+    BAD(image_size, INT64_MIN, "image size");
     BAD(width, 0, "width");
     BAD(width, -1, "width");
     BAD(width, NAN, "width");
@@ -608,6 +614,56 @@ static void test_logits(void)
     plp_dataset_free(many);
     plp_dataset_free(dataset);
     plp_model_free(model);
+}
+
+/* Images of another size than CIFAR's, from the caller's arrays through training to logits. */
+static void test_image_size(void)
+{
+    enum { COUNT = 6, SIZE = 64, VALUES = 3 * SIZE * SIZE };
+    uint8_t *images = malloc(COUNT * VALUES);
+    for (int i = 0; i < COUNT * VALUES; i++)
+        images[i] = (uint8_t)(i * 7 + i / 1000);
+    const int32_t labels[COUNT] = {0, 1, 2, 0, 1, 2};
+    plp_dataset *mine = NULL, *others = synthetic(PLP_SPLIT_TEST, COUNT);
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_from_arrays(images, labels, COUNT, SIZE, 3, "mine", &mine));
+    OK(plp_dataset_describe(mine, &info));
+    CHECK(info.image_size == SIZE && !memcmp(info.images, images, COUNT * VALUES));
+
+    plp_model_options options;
+    OK(plp_model_options_init(&options, sizeof options));
+    CHECK(options.image_size == 32);
+    options.architecture = "vgg16";
+    options.image_size = SIZE;
+    options.width = 0.02;
+    plp_model *model = NULL, *none = FOREIGN(plp_model);
+    OK(plp_model_create(&options, &model));
+    plp_model_info network = {.struct_size = sizeof network};
+    OK(plp_model_describe(model, &network));
+    CHECK(network.image_size == SIZE);
+    options.image_size = 31;
+    INVALID(plp_model_create(&options, &none), "image size of vgg16: found 31, expected a whole number from 32 to 96");
+
+    plp_trainer_options training;
+    OK(plp_trainer_options_init(&training, sizeof training));
+    training.batch_size = 3;
+    plp_trainer *trainer = NULL;
+    OK(plp_trainer_create(model, &training, &trainer));
+    plp_metrics metrics = {0};
+    OK(plp_trainer_step(trainer, images, PLP_UINT8, labels, 3, &metrics));
+    CHECK(metrics.count == 3);
+    OK(plp_trainer_fit(trainer, mine, NULL));
+    float logits[COUNT][100];
+    OK(plp_model_logits(model, images, PLP_UINT8, COUNT, 0, logits[0]));
+    CHECK(isfinite(logits[5][99]) && logits[0][0] != logits[1][0]);
+    INVALID(plp_trainer_fit(trainer, others, NULL), "image size of synthetic test: found 32, expected the model's 64");
+    INVALID(plp_model_evaluate(model, others, 0, NULL, NULL, &metrics), "image size of synthetic test: found 32");
+
+    plp_trainer_free(trainer);
+    plp_model_free(model);
+    plp_dataset_free(others);
+    plp_dataset_free(mine);
+    free(images);
 }
 
 /* Two models have the same entries, to the bit. */
@@ -1576,6 +1632,7 @@ int main(int count, char **arguments)
     test_structs(train, model, trainer);
     test_entries(model);
     test_logits();
+    test_image_size();
     test_model_files(model);
     test_permissions(model);
     test_killed_saves(model);

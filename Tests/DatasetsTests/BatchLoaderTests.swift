@@ -53,6 +53,26 @@ import Testing
         }
     }
 
+    /// A crop, mirrored or not, of each image: nothing of it is another image's.
+    @Test(arguments: [16, 45]) func imagesOfAnySizeAreAugmented(size: Int) throws {
+        let images = (0..<50).flatMap { [UInt8](repeating: UInt8($0 + 1), count: 3 * size * size) }
+        let set = try images.withUnsafeBytes {
+            try Dataset(images: $0, imageSize: size, labels: Array(0..<50))
+        }
+        let loader = try BatchLoader(
+            set, batchSize: 8, normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]),
+            augmentation: Augmentation(crop: 4, flip: true, rotation: 15), shuffle: true, threads: Threads(2))
+        loader.start(epoch: 0)
+        while let batch = loader.next() {
+            for slot in 0..<batch.count {
+                let values = UnsafeBufferPointer(start: batch.images + slot * 3 * size * size, count: 3 * size * size)
+                let own = Float(batch.labels[slot] + 1) / 255
+                #expect(values.allSatisfy { $0 == own || $0 == 0 })
+                #expect(values.count(where: { $0 == own }) > values.count / 2)
+            }
+        }
+    }
+
     @Test(arguments: [1, 7, 128, 500, 1000, 5000, Int.max]) func everyEpochIsAPermutation(batchSize: Int) throws {
         let loader = try loader(batchSize: batchSize, shuffle: true)
         let plain = try epoch(0, of: self.loader())

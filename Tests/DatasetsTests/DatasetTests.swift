@@ -4,21 +4,32 @@ import Testing
 
 @Suite struct DatasetTests {
     private func dataset(
-        _ bytes: Int, _ labels: [Int32], classes: Int? = nil, names: [String]? = nil
+        _ bytes: Int, size: Int = 32, _ labels: [Int32], classes: Int? = nil, names: [String]? = nil
     ) throws -> Dataset {
         try someBytes(bytes).withUnsafeBytes {
-            try Dataset(images: $0, labels: labels, classes: classes, labelNames: names, name: "mine")
+            try Dataset(
+                images: $0, imageSize: size, labels: labels, classes: classes, labelNames: names, name: "mine")
         }
     }
 
-    @Test func copiesTheCallersImages() throws {
-        let mine = try dataset(2 * 3072, [1, 0])
+    @Test(arguments: [16, 32, 33, 96]) func copiesTheCallersImages(size: Int) throws {
+        let bytes = 3 * size * size
+        let mine = try dataset(2 * bytes, size: size, [1, 0])
         #expect(mine.count == 2 && mine.classes == 2 && mine.labels == [1, 0] && mine.labelNames == nil)
-        #expect(Array(UnsafeBufferPointer(start: mine.image(1), count: 3072)) == Array(someBytes(2 * 3072)[3072...]))
+        #expect(mine.imageSize == size)
+        #expect(Array(UnsafeBufferPointer(start: mine.image(1), count: bytes)) == Array(someBytes(2 * bytes)[bytes...]))
     }
 
     @Test func refusesWhatDoesNotFitTogether() {
         expectFailure(.invalidArgument, "mine", "6,143 bytes", "6,144") { try dataset(6143, [0, 0]) }
+        expectFailure(.invalidArgument, "mine", "6,144 bytes", "13,824", "3 × 48 × 48") {
+            try dataset(6144, size: 48, [0, 0])
+        }
+        for size in [0, 15, 97, -1, Int.max] {
+            expectFailure(.invalidArgument, "image size: found \(size), expected a whole number from 16 to 96") {
+                try dataset(6144, size: size, [0, 0])
+            }
+        }
         expectFailure(.invalidArgument, "no image") { try dataset(0, [], classes: 3) }
         expectFailure(.invalidArgument, "label 3", "image 1", "0 to 2") {
             try dataset(6144, [0, 3], classes: 3)

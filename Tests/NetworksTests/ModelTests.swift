@@ -28,6 +28,15 @@ import Testing
         #expect(try shape(.googlenet, "linear.weight") == [100, 1024])
     }
 
+    /// Where five poolings leave more than a pixel, VGG16's first linear layer takes them all.
+    @Test(arguments: [(32, 512), (33, 512), (63, 512), (64, 2048), (96, 4608)])
+    func imageSizeDecidesVGG16sLinearLayer(size: Int, inputs: Int) throws {
+        let model = try Model(ModelConfiguration(.vgg16, imageSize: size))
+        #expect(model.entries.first { $0.name == "classifier.0.weight" }?.shape == [4096, inputs])
+        let averaging = try Model(ModelConfiguration(.resnet18, imageSize: size))
+        #expect(averaging.parameterCount == 11_220_132)
+    }
+
     @Test func entriesDoNotOverlap() throws {
         for architecture in Architecture.allCases {
             let model = try Model(ModelConfiguration(architecture, classes: 7, width: 0.1))
@@ -76,9 +85,9 @@ import Testing
 
     @Test func stateDictionaryGoesRound() throws {
         for architecture in Architecture.allCases {
-            let first = try Model(ModelConfiguration(architecture, width: 0.1, seed: 1))
+            let first = try Model(ModelConfiguration(architecture, imageSize: 64, width: 0.1, seed: 1))
             first.batchesTracked[0] = 17
-            let second = try Model(ModelConfiguration(architecture, width: 0.1, seed: 2))
+            let second = try Model(ModelConfiguration(architecture, imageSize: 64, width: 0.1, seed: 2))
             try second.load(first.stateDictionary())
             #expect(first.parameters.array == second.parameters.array)
             #expect(first.batchesTracked == second.batchesTracked)
@@ -93,6 +102,18 @@ import Testing
         for (out, input, y, x) in [(0, 0, 0, 0), (5, 2, 2, 2), (3, 1, 0, 2), (1, 0, 2, 1)] {
             let ours = model.parameters.values[entry.offset + ((y * 3 + x) * 3 + input) * 6 + out]
             #expect(theirs[((out * 3 + input) * 3 + y) * 3 + x] == ours)
+        }
+    }
+
+    /// A linear layer's inputs: PyTorch flattens maps as [channel][y][x], ours lie as [y][x][channel].
+    @Test func linearWeightsOverMapsAreTransposed() throws {
+        let model = try Model(ModelConfiguration(.vgg16, imageSize: 64, width: 0.01))
+        let entry = try #require(model.entries.first { $0.name == "classifier.0.weight" })
+        #expect(entry.shape == [41, 5 * 2 * 2])
+        let theirs = model.values(of: entry, in: model.parameters)
+        for (out, channel, y, x) in [(0, 0, 0, 0), (40, 4, 1, 1), (3, 1, 0, 1), (7, 2, 1, 0)] {
+            let ours = model.parameters.values[entry.offset + ((y * 2 + x) * 5 + channel) * 41 + out]
+            #expect(theirs[((out * 5 + channel) * 2 + y) * 2 + x] == ours)
         }
     }
 
@@ -121,6 +142,10 @@ import Testing
     @Test(arguments: [
         (ModelConfiguration(.vgg16, classes: 1), "classes: found 1"),
         (ModelConfiguration(.vgg16, classes: 1_000_000_000), "classes: found 1000000000"),
+        (ModelConfiguration(.vgg16, imageSize: 31), "image size of vgg16: found 31, expected a whole number from 32"),
+        (ModelConfiguration(.resnet18, imageSize: 15), "image size of resnet18: found 15"),
+        (ModelConfiguration(.googlenet, imageSize: 97), "image size of googlenet: found 97"),
+        (ModelConfiguration(.googlenet, imageSize: .max), "image size of googlenet: found 9223372036854775807"),
         (ModelConfiguration(.vgg16, width: 0), "width: found 0.0"),
         (ModelConfiguration(.vgg16, width: .nan), "width: found nan"),
         (ModelConfiguration(.vgg16, width: .infinity), "width: found inf"),

@@ -4,7 +4,8 @@ They have the parameter names, the shapes and the forward pass of the public tra
 This file only builds modules; it trains nothing and knows nothing of the library.
 
 `width` scales every number of channels and hidden units c to max(1, ⌊c·width + ½⌋), the classes and the three
-colours excepted; what a concatenation feeds on is the sum of its scaled branches.
+colours excepted; what a concatenation feeds on is the sum of its scaled branches. `image_size` matters to VGG16 only,
+whose first linear layer takes all pixels that five poolings leave, each rounding down; the others average over them.
 """
 
 import math
@@ -13,14 +14,14 @@ import torch
 from torch import nn
 
 
-def network(name, classes=100, width=1.0, dropout=None, channel_count_epsilons=False):
+def network(name, classes=100, image_size=32, width=1.0, dropout=None, channel_count_epsilons=False):
     """One of NETWORKS. `dropout=None` keeps the network's own rate; `channel_count_epsilons` is GoogLeNet's only."""
 
     def scaled(channels):
         return max(1, math.floor(channels * width + 0.5))
 
     if name == "vgg16":
-        return VGG16(classes, scaled, 0.5 if dropout is None else dropout)
+        return VGG16(classes, image_size, scaled, 0.5 if dropout is None else dropout)
     if name == "resnet18":
         return ResNet18(classes, scaled)
     if name == "googlenet":
@@ -29,7 +30,7 @@ def network(name, classes=100, width=1.0, dropout=None, channel_count_epsilons=F
 
 
 NETWORKS = {"vgg16": 34_015_396, "resnet18": 11_220_132, "googlenet": 6_402_564}
-"""The names, and the number of parameters at 100 classes and full width."""
+"""The names, and the number of parameters at 100 classes, images of 32 × 32 and full width."""
 
 
 def convolution(inputs, outputs, kernel, stride=1, bias=True, eps=1e-5):
@@ -44,7 +45,7 @@ def convolution(inputs, outputs, kernel, stride=1, bias=True, eps=1e-5):
 class VGG16(nn.Module):
     STAGES = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]  # channels, convolutions
 
-    def __init__(self, classes, scaled, dropout):
+    def __init__(self, classes, image_size, scaled, dropout):
         super().__init__()
         layers, inputs = [], 3
         for channels, count in self.STAGES:
@@ -55,7 +56,7 @@ class VGG16(nn.Module):
         self.features = nn.Sequential(*layers)
         hidden = scaled(4096)
         self.classifier = nn.Sequential(
-            nn.Linear(inputs, hidden),
+            nn.Linear(inputs * (image_size // 32) ** 2, hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),

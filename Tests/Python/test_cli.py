@@ -209,7 +209,7 @@ def test_info_comes_before_the_data_is_read(folder, capsys):
 def test_info_and_profile(capsys):
     assert main(["info"]) == 0
     assert f"plp {plp.__version__}" in capsys.readouterr().out
-    assert main(["profile", "--width", "0.0625", "--batch-size", "8"]) == 0
+    assert main(["profile", "--width", "0.0625", "--image-size", "24", "--batch-size", "8"]) == 0
     assert "images/s" in capsys.readouterr().out
 
 

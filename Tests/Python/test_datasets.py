@@ -63,6 +63,14 @@ def test_slices(synthetic):
         train[:0]
 
 
+@pytest.mark.parametrize("size", [16, 33, 96])
+def test_other_sizes(size):
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, size, size), np.uint8)
+    dataset = plp.datasets.from_arrays(images, range(5))
+    assert dataset.image_size == size and np.array_equal(dataset.images, images)
+    assert dataset[1:3].image_size == size and np.array_equal(dataset[1:3].images, images[1:3])
+
+
 IMAGES = np.zeros((2, 3, 32, 32), np.uint8)
 
 
@@ -71,6 +79,11 @@ IMAGES = np.zeros((2, 3, 32, 32), np.uint8)
     [
         (IMAGES.astype(np.float32), [0, 1], None, r"images are float32 \[2, 3, 32, 32\], expected uint8"),
         (IMAGES.reshape(2, -1), [0, 1], None, r"images are uint8 \[2, 3072\]"),
+        (IMAGES[..., :31], [0, 1], None, r"images are uint8 \[2, 3, 32, 31\], expected uint8 \[count, 3, size, size\]"),
+        (IMAGES[..., :15, :15], [0, 1], None, "image size: found 15, expected a whole number from 16 to 96"),
+        (IMAGES[..., :0, :0], [0, 1], None, "image size: found 0"),
+        (np.zeros((1, 3, 2000, 2000), np.uint8), [0], None, "image size: found 2000"),
+        (np.zeros((), np.uint8), [0], None, r"images are uint8 \[\]"),
         (IMAGES, [0], None, r"labels are int64 \[1\], expected integers \[2\]"),
         (IMAGES, [0.0, 1.0], None, "labels are float64"),
         (IMAGES, [0, -1], None, "-1"),

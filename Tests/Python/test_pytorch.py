@@ -21,9 +21,12 @@ torch = pytest.importorskip("torch")
 import plp  # noqa: E402
 from reference_networks import NETWORKS, network  # noqa: E402
 
-# Full width; and a reduced one with channel counts that are no multiple of a vector's 16, and an odd mini-batch.
 each_network = pytest.mark.parametrize("name", NETWORKS)
-each_size = pytest.mark.parametrize("width, count", [(1.0, 8), (0.3, 11)])
+# Full width; and a reduced one with channel counts that are no multiple of a vector's 16, and an odd mini-batch. Images
+# of other sizes: maps that do not halve evenly (33, 40, 48), and more than a pixel left for VGG16's linear layers (64).
+each_size = pytest.mark.parametrize(
+    "width, count, image_size", [(1.0, 8, 32), (0.3, 11, 32), (0.3, 3, 33), (0.3, 3, 40), (0.3, 3, 48), (0.3, 3, 64)]
+)
 
 
 def pair(name, width=1.0, dropout=0.0, **options):
@@ -45,10 +48,10 @@ def arrays(tensors):
     return {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()}
 
 
-def mini_batch(count, seed=3):
+def mini_batch(count, seed=3, image_size=32):
     """Float32 images, as if normalised, and labels."""
     random = np.random.default_rng(seed)
-    images = random.standard_normal((count, 3, 32, 32), np.float32)
+    images = random.standard_normal((count, 3, image_size, image_size), np.float32)
     labels = random.integers(0, 100, count).astype(np.int32)
     return images, labels
 
@@ -129,9 +132,9 @@ def test_tensors_where_arrays_are_taken():
 
 @each_size
 @each_network
-def test_evaluation(name, width, count):
-    module, model = pair(name, width, dropout=None)
-    images, _ = mini_batch(count)
+def test_evaluation(name, width, count, image_size):
+    module, model = pair(name, width, dropout=None, image_size=image_size)
+    images, _ = mini_batch(count, image_size=image_size)
     with torch.no_grad():
         truth = exact(module).eval()(torch.from_numpy(images).double()).numpy()
     assert abs(model.logits(images) - truth).max() <= 1e-4 * abs(truth).max()
@@ -165,15 +168,19 @@ def offs(ours, truth, size):
 LARGE = {"vgg16": 0.02, "resnet18": 0.02, "googlenet": 0.06}
 
 
-@pytest.mark.parametrize("width, count, candidates", [(1 / 16, 2, 11), (0.1, 3, 11), (0.3, 11, 5), (1.0, 8, 3)])
+@pytest.mark.parametrize(
+    "width, count, image_size, candidates",
+    [(1 / 16, 2, 32, 11), (0.1, 3, 32, 11), (0.3, 11, 32, 5), (1.0, 8, 32, 3)]
+    + [(1 / 16, 2, 33, 11), (1 / 16, 2, 48, 11), (1 / 16, 2, 64, 11)],
+)
 @each_network
-def test_gradients(name, width, count, candidates):
-    module, model = pair(name, width)
+def test_gradients(name, width, count, image_size, candidates):
+    module, model = pair(name, width, image_size=image_size)
     module = exact(module)
     trainer = plp.Trainer(model, batch_size=count)
     off = []
     for seed in range(candidates):
-        images, labels = mini_batch(count, seed)
+        images, labels = mini_batch(count, seed, image_size)
         ours, truth = trainer.gradients(images, labels), gradients_of(module, images, labels)
         assert list(ours) == list(truth)
         off.append(offs(ours, truth, truth))
@@ -188,10 +195,10 @@ def test_gradients(name, width, count, candidates):
 FIVE_STEPS = {"vgg16": (1e-4, 0.03), "resnet18": (1e-4, 0.03), "googlenet": (1e-5, 0.15)}
 
 
-@pytest.mark.parametrize("width, count", [(1.0, 4), (0.3, 11)])
+@pytest.mark.parametrize("width, count, image_size", [(1.0, 4, 32), (0.3, 11, 32), (0.2, 3, 48), (0.2, 3, 64)])
 @each_network
-def test_five_steps(name, width, count):
-    module, model = pair(name, width)
+def test_five_steps(name, width, count, image_size):
+    module, model = pair(name, width, image_size=image_size)
     start = model.state_dict()
     rate, tolerance = FIVE_STEPS[name]
     options = {"lr": rate, "momentum": 0.9, "weight_decay": 5e-4}
@@ -203,7 +210,7 @@ def test_five_steps(name, width, count):
         model.load_state_dict(start)
         trainer = plp.Trainer(model, optimizer=plp.SGD(**options), batch_size=count)
         for step in range(5):
-            batch = mini_batch(count, 5 * run + step)
+            batch = mini_batch(count, 5 * run + step, image_size)
             optimizer.zero_grad()
             loss_of(exactly, *batch).backward()
             optimizer.step()

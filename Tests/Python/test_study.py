@@ -83,6 +83,13 @@ def test_survives_json(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
 
 
+def test_compare_on_images_of_another_size():
+    images = np.random.default_rng(0).integers(0, 256, (60, 3, 20, 20), np.uint8)
+    train = plp.datasets.from_arrays(images, np.arange(60) % 3)
+    study = plp.compare(methods=["plp"], train=train, **SMALL)
+    assert len(study.runs) == 1 and study.runs[0].failure is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "methods": {}, "runs": [1]}', "\xff"])
 def test_files_that_are_no_studies(tmp_path, text):
     (tmp_path / "study.json").write_text(text, encoding="latin-1")

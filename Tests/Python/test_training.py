@@ -121,6 +121,34 @@ def test_wrong_images(small, images):
         plp.Trainer(small, **QUICK).step(images, [0, 1])
 
 
+def test_images_of_another_size_than_the_models(small, synthetic, tmp_path):
+    model = plp.Model("resnet18", classes=100, width=1 / 16, image_size=48)
+    model.save(tmp_path / "model")
+    images = np.zeros((2, 3, 48, 48), np.uint8)
+    assert model.image_size == 48 and small.image_size == 32
+    assert plp.Model.load(tmp_path / "model").image_size == 48
+    assert model.logits(images).shape == (2, 100)
+    assert np.isfinite(plp.Trainer(model, **QUICK).step(images, [0, 1]))
+    for call in (small.logits, lambda images: plp.Trainer(small, **QUICK).step(images, [0, 1])):
+        with pytest.raises(ValueError, match=r"\[2, 3, 48, 48\], expected uint8 or float32 \[count, 3, 32, 32\]"):
+            call(images)
+    refused = f"image size of {synthetic[0].name}: found 32, expected the model's 48"
+    with pytest.raises(ValueError, match=refused):
+        plp.Trainer(model, **QUICK).fit(synthetic[0], progress=False)
+    with pytest.raises(ValueError, match=refused):
+        model.evaluate(synthetic[0])
+    mine = plp.datasets.from_arrays(images, [0, 1])
+    with pytest.raises(ValueError, match="image size of images: found 48, expected the model's 32"):
+        plp.Trainer(small, **QUICK).fit(synthetic[0], validation=mine, progress=False)
+    for size in (31, 97, -1):
+        with pytest.raises(
+            ValueError, match=f"image size of vgg16: found {size}, expected a whole number from 32 to 96"
+        ):
+            plp.Model("vgg16", image_size=size)
+    with pytest.raises(ValueError, match="image_size is 'large', expected a whole number"):
+        plp.Model(image_size="large")
+
+
 # ---- Steps -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,3 +1,5 @@
+import PLPBase
+import PLPDatasets
 import PLPKernels
 import PLPNetworks
 import PLPOptimization
@@ -287,6 +289,32 @@ import PLPTraining
         }
     }
 
+    /// Each network learns images of another size by heart, and goes on from its checkpoint.
+    @Test(arguments: [(Architecture.resnet18, 16), (.googlenet, 21), (.vgg16, 64)])
+    func imagesOfOtherSizes(architecture: Architecture, size: Int) throws {
+        var random = RandomStream(seed: 0, .synthesis)
+        let pixels = (0..<16 * 3 * size * size).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        let set = try pixels.withUnsafeBytes {
+            try Dataset(images: $0, imageSize: size, labels: (0..<16).map { $0 % 4 })
+        }
+        func trainer() throws -> Trainer {
+            let configuration = ModelConfiguration(
+                architecture, classes: 4, imageSize: size, width: 0.06, dropout: 0, seed: 3)
+            return try Trainer(
+                Model(configuration), optimizer: SGD(learningRate: 0.05), batchSize: 8, augmentation: .none)
+        }
+        let first = try trainer()
+        try first.fit(set, epochs: 20)
+        let path = try Folder()
+        try first.save(to: "\(path.path)/checkpoint")
+        try first.fit(set, validation: .none, test: set, epochs: 30)
+        let second = try trainer()
+        try second.restore(from: "\(path.path)/checkpoint")
+        try second.fit(set, test: set, epochs: 30)
+        #expect(try Snapshot(first) == Snapshot(second))
+        #expect(first.history.epochs[29].training.loss < 0.7 * first.history.epochs[0].training.loss)
+    }
+
     @Test func refusesWhatMakesNoSense() throws {
         expectFailure(.invalidArgument, "batch size", "0") { _ = try Small.trainer(batchSize: 0) }
         expectFailure(.invalidArgument, "threads", "-1") { _ = try Small.trainer(threads: -1) }
@@ -301,6 +329,13 @@ import PLPTraining
         let few = try Small.trainer(model: Model(ModelConfiguration(.resnet18, classes: 10, width: 0.03)))
         expectFailure(.invalidArgument, "classes of", "found 100", "at most the model's 10") {
             try few.fit(Small.training, epochs: 1)
+        }
+        let larger = try Small.trainer(model: Model(ModelConfiguration(.resnet18, imageSize: 48, width: 0.03)))
+        expectFailure(.invalidArgument, "image size of synthetic train: found 32, expected the model's 48") {
+            try larger.fit(Small.training, epochs: 1)
+        }
+        for set in [Small.training, Small.test] {
+            expectFailure(.invalidArgument, "image size of \(set.name): found 32") { _ = try larger.evaluate(set) }
         }
         try trainer.fit(Small.training, epochs: 2)
         expectFailure(.invalidArgument, "epochs: found 1") { try trainer.fit(Small.training, epochs: 1) }

@@ -27,7 +27,7 @@ enum Small {
     /// Pixels of the first images of a set, and their labels.
     static func images(_ count: Int) -> (pixels: [UInt8], labels: [Int32]) {
         (
-            Array(UnsafeBufferPointer(start: training.images, count: count * Images.values)),
+            Array(UnsafeBufferPointer(start: training.images, count: count * ImageShape.cifar.values)),
             Array(training.labels.prefix(count))
         )
     }

@@ -9,7 +9,7 @@ import PLPTraining
     /// What a network takes for bytes, as planes: (byte / 255 − mean) / deviation.
     func normalized(_ pixels: [UInt8], _ configuration: ModelConfiguration) -> [Float] {
         pixels.enumerated().map { place, pixel in
-            let channel = place / Images.plane % 3
+            let channel = place / ImageShape.cifar.plane % 3
             return (Float(pixel) / 255 - configuration.mean[channel]) / configuration.deviation[channel]
         }
     }
@@ -49,13 +49,17 @@ import PLPTraining
         func step(_ pixels: ArraySlice<UInt8>, _ labels: [Int32]) throws {
             try pixels.withUnsafeBufferPointer { _ = try trainer.step(.bytes($0), labels: labels) }
         }
-        let image = Images.values
+        let image = ImageShape.cifar.values
         expectFailure(.invalidArgument, "images: found 0 values") { try step([], []) }
         expectFailure(.invalidArgument, "images: found 100 values") { try step(pixels[..<100], [0]) }
         expectFailure(.invalidArgument, "images: found 8, expected", "1 to 4") { try step(pixels[...], labels) }
         expectFailure(.invalidArgument, "labels: found 1, expected 2") { try step(pixels[..<(2 * image)], [0]) }
         expectFailure(.invalidArgument, "label: found 100", "0 to 99") { try step(pixels[..<image], [100]) }
         expectFailure(.invalidArgument, "label: found -1") { try step(pixels[..<image], [-1]) }
+        let larger = try Small.trainer(model: Model(ModelConfiguration(.resnet18, imageSize: 48, width: 0.03)))
+        expectFailure(.invalidArgument, "images: found 3072 values, expected a multiple of 6912, 3 × 48 × 48") {
+            try pixels[..<image].withUnsafeBufferPointer { _ = try larger.step(.bytes($0), labels: [0]) }
+        }
         expectFailure(.notFinite, "loss: found nan, expected") {
             try [Float](repeating: .nan, count: image).withUnsafeBufferPointer {
                 _ = try trainer.step(.values($0), labels: [0])
@@ -70,7 +74,7 @@ import PLPTraining
         let model = try Small.model()
         let evaluator = try Evaluator(model, batchSize: 10, threads: 2)
         let logits = try evaluator.logits(
-            .bytes(UnsafeBufferPointer(start: Small.test.images, count: Small.test.count * Images.values)))
+            .bytes(UnsafeBufferPointer(start: Small.test.images, count: Small.test.count * ImageShape.cifar.values)))
         #expect(logits.count == 24 * 100)
         let metrics = try evaluator.evaluate(Small.test)
         let expected = SoftmaxCrossEntropy.evaluate(

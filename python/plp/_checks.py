@@ -32,11 +32,13 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
         raise ValueError(f"{name} is no array: {error}") from None
 
 
-def checked_images(images: ArrayLike) -> tuple[NDArray[Any], int]:
+def checked_images(images: ArrayLike, size: int) -> tuple[NDArray[Any], int]:
     """Contiguous images, not copied where they are already, and their plp_dtype."""
     found = as_array("images", images)
-    if found.dtype not in (np.uint8, np.float32) or found.shape[1:] != (3, 32, 32):
-        raise ValueError(f"images are {found.dtype} {list(found.shape)}, expected uint8 or float32 [count, 3, 32, 32]")
+    if found.dtype not in (np.uint8, np.float32) or found.shape[1:] != (3, size, size):
+        raise ValueError(
+            f"images are {found.dtype} {list(found.shape)}, expected uint8 or float32 [count, 3, {size}, {size}]"
+        )
     return np.ascontiguousarray(found), _plp.UINT8 if found.dtype == np.uint8 else _plp.FLOAT32
 
 

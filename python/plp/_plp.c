@@ -177,8 +177,9 @@ static void release(backing *backing)
 
 #define STRUCT plp_model_options
 static const field model_fields[] = {
-    FIELD(STRING, architecture), FIELD(INT64, classes), FIELD(DOUBLE, width), FIELD(DOUBLE_OR_NULL, dropout),
-    FIELD(INT, channel_count_epsilons), FIELD(UINT64, seed), FIELD(FLOAT3, mean), FIELD(FLOAT3, deviation), {NULL},
+    FIELD(STRING, architecture), FIELD(INT64, classes), FIELD(INT64, image_size), FIELD(DOUBLE, width),
+    FIELD(DOUBLE_OR_NULL, dropout), FIELD(INT, channel_count_epsilons), FIELD(UINT64, seed), FIELD(FLOAT3, mean),
+    FIELD(FLOAT3, deviation), {NULL},
 };
 #undef STRUCT
 
@@ -286,10 +287,11 @@ static PyType_Spec array_spec = {
 };
 
 /* Whether images, and what there is for each of them (labels or logits, so many bytes), are as many as `count` says. */
-static bool batch_fits(const Py_buffer *images, int dtype, const Py_buffer *others, int64_t bytes_each, int64_t count)
+static bool batch_fits(const Py_buffer *images, int dtype, int64_t size, const Py_buffer *others, int64_t bytes_each,
+                       int64_t count)
 {
-    const int64_t image = 3 * 32 * 32 * (dtype == PLP_FLOAT32 ? 4 : 1);
-    if (count >= 0 && images->len / image >= count && others->len / bytes_each >= count)
+    const int64_t image = 3 * size * size * (dtype == PLP_FLOAT32 ? 4 : 1);
+    if (count >= 0 && size > 0 && images->len / image >= count && others->len / bytes_each >= count)
         return true;
     PyErr_Format(PyExc_ValueError, "the arrays are too short for %lld images", (long long)count);
     return false;
@@ -384,15 +386,16 @@ static PyObject *dataset_synthetic(PyObject *module, PyObject *args)
 static PyObject *dataset_from_arrays(PyObject *module, PyObject *args)
 {
     Py_buffer images, labels;
-    long long count, classes;
+    long long count, size, classes;
     const char *name;
-    if (!PyArg_ParseTuple(args, "y*y*LLz", &images, &labels, &count, &classes, &name))
+    if (!PyArg_ParseTuple(args, "y*y*LLLz", &images, &labels, &count, &size, &classes, &name))
         return NULL;
     plp_dataset *dataset = NULL;
     plp_status status = PLP_OK;
-    bool fits = batch_fits(&images, PLP_UINT8, &labels, sizeof(int32_t), count);
+    /* Sizes that there are not are refused before images are looked at. */
+    bool fits = size < 1 || size > 1000 || batch_fits(&images, PLP_UINT8, size, &labels, sizeof(int32_t), count);
     if (fits)
-        UNLOCKED(status = plp_dataset_from_arrays(images.buf, labels.buf, count, classes, name, &dataset));
+        UNLOCKED(status = plp_dataset_from_arrays(images.buf, labels.buf, count, size, classes, name, &dataset));
     PyBuffer_Release(&images);
     PyBuffer_Release(&labels);
     return fits ? dataset_wrap(status, dataset) : NULL;
@@ -417,9 +420,9 @@ static PyObject *dataset_describe(PyObject *module, PyObject *capsule)
     }
     if (!names)
         return NULL;
-    const Py_ssize_t count = (Py_ssize_t)info.count;
+    const Py_ssize_t count = (Py_ssize_t)info.count, size = (Py_ssize_t)info.image_size;
     return Py_BuildValue("sLNNN", info.name, (long long)info.classes,
-                         array(capsule, info.images, "B", 1, 4, (Py_ssize_t[]){count, 3, 32, 32}),
+                         array(capsule, info.images, "B", 1, 4, (Py_ssize_t[]){count, 3, size, size}),
                          array(capsule, info.labels, "i", 4, 1, (Py_ssize_t[]){count}), names);
 }
 
@@ -490,12 +493,12 @@ static PyObject *model_describe(PyObject *module, PyObject *capsule)
     plp_model_info info = {.struct_size = sizeof info};
     if (!model_of(capsule, &model) || failed(plp_model_describe(model, &info)))
         return NULL;
-    return Py_BuildValue("{sssLsdsdsisKs(fff)s(fff)sLsN}", "architecture", info.architecture, "classes",
-                         (long long)info.classes, "width", info.width, "dropout", info.dropout, "channel_count_epsilons",
-                         info.channel_count_epsilons, "seed", (unsigned long long)info.seed, "mean", info.mean[0],
-                         info.mean[1], info.mean[2], "deviation", info.deviation[0], info.deviation[1],
-                         info.deviation[2], "parameter_count", (long long)info.parameter_count, "entries",
-                         model_entries(model, info.entry_count));
+    return Py_BuildValue("{sssLsLsdsdsisKs(fff)s(fff)sLsN}", "architecture", info.architecture, "classes",
+                         (long long)info.classes, "image_size", (long long)info.image_size, "width", info.width, "dropout",
+                         info.dropout, "channel_count_epsilons", info.channel_count_epsilons, "seed",
+                         (unsigned long long)info.seed, "mean", info.mean[0], info.mean[1], info.mean[2], "deviation",
+                         info.deviation[0], info.deviation[1], info.deviation[2], "parameter_count",
+                         (long long)info.parameter_count, "entries", model_entries(model, info.entry_count));
 }
 
 static PyObject *model_get_values(PyObject *module, PyObject *args)
@@ -534,7 +537,8 @@ static PyObject *model_logits(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&y*iLLw*", model_of, &model, &images, &dtype, &count, &threads, &logits))
         return NULL;
     plp_status status = plp_model_describe(model, &info);
-    bool fits = !status && batch_fits(&images, dtype, &logits, info.classes * (int64_t)sizeof(float), count);
+    const int64_t bytes_each = info.classes * (int64_t)sizeof(float);
+    bool fits = !status && batch_fits(&images, dtype, info.image_size, &logits, bytes_each, count);
     if (fits)
         UNLOCKED(status = plp_model_logits(model, images.buf, (plp_dtype)dtype, count, threads, logits.buf));
     PyBuffer_Release(&images);
@@ -641,12 +645,12 @@ static PyObject *run_mini_batch(PyObject *args, mini_batch run)
     plp_trainer *trainer;
     Py_buffer images, labels;
     int dtype;
-    long long count;
-    if (!PyArg_ParseTuple(args, "O&y*iy*L", trainer_of, &trainer, &images, &dtype, &labels, &count))
+    long long count, size;
+    if (!PyArg_ParseTuple(args, "O&y*iy*LL", trainer_of, &trainer, &images, &dtype, &labels, &count, &size))
         return NULL;
     plp_metrics metrics;
     plp_status status = PLP_OK;
-    bool fits = batch_fits(&images, dtype, &labels, sizeof(int32_t), count);
+    bool fits = batch_fits(&images, dtype, size, &labels, sizeof(int32_t), count);
     if (fits)
         UNLOCKED(status = run(trainer, images.buf, (plp_dtype)dtype, labels.buf, count, &metrics));
     PyBuffer_Release(&images);

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(profile, "network", "which to time", "resnet18", nargs="?", choices=ARCHITECTURES)
     _add(profile, "--method", "as in train", "sgd", metavar="NAME")
     _add(profile, "--width", "factor on every channel count", 1.0, type=float, metavar="X")
+    _add(profile, "--image-size", "pixels along a side", 32, type=int, metavar="N")
     _add(profile, "--batch-size", "images", 128, type=int, metavar="N")
     profile.set_defaults(run=_profile)
 
@@ -136,7 +137,9 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _train(options: argparse.Namespace) -> int:
     recipe = by_name(options.method, _recipe(options))
     train, test = _data(options)
-    model = Model(options.network, classes=train.classes, width=options.width, seed=options.seed)
+    model = Model(
+        options.network, classes=train.classes, image_size=train.image_size, width=options.width, seed=options.seed
+    )
     trainer = Trainer(model, **vars(recipe), seed=options.seed, threads=options.threads)
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
@@ -247,11 +250,11 @@ def _download(options: argparse.Namespace) -> int:
 
 
 def _profile(options: argparse.Namespace) -> int:
-    model = Model(options.network, width=options.width)
+    model = Model(options.network, image_size=options.image_size, width=options.width)
     recipe = replace(by_name(options.method, Recipe()), batch_size=options.batch_size)
     trainer = Trainer(model, **vars(recipe))
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (recipe.batch_size, 3, 32, 32), np.uint8)
+    images = random.integers(0, 256, (recipe.batch_size, 3, model.image_size, model.image_size), np.uint8)
     labels = random.integers(0, model.classes, recipe.batch_size)
     trainer.step(images, labels)  # plans and allocates
     start = trainer.profile

@@ -44,7 +44,7 @@ _FUNCTIONS = {"cifar100": _plp.dataset_cifar100, "cifar10": _plp.dataset_cifar10
 
 
 class Dataset:
-    """Labelled images of 32 × 32 pixels in three colours. Never changes; any number of trainers may share it.
+    """Labelled images of one size in three colours. Never changes; any number of trainers may share it.
 
     It can be pickled. What was read from files, or made by :func:`synthetic`, becomes a note of where it comes from and
     is read anew, as are its slices; a checksum tells whether the images are the same. Arrays are pickled whole.
@@ -52,7 +52,8 @@ class Dataset:
     Attributes:
         name: such as ``"CIFAR-100 train"``.
         classes: how many there are.
-        images: uint8 [count, 3, 32, 32], a read-only view of the library's memory.
+        image_size: pixels along a side.
+        images: uint8 [count, 3, image_size, image_size], a read-only view of the library's memory.
         labels: int32 [count], each from 0 to classes - 1, likewise.
         label_names: the classes' names, or None where there are none.
     """
@@ -64,6 +65,7 @@ class Dataset:
         self.classes: int
         self.name, self.classes, images, labels, self.label_names = _plp.dataset_describe(handle)
         self.images: NDArray[np.uint8] = np.asarray(images)
+        self.image_size: int = self.images.shape[-1]
         self.labels: NDArray[np.int32] = np.asarray(labels)
 
     @cached_property
@@ -195,7 +197,7 @@ def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None
     """A copy of one's own images.
 
     Args:
-        images: uint8 [count, 3, 32, 32]: channels first; red, green, blue.
+        images: uint8 [count, 3, size, size]: channels first; red, green, blue; 16 to 96 pixels along a side.
         labels: integers [count], each from 0 to classes - 1.
         classes: None for the largest label + 1.
         name: what histories, studies and messages call it. A run goes on only with data of the same name and size.
@@ -204,13 +206,14 @@ def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None
         ValueError: a shape, a dtype or a label is not as above.
     """
     images = as_array("images", images)
-    if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
-        raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [count, 3, 32, 32]")
+    size = images.shape[-1] if images.ndim else 0
+    if images.dtype != np.uint8 or images.shape[1:] != (3, size, size):
+        raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [count, 3, size, size]")
     labels = checked_labels(labels, len(images))
     if classes is None:
         classes = int(labels.max()) + 1 if len(labels) else 0
     classes = checked_integer("classes", classes)
-    return Dataset(_plp.dataset_from_arrays(np.ascontiguousarray(images), labels, len(images), classes, name))
+    return Dataset(_plp.dataset_from_arrays(np.ascontiguousarray(images), labels, len(images), size, classes, name))
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset] | None:

@@ -31,11 +31,12 @@ class _Entry:
 
 
 class Model:
-    """VGG16, ResNet18 or GoogLeNet for images of 32 × 32 pixels, with PyTorch's default initialisation.
+    """VGG16, ResNet18 or GoogLeNet for small images, with PyTorch's default initialisation.
 
     Args:
         architecture: ``"vgg16"`` (with batch norm), ``"resnet18"`` or ``"googlenet"``.
         classes: outputs, 2 to 100,000.
+        image_size: pixels along a side of the images it takes, 16 to 96, VGG16 from 32 on; 32 is CIFAR's.
         width: factor on every hidden channel count, above 0, at most 8; 0.25 for quick studies.
         dropout: None for the architecture's own, else the probability wherever it drops, at least 0 and below 1.
         seed: of the initial parameters.
@@ -52,6 +53,7 @@ class Model:
         architecture: str = "resnet18",
         *,
         classes: int = 100,
+        image_size: int = 32,
         width: float = 1.0,
         dropout: float | None = None,
         seed: int = 0,
@@ -64,6 +66,7 @@ class Model:
         options: dict[str, Any] = {
             "architecture": architecture,
             "classes": classes,
+            "image_size": image_size,
             "width": width,
             "dropout": dropout,
             "seed": checked_seed(seed),
@@ -113,6 +116,11 @@ class Model:
     @property
     def classes(self) -> int:
         return self._info["classes"]
+
+    @property
+    def image_size(self) -> int:
+        """Pixels along a side of the images it takes."""
+        return self._info["image_size"]
 
     @property
     def width(self) -> float:
@@ -176,13 +184,13 @@ class Model:
         """The outputs before softmax, as in evaluation: running statistics, no dropout. Ctrl-C ends it.
 
         Args:
-            images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
+            images: [count, 3, size, size], either uint8, which are normalised, or float32, taken as they are.
             threads: 0 for one per processor. The result does not depend on it.
 
         Returns:
             float32 [count, classes].
         """
-        array, dtype = checked_images(images)
+        array, dtype = checked_images(images, self.image_size)
         threads = checked_integer("threads", threads)
         result = np.empty((len(array), self.classes), np.float32)
         # In parts of whole mini-batches: between them Ctrl-C is heard.
@@ -195,7 +203,7 @@ class Model:
         """Loss and errors on a dataset as it is: running statistics, no dropout. Ctrl-C ends it.
 
         Args:
-            dataset: has at most as many classes as the model.
+            dataset: has images of the model's size and at most as many classes.
             threads: 0 for one per processor. The result does not depend on it.
         """
         threads = checked_integer("threads", threads)

@@ -163,7 +163,7 @@ class Augmentation:
     """Random changes to every training image, drawn anew in each epoch.
 
     Args:
-        crop: pixels of zero padding on every side before a random 32 × 32 crop; 0 (none) to 32.
+        crop: pixels of zero padding on every side before a random crop to the old size; 0 (none) to 96.
         flip: mirror every other image, at random.
         rotation: up to so many degrees either way; 0 (none) to 180.
     """

@@ -110,7 +110,7 @@ class Trainer:
             The history; its ``interrupted`` tells whether Ctrl-C ended the run.
 
         Raises:
-            ValueError: an argument out of its range, or a dataset with more classes than the model.
+            ValueError: an argument out of its range, or a dataset with more classes or other images than the model's.
             KeyboardInterrupt: Ctrl-C before training began or after it ended.
             plp.Error: the loss is no longer finite; the message says how far the run had come. :attr:`history` and
                 :attr:`best_model` are as they were before.
@@ -169,7 +169,7 @@ class Trainer:
         a run, act in :meth:`fit` only. The predictor's cycle goes on.
 
         Args:
-            images: [count, 3, 32, 32], either uint8, which are normalised, or float32, taken as they are.
+            images: [count, 3, size, size], either uint8, which are normalised, or float32, taken as they are.
                 count: at most the batch size.
             labels: integers [count].
 
@@ -180,8 +180,7 @@ class Trainer:
             ValueError: a shape, dtype or label is not as above.
             plp.Error: the loss is not finite.
         """
-        array, dtype = checked_images(images)
-        return _plp.trainer_step(self._handle, array, dtype, checked_labels(labels, len(array)), len(array))[0]
+        return _plp.trainer_step(self._handle, *self._mini_batch(images, labels))[0]
 
     def gradients(self, images: ArrayLike, labels: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """The loss's gradient by every parameter for a mini-batch, as in :meth:`step` but without the update.
@@ -189,14 +188,18 @@ class Trainer:
         Returns:
             Arrays with the names and layouts of :meth:`plp.Model.state_dict`; weight decay is not in them.
         """
-        array, dtype = checked_images(images)
-        _plp.trainer_gradients(self._handle, array, dtype, checked_labels(labels, len(array)), len(array))
+        _plp.trainer_gradients(self._handle, *self._mini_batch(images, labels))
         gradients = {}
         for index, entry in enumerate(self.model._entries):
             if entry.kind == _plp.ENTRY_PARAMETER:
                 gradients[entry.name] = np.empty(entry.shape, np.float32)
                 _plp.trainer_get_gradient(self._handle, index, gradients[entry.name])
         return gradients
+
+    def _mini_batch(self, images: ArrayLike, labels: ArrayLike) -> tuple[Any, ...]:
+        """What the library is told of a mini-batch."""
+        array, dtype = checked_images(images, self.model.image_size)
+        return array, dtype, checked_labels(labels, len(array)), len(array), self.model.image_size
 
     def evaluate(self, dataset: Dataset) -> Metrics:
         """Measures the model in training (with EMA: the average) on a dataset as it is. Ctrl-C ends it."""

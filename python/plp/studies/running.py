@@ -100,7 +100,7 @@ def compare(
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
 
     def new_trainer(network: str, own: Recipe, seed: int) -> Trainer:
-        model = Model(network, classes=train.classes, width=width, seed=seed)
+        model = Model(network, classes=train.classes, image_size=train.image_size, width=width, seed=seed)
         return Trainer(model, **vars(own), seed=seed, threads=threads)
 
     path = None if path is None else Path(os.path.realpath(path))
@@ -108,7 +108,7 @@ def compare(
         study = opened(None if fresh else path, settings, described)
         try:
             for network in networks:  # a mistake in the last method is reported before the first run
-                model = Model(network, classes=train.classes, width=width)
+                model = Model(network, classes=train.classes, image_size=train.image_size, width=width)
                 for own in recipes.values():
                     Trainer(model, **vars(own), seed=seed, threads=threads)
             if path is not None:
