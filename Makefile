@@ -17,7 +17,7 @@ peer = .venv-peer
 version = $(shell sed -n 's/.*PLP_VERSION "\(.*\)"/\1/p' include/plp.h)
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
 
 build: $(installed) ## build the library and install the Python package in .venv
 
@@ -34,6 +34,14 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	.venv/bin/pip install --quiet pytest safetensors
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
+	$(MAKE) --no-print-directory test-torch
+
+# Debian's PyTorch is older than the hooks that plp.torch needs: those tests have a current one, and a current NumPy.
+test-torch: wheel ## run the tests of plp.torch with a current PyTorch
+	sh Benchmarks/make_peer.sh $(peer)
+	$(peer)/bin/pip install --quiet --disable-pip-version-check pytest dist/plp-*.whl
+	$(peer)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/plp-*.whl
+	$(peer)/bin/python -m pytest Tests/Python/test_torch.py
 
 # Ruff's layout may change with its second number.
 lint: build ## check the form of Swift and Python, and Python's types
@@ -119,4 +127,4 @@ bench-packages:
 # Swift keeps all processors busy by itself, and pip builds in one folder for all.
 .NOTPARALLEL:
 
-.PHONY: help build run test lint bench wheel install clean always swift packages test-packages bench-packages
+.PHONY: help build run test test-torch lint bench wheel install clean always swift packages test-packages bench-packages

@@ -12,6 +12,9 @@ Errors are Python's own (ValueError, FileNotFoundError, MemoryError, OSError), a
 damaged file, a loss that is no longer finite. The interpreter's lock is released while the library computes.
 """
 
+from importlib import import_module
+from typing import Any
+
 from . import datasets, schedules
 from ._plp import Error, build_info
 from ._plp import version as __version__
@@ -54,4 +57,10 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return [*__all__, "torch"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "torch":  # loads PyTorch, which takes its time
+        return import_module(".torch", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
