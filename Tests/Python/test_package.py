@@ -12,8 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "python").glob("*.py"))
 EXAMPLES.remove(ROOT / "examples/python/torch_loop.py")  # which test_torch.py runs
-    set((ROOT / "examples/python").glob("*.py")) - {ROOT / "examples/python/torch_loop.py"}
-)  # test_torch.py
 
 
 def run(*command, **options):
