@@ -14,6 +14,7 @@ import pytest
 from plp._files import sole_writer
 from plp.cli import main
 from test_history import drawn
+from test_study import made_up
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +162,7 @@ def test_train_names_only_what_it_wrote(monkeypatch, capsys):
 
 
 def test_compare_and_report(folder, capsys):
-    compare = ["compare", "--methods", "sgd,plp", "--epochs", "1", "--width", "0.0625", "--threads", "1"]
+    compare = ["compare", "--methods", "sgd, plp", "--epochs", "1", "--width", "0.0625", "--threads", "1"]
     results = folder / "results" / "compare"
     assert main(compare) == 0
     assert capsys.readouterr().out.count("resnet18") == 2
@@ -177,7 +178,7 @@ def test_compare_and_report(folder, capsys):
 
 
 def test_a_mistake_does_not_cost_the_study(folder):
-    plp.Study({"validation": 0.2}, {}, [plp.Run("resnet18", "sgd", 0, plp.History())]).save(folder / "study.json")
+    made_up().save(folder / "study.json")
     before = (folder / "study.json").read_bytes()
     assert main(["compare", "--methods", "sgd,adam", "--fresh", "--output", "."]) == 1
     assert (folder / "study.json").read_bytes() == before
@@ -218,6 +219,7 @@ def test_info_and_profile(capsys):
     [
         (["train", "--data", "nowhere"], "nowhere"),
         (["train", "--method", "adam"], "no method 'adam'"),
+        (["train", "--method", "sgd*"], "method 'sgd*' has the factor ''"),
         (["train", "--width", "-1"], "width"),
         (["train", "--lr", "nan"], "learning rate"),
         (["train", "--epochs", "0"], "epochs"),

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import re
+from fractions import Fraction
 
 import numpy as np
 import plp
 import pytest
-from plp.options import by_name, describe
+from plp._plain import from_plain, to_plain
+from plp.options import by_name
 
 
 def test_defaults_are_the_papers():
@@ -23,11 +25,52 @@ def test_options_are_frozen_and_compare_by_value():
     assert repr(plp.schedules.Cosine(floor=0.5)) == "Cosine(floor=0.5)"
 
 
-def test_descriptions_are_plain_data():
-    assert describe(plp.PLP(coefficients=(-1.0, 2.0)))["coefficients"] == [-1.0, 2.0]
-    assert describe(plp.QUICK)["schedule"] == {"type": "Cosine", "floor": 0.0}
-    odd = plp.PLP(coefficients=np.array([-1.0, 2.0]), period=np.int64(4))
-    assert json.loads(json.dumps(describe(odd)))["coefficients"] == [-1.0, 2.0]
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        plp.PAPER,
+        plp.QUICK,
+        plp.Recipe(optimizer=plp.DEMON(), predictor=plp.PLP(step=2, end=10, momentum="reset"), batch_size=64),
+        plp.Recipe(predictor=plp.PLP(coefficients=(-1.0, 2.0)), augmentation=plp.Augmentation.none()),
+        plp.Recipe(schedule=plp.schedules.Warmup(plp.schedules.MultiStep((3, 6)), epochs=2.0), predictor=plp.EMA()),
+    ],
+    ids=str,
+)
+def test_recipes_survive_json(recipe):
+    assert from_plain(plp.Recipe, json.loads(json.dumps(to_plain(recipe)))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("odd", "plain"),
+    [
+        (plp.PLP(coefficients=np.array([-1.0, 2.0]), period=np.int64(4)), plp.PLP(coefficients=(-1.0, 2.0), period=4)),
+        (plp.SGD(lr=Fraction(1, 20), nesterov=np.True_), plp.SGD(lr=0.05, nesterov=True)),
+        (plp.schedules.MultiStep(range(2, 5)), plp.schedules.MultiStep((2, 3, 4))),
+    ],
+    ids=str,
+)
+def test_what_numbers_come_as_makes_no_difference(odd, plain):
+    assert from_plain(type(odd), json.loads(json.dumps(to_plain(odd)))) == plain
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "found another kind of value than expected, in Recipe"),
+        ({"batch_size": "128"}, "found '128', expected a whole number, in Recipe.batch_size"),
+        ({"batch_size": True}, "found True, expected a whole number, in Recipe.batch_size"),
+        ({"optimizer": {"lr": 1}}, "found type None, expected one of .*SGD.*, in Recipe.optimizer"),
+        ({"optimizer": {"type": []}}, "in Recipe.optimizer"),
+        ({"optimizer": {"type": "SGD", "lr": float("nan")}}, "found nan, expected a finite number"),
+        ({"optimizer": {"type": "SGD", "rate": 1}}, "found 'rate', which does not belong there, in Recipe.optimizer"),
+        ({"schedule": {"type": "MultiStep"}}, "found nothing, in Recipe.schedule.milestones"),
+        ({"predictor": {"type": "PLP", "momentum": "lost"}}, "Recipe.predictor.momentum"),
+    ],
+    ids=str,
+)
+def test_damage_is_named(data, message):
+    with pytest.raises(ValueError, match=message):
+        from_plain(plp.Recipe, data)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_records_rest_on_no_engine_and_no_screen():
         *RECORDS,
         "plp._checks",
         "plp._files",
+        "plp._plain",
         "plp._tables",
         "plp.options",
         "plp.schedules",

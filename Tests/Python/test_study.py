@@ -4,6 +4,9 @@ import errno
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from fractions import Fraction
+from html import escape
+from pathlib import Path
 
 import numpy as np
 import plp
@@ -13,6 +16,7 @@ from plp.studies.plots import study_figure
 from plp.studies.report import choices
 from test_history import drawn, history
 
+ROOT = Path(__file__).parents[2]
 RECIPE = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=16)
 SMALL = {"epochs": 1, "width": 1 / 16, "recipe": RECIPE, "threads": 1, "progress": False}
 ITERATIONS = 3  # an epoch's; a fifth of the images is held out
@@ -26,18 +30,18 @@ def synthetic():
 
 def made_up():
     """A study of two seeds without training: PLP is 2 points better with the first, 4 with the second."""
-    settings = {
-        "train": "CIFAR-100 train",
-        "train_images": 50_000,
-        "test": "CIFAR-100 test",
-        "test_images": 10_000,
-        "classes": 100,
-        "width": 0.25,
-        "epochs": 4,
-        "validation": 0.2,
-        "recipe": plp.options.describe(plp.PAPER),
-    }
-    methods = {"sgd": settings["recipe"], "plp": {**settings["recipe"], "predictor": plp.options.describe(plp.PLP())}}
+    settings = plp.Settings(
+        train="CIFAR-100 train",
+        train_images=50_000,
+        test="CIFAR-100 test",
+        test_images=10_000,
+        classes=100,
+        width=0.25,
+        epochs=4,
+        validation=0.2,
+        recipe=plp.PAPER,
+    )
+    methods = {"sgd": plp.PAPER, "plp": replace(plp.PAPER, predictor=plp.PLP())}
     study = plp.Study(settings, methods)
     for seed, method, error in ((0, "sgd", 0.50), (0, "plp", 0.48), (1, "sgd", 0.52), (1, "plp", 0.48)):
         record = plp.History(history().epochs, 3, "", plp.Metrics(2.0, error, 0.2))
@@ -90,10 +94,65 @@ def test_compare_on_images_of_another_size():
     assert len(study.runs) == 1 and study.runs[0].failure is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": {}, "methods": {}, "runs": [1]}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"settings": {}, "methods": {}, "runs": [1]}', "\xff", "[" * 100_000, "9" * 5_000]
+)
 def test_files_that_are_no_studies(tmp_path, text):
     (tmp_path / "study.json").write_text(text, encoding="latin-1")
     with pytest.raises(plp.Error, match="study.json is not a study"):
+        plp.Study.load(tmp_path / "study.json")
+
+
+def mutations(data):
+    """A study's plain data with one value after another taken out, or given another kind or size."""
+    others = [None, True, "x", "", -1, 1.5, 10**400, [], {}, [[]], {"type": []}]
+
+    def changed(value):
+        if isinstance(value, dict | list):
+            for key in list(value) if isinstance(value, dict) else range(len(value)):
+                without = value.copy()
+                del without[key]
+                yield without
+                for part in [*others, *changed(value[key])]:
+                    other = value.copy()
+                    other[key] = part
+                    yield other
+
+    return changed(data)
+
+
+def test_damage_to_a_study_is_an_error_and_nothing_else(tmp_path):
+    study = made_up()
+    study.runs = study.runs[:2]
+    study.runs = [replace(run, history=replace(run.history, epochs=run.history.epochs[:1])) for run in study.runs]
+    study.checkpoints = {"resnet18 sgd seed 1": "study.json.0123abcd.checkpoint"}
+    study.save(tmp_path / "study.json")
+    refused = read = 0
+    for data in mutations(json.loads((tmp_path / "study.json").read_text())):
+        (tmp_path / "study.json").write_text(json.dumps(data))
+        try:
+            study = plp.Study.load(tmp_path / "study.json")
+        except plp.Error as error:
+            assert "study.json is not a study that plp wrote: " in str(error) and "\n" not in str(error)
+            refused += 1
+        else:
+            assert str(study) and choices(study)
+            read += 1
+    assert refused > 1000 and read > 100  # such as a run that is not there
+
+
+def test_an_earlier_versions_study_is_read():
+    """Recipes were not read as objects then, and named the type of all their parts."""
+    study = plp.Study.load(ROOT / "docs" / "sgd_plp.json")
+    assert study.methods["plp"] == replace(plp.QUICK, predictor=plp.PLP())
+    assert study.settings.recipe == plp.QUICK and len(study.runs) == 12
+
+
+def test_a_later_versions_study_is_refused(tmp_path):
+    made_up().save(tmp_path / "study.json")
+    data = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps({**data, "version": 99}))
+    with pytest.raises(plp.Error, match="found version 99, expected 1 to"):
         plp.Study.load(tmp_path / "study.json")
 
 
@@ -101,7 +160,7 @@ def test_plot(tmp_path):
     made_up().plot(tmp_path / "study.png")
     assert drawn(tmp_path / "study.png") and (tmp_path / "study.png").stat().st_size < 200_000
     with pytest.raises(ValueError, match="no complete run"):
-        plp.Study({}, {}).plot(tmp_path / "empty.png")
+        plp.Study(made_up().settings, {}).plot(tmp_path / "empty.png")
 
 
 def test_the_picture_says_what_it_shows():
@@ -159,7 +218,7 @@ def test_the_report_tells_builds_apart(tmp_path):
 )
 def test_the_report_knows_the_papers_optimizers(optimizer, source):
     study = made_up()
-    study.settings["recipe"] = plp.options.describe(plp.Recipe(optimizer=optimizer))
+    study.settings = replace(study.settings, recipe=plp.Recipe(optimizer=optimizer))
     assert {row[0]: row[2] for row in choices(study)}["optimizer"] == source
 
 
@@ -176,13 +235,13 @@ def test_the_report_knows_the_papers_optimizers(optimizer, source):
 )
 def test_the_report_knows_the_papers_learning_rate(schedule, lr, source):
     study = made_up()
-    study.settings["recipe"] = plp.options.describe(plp.Recipe(optimizer=plp.SGD(lr=lr), schedule=schedule))
+    study.settings = replace(study.settings, recipe=plp.Recipe(optimizer=plp.SGD(lr=lr), schedule=schedule))
     assert {row[0]: row[2] for row in choices(study)}["learning rate"] == source
 
 
 def test_the_report_without_validation():
     study = made_up()
-    study.settings["validation"] = 0.0
+    study.settings = replace(study.settings, validation=0.0)
     rows = {row[0]: row[1:] for row in choices(study)}
     assert rows["validation"] == ["none", "our choice; the paper's: 20 %, at random"]
     assert rows["optimal model"][0] == "of the last epoch" and "model of the last epoch" in study.caption()
@@ -217,6 +276,19 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
     [
         ({"methods": ["sgd", "adam"]}, "no method 'adam'"),
         ({"methods": []}, "methods"),
+        ({"methods": ["sgd", 3]}, "a method is 3, expected a name such as 'plp'"),
+        ({"methods": ["sgd*"]}, r"method 'sgd\*' has the factor '', expected a number above 0"),
+        ({"methods": ["sgd*1e400"]}, "has the factor '1e400'"),
+        ({"methods": ["sgd*1e999999999"]}, "has the factor '1e999999999'"),
+        ({"methods": ["sgd*-1"]}, "has the factor '-1'"),
+        ({"methods": ["sgd*7/0"]}, "has the factor '7/0'"),
+        ({"methods": {"sgd": {"lr": 0.1}}}, "method 'sgd' is {'lr': 0.1}, expected a recipe or a dict .*: optimizer, "),
+        ({"methods": {"sgd": None}}, "method 'sgd' is None, expected a recipe or a dict"),
+        ({"methods": {"sgd": "plp"}}, "method 'sgd' is 'plp', expected a recipe or a dict"),
+        ({"methods": {"sgd": {"optimizer": None}}}, "optimizer is None, expected SGD"),
+        ({"methods": {0.01: {}}}, "a method's name is 0.01, expected printable text"),
+        ({"methods": {"a\nb": {}}}, "a method's name is 'a.*b', expected printable text"),
+        ({"methods": {" ": {}}}, "a method's name is ' ', expected printable text"),
         ({"repeats": 0}, "repeats is 0"),
         ({"seed": 0.5}, "seed is 0.5"),
         ({"methods": {"a": {}, "b": {"batch_size": 0}}}, "batch"),
@@ -240,7 +312,7 @@ def test_mistakes_are_found_before_the_first_run(synthetic, tmp_path, changes, m
 def test_one_name_stands_for_a_list_of_one(synthetic):
     study = plp.compare("resnet18", "sgd", train=synthetic[0], validation=None, **SMALL)
     assert [run.name for run in study.runs] == ["resnet18 sgd seed 0"]
-    assert study.settings["validation"] == 0 and study.runs[0].build == plp.build_info()
+    assert study.settings.validation == 0 and study.runs[0].build == plp.build_info()
 
 
 def test_an_unwritable_path_is_found_before_the_first_run(synthetic, tmp_path, monkeypatch):
@@ -263,6 +335,39 @@ def test_numbers_of_numpy_are_options_too(synthetic, tmp_path):
     study = plp.compare(methods=methods, train=synthetic[0], path=tmp_path / "study.json", **arguments)
     again = plp.compare(methods=methods, train=synthetic[0], path=tmp_path / "study.json", **arguments)
     assert again == study and len(study.runs) == 2
+
+
+def test_options_that_are_no_plain_numbers_survive(synthetic, tmp_path):
+    own = {"optimizer": plp.SGD(lr=Fraction(1, 20)), "schedule": plp.schedules.MultiStep(range(2, 10))}
+    arguments = {"methods": {"own": own}, "train": synthetic[0], "path": tmp_path / "study.json", **SMALL}
+    study = plp.compare(**arguments)
+    assert plp.compare(**arguments) == study and len(study.runs) == 1
+    assert study.methods["own"].schedule.milestones == tuple(range(2, 10))
+
+
+def test_another_recipe_is_told_by_what_differs(study):
+    study(methods="sgd", epochs=1)
+    with pytest.raises(ValueError, match=r"whose recipe.optimizer.lr is 0.05, expected 0.1: choose another file"):
+        study(methods="sgd", epochs=1, recipe=replace(RECIPE, optimizer=plp.SGD(lr=0.1)))
+    with pytest.raises(ValueError, match=r"another method of the name 'sgd', whose batch_size is 16, expected 32"):
+        study(methods={"sgd": {"batch_size": 32}}, epochs=1)
+
+
+@pytest.mark.parametrize("name", ["_base", "$\\alpha$", "$", "$\\foo$", "a_b^c", "%", "<b>&", "{0}", "日本", "-0.01"])
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_any_name_is_shown_as_it_is(tmp_path, name):
+    study = made_up()
+    study.methods[name] = study.methods.pop("plp")
+    study.runs = [replace(run, method=name) if run.method == "plp" else run for run in study.runs]
+    study.save(tmp_path / "study.json")
+    study = plp.Study.load(tmp_path / "study.json")
+    assert study.table()[2][1] == name
+    figure = study_figure(study)
+    figure.canvas.draw()
+    legend = [text.get_text() for text in figure.subfigs[0].axes[0].get_legend().get_texts()]
+    assert [text.replace("\\$", "$").strip() for text in legend] == ["sgd (n = 2)", f"{name} (n = 2)"]
+    study.report(tmp_path / "report.html")
+    assert f"<td>{escape(name)}</td>" in (tmp_path / "report.html").read_text()
 
 
 def test_a_file_without_runs_does_not_hold_to_its_settings(synthetic, tmp_path):

@@ -23,7 +23,7 @@ from .options import DEMON, EMA, PAPER, PLP, QUICK, SGD, Augmentation, Lookahead
 from .prediction import predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
-from .studies import Run, Study, compare
+from .studies import Run, Settings, Study, compare
 from .training import Trainer
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "Run",
+    "Settings",
     "Study",
     "Timing",
     "Trainer",

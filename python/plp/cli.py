@@ -204,7 +204,7 @@ def _compare(options: argparse.Namespace) -> int:
         train = train[:10_000]
     study = compare(
         options.networks,
-        options.methods.split(","),
+        [name.strip() for name in options.methods.split(",")],
         train=train,
         test=test,
         epochs=options.epochs,

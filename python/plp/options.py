@@ -8,11 +8,9 @@ value.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass, fields, replace
+from math import inf
 from typing import Any, ClassVar, Literal
-
-import numpy as np
 
 from . import _plp
 from ._checks import checked_integer, checked_numbers, checked_type
@@ -233,16 +231,29 @@ def by_name(method: str, recipe: Recipe) -> Recipe:
     """What a method's name makes of a recipe: ``"plp"``, or with a factor on the learning rate, ``"sgd*7/6"``.
 
     Kind of optimizer and predictor are the name's, all else is the recipe's.
+
+    Raises:
+        ValueError: there is no such method, or the factor is not a number above 0.
     """
-    base, _, factor = method.partition("*")
+    if not isinstance(method, str):
+        raise ValueError(f"a method is {method!r:.60}, expected a name such as 'plp'")
+    base, star, factor = method.partition("*")
     if base not in METHODS:
         raise ValueError(f"there is no method {method!r}, expected one of {', '.join(METHODS)}")
     optimizer, predictor = METHODS[base]
     own = replace(recipe, optimizer=optimizer(**vars(recipe.optimizer)), predictor=predictor)
+    return own.scaled(_factor(method, factor)) if star else own
+
+
+def _factor(method: str, text: str) -> float:
+    above, slash, below = text.partition("/")
     try:
-        return own.scaled(float(Fraction(factor))) if factor else own
+        factor = float(above) / (float(below) if slash else 1)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"method {method!r} has the factor {factor!r}, expected a number such as 7/6") from None
+        factor = 0.0
+    if not 0 < factor < inf:
+        raise ValueError(f"method {method!r} has the factor {text!r}, expected a number above 0 such as 7/6")
+    return factor
 
 
 def _choice(name: str, value: str, choices: Mapping[str, int]) -> int:
@@ -250,12 +261,3 @@ def _choice(name: str, value: str, choices: Mapping[str, int]) -> int:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices))}")
     return choices[value]
-
-
-def describe(value: Any) -> Any:
-    """An option as plain data for JSON: dicts with the option's type beside its fields."""
-    if is_dataclass(value):
-        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    return [describe(part) for part in value] if isinstance(value, (tuple, list)) else value

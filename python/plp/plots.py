@@ -24,6 +24,11 @@ def style(axes: Axes, label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def as_it_is(name: str) -> str:
+    """A name that is drawn as such: not as a formula, and not left out of legends, as what begins with _ would be."""
+    return f"{' ' * name.startswith('_')}{name}".replace("$", r"\$")
+
+
 def save(figure: Figure, path: Place) -> None:
     """Draws first, then writes. The ending chooses the format; PNG without one, which then gets it."""
     path = Path(path)

@@ -6,10 +6,11 @@ Plain data beneath all that makes or shows it; only :meth:`History.plot` reaches
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ._files import Place
+from ._plain import from_plain, to_plain
 from ._tables import text_table
 
 
@@ -44,14 +45,6 @@ class Epoch:
     validation: Metrics | None = None
     predictions: int = 0
     complete: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, d: dict[str, Any]) -> Epoch:
-        parts = {part: Metrics(**d[part]) if d.get(part) else None for part in ("train", "validation")}
-        return cls(**{**d, **parts})
 
 
 @dataclass(frozen=True)
@@ -110,18 +103,16 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON or ``pandas.json_normalize(d["epochs"])``."""
-        return {**asdict(self), "epochs": [e.to_dict() for e in self.epochs]}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> History:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
-            **{
-                **d,
-                "epochs": tuple(Epoch.from_dict(e) for e in d["epochs"]),
-                "test": Metrics(**d["test"]) if d.get("test") else None,
-            }
-        )
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: something is missing, unknown, or of another kind than it should be.
+        """
+        return from_plain(cls, d)
 
     def __str__(self) -> str:
         rows = [["epoch", "lr", "loss", "top-1 err", "val loss", "val top-1 err", "val top-5 err", "images/s", ""]]

@@ -4,7 +4,7 @@ From the bottom: ``records`` (runs and studies as data) and ``statistics``; ``fi
 (who trains what); ``table``, ``plots`` and ``report`` show what there is.
 """
 
-from .records import Run, Study
+from .records import Run, Settings, Study
 from .running import compare
 
-__all__ = ["Run", "Study", "compare"]
+__all__ = ["Run", "Settings", "Study", "compare"]

@@ -6,14 +6,17 @@ import os
 import re
 import secrets
 import warnings
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from .._files import Place
-from .records import Study
+from ..options import Recipe
+from .records import Settings, Study
 
 
-def opened(path: Place | None, settings: dict[str, Any], methods: dict[str, Any]) -> Study:
+def opened(path: Place | None, settings: Settings, methods: dict[str, Recipe]) -> Study:
     """The study at ``path``, with these methods beside its own; a new one where there is none, or nothing in it."""
     if path is not None and Path(path).exists():
         study = Study.load(path)
@@ -25,17 +28,25 @@ def opened(path: Place | None, settings: dict[str, Any], methods: dict[str, Any]
     return Study(settings, methods)
 
 
-def _check_same(study: Study, settings: dict[str, Any], methods: dict[str, Any], path: Place) -> None:
+def _check_same(study: Study, settings: Settings, methods: dict[str, Recipe], path: Place) -> None:
     """Runs are only comparable where all but the machine is the same."""
-    for name in settings:
-        if study.settings.get(name) != settings[name]:
-            raise ValueError(
-                f"{os.fspath(path)} holds a study whose {name} is {study.settings.get(name)}, "
-                f"expected {settings[name]}: choose another file, or start fresh"
-            )
+    for difference in _differences("", study.settings, settings):
+        raise ValueError(f"{os.fspath(path)} holds a study whose {difference}: choose another file, or start fresh")
     for name in study.methods.keys() & methods.keys():
-        if study.methods[name] != methods[name]:
-            raise ValueError(f"{os.fspath(path)} holds another method of the name {name!r}: choose another name")
+        for difference in _differences("", study.methods[name], methods[name]):
+            raise ValueError(
+                f"{os.fspath(path)} holds another method of the name {name!r}, whose {difference}: choose another name"
+            )
+
+
+def _differences(name: str, found: Any, expected: Any) -> Iterator[str]:
+    """Which fields of two records differ, by their names, those of options within options too."""
+    if is_dataclass(found) and type(found) is type(expected):
+        for part in fields(found):
+            inner = f"{name}.{part.name}" if name else part.name
+            yield from _differences(inner, getattr(found, part.name), getattr(expected, part.name))
+    elif found != expected:
+        yield f"{name} is {found}, expected {expected}"
 
 
 def _own_names(path: Path) -> re.Pattern[str]:

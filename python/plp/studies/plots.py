@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import Place
-from ..plots import COLOURS, save, style
+from ..plots import COLOURS, as_it_is, save, style
 from ..records import Epoch, History
 from .records import Study
 
@@ -31,7 +31,7 @@ def study_figure(study: Study) -> Figure:
         _draw_network(row.subplots(1, 3, width_ratios=(2, 2, 3)), study, methods)
         repeated = any(len(histories) > 1 for histories in methods.values())
         bands = "; lines: means of n seeds, bands: ± their standard deviation" if repeated else ""
-        row.suptitle(f"{network}, width {study.settings['width']:g}{bands}", fontsize=11)
+        row.suptitle(f"{network}, width {study.settings.width:g}{bands}", fontsize=11)
     return figure
 
 
@@ -43,22 +43,24 @@ def plot_study(study: Study, path: Place) -> None:
 def _draw_network(panels: Sequence[Axes], study: Study, methods: Mapping[str, Mapping[int, History]]) -> None:
     """The three panels of one network, from its histories by method and seed."""
     loss, error, difference = panels
-    split = "validation" if study.settings["validation"] else "training"
+    split = "validation" if study.settings.validation else "training"
     baseline = methods[study.baseline]
     for (method, histories), colour in zip(methods.items(), cycle(COLOURS)):
         if not histories:
             continue
-        label = f"{method} (n = {len(histories)})"
+        label = f"{as_it_is(method)} (n = {len(histories)})"
         _band(loss, [_curve(h, lambda e: e.train.loss) for h in histories.values()], colour, label)
         _band(error, [_curve(h, _error) for h in histories.values()], colour, label)
         pairs = [(h, baseline[seed]) for seed, h in histories.items() if seed in baseline]
         if pairs and histories is not baseline:
             points = [[100 * (b - m) for m, b in zip(_curve(h, _error), _curve(other, _error))] for h, other in pairs]
-            _band(difference, points, colour, f"{method} (n = {len(pairs)})")
-    difference.axhline(0, color=COLOURS[list(methods).index(study.baseline) % len(COLOURS)], label=study.baseline)
+            _band(difference, points, colour, f"{as_it_is(method)} (n = {len(pairs)})")
+    difference.axhline(
+        0, color=COLOURS[list(methods).index(study.baseline) % len(COLOURS)], label=as_it_is(study.baseline)
+    )
     style(loss, "training loss")
     style(error, f"{split} top-1 error")
-    style(difference, f"{split} accuracy - {study.baseline}'s, points")
+    style(difference, f"{split} accuracy - {as_it_is(study.baseline)}'s, points")
     for axes in (loss, difference):
         if axes.lines:  # none where all runs failed
             axes.legend(frameon=False, fontsize=8)

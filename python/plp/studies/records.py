@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import _plp
 from .._files import Place, write_whole
+from .._plain import from_plain, to_plain
+from ..options import Recipe
 from ..records import History, Metrics
 
 
@@ -41,6 +43,24 @@ class Run:
         return self.history.test or best.validation or best.train
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a study have in common but for method, network and seed.
+
+    ``train`` and ``test`` are the data sets' names, ``validation`` the fraction of the training images held out.
+    """
+
+    train: str
+    train_images: int
+    test: str | None
+    test_images: int
+    classes: int
+    width: float
+    epochs: int
+    validation: float
+    recipe: Recipe
+
+
 @dataclass
 class Study:
     """Runs and what they have in common; prints as a table.
@@ -50,8 +70,8 @@ class Study:
     unfinished runs: names of files beside the study's, by names of runs.
     """
 
-    settings: dict[str, Any]
-    methods: dict[str, Any]
+    settings: Settings
+    methods: dict[str, Recipe]
     runs: list[Run] = field(default_factory=list)
     interrupted: bool = False
     checkpoints: dict[str, str] = field(default_factory=dict)
@@ -63,18 +83,18 @@ class Study:
     @property
     def baseline(self) -> str:
         """The method the others are compared with: ``"sgd"``, or the first where that is not among them."""
-        return "sgd" if "sgd" in self.methods else next(iter(self.methods))
+        return "sgd" if "sgd" in self.methods else next(iter(self.methods), "sgd")
 
     @property
     def chosen_epoch(self) -> str:
         """The epoch of a run whose model the table's numbers are of, in words."""
-        return "the epoch with the best validation accuracy" if self.settings["validation"] else "the last epoch"
+        return "the epoch with the best validation accuracy" if self.settings.validation else "the last epoch"
 
     @property
     def measured_on(self) -> str:
         """The images behind the table's numbers."""
-        kind = "validation images" if self.settings["validation"] else "training images"
-        return self.settings["test"] or f"{kind} of {self.settings['train']}"
+        kind = "validation images" if self.settings.validation else "training images"
+        return self.settings.test or f"{kind} of {self.settings.train}"
 
     def outcomes(self, network: str, method: str) -> dict[int, Metrics]:
         """By seed, the best model's metrics of all runs that reached their end."""
@@ -128,28 +148,60 @@ class Study:
 
     def save(self, path: Place) -> None:
         """Writes the study as JSON. An older file is replaced only when the new one is complete on disk."""
-        data = {
-            "settings": self.settings,
-            "methods": self.methods,
-            "runs": [{**asdict(run), "history": run.history.to_dict()} for run in self.runs],
-            "checkpoints": self.checkpoints,
-        }
+        data = {"version": VERSION, **to_plain(self)}
+        del data["interrupted"]  # as whoever reads it, and may go on with it, is not
         write_whole(path, json.dumps(data, indent=1).encode())
 
     @classmethod
     def load(cls, path: Place) -> Study:
-        """Reads what :meth:`save` wrote.
+        """Reads what :meth:`save` wrote, now or in an earlier version.
 
         Raises:
             FileNotFoundError, OSError: the file is not there, or cannot be read.
-            plp.Error: it is not a study.
+            plp.Error: it is not a study, it is damaged, or of a later version.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            runs = [Run(**{**run, "history": History.from_dict(run["history"])}) for run in data["runs"]]
-            return cls(data["settings"], data["methods"], runs, checkpoints=dict(data.get("checkpoints", {})))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            study = from_plain(cls, _of_this_version(json.loads(Path(path).read_bytes())))
+            for method in study.methods:
+                checked_name(method)
+            if foreign := [run.method for run in study.runs if run.method not in study.methods]:
+                raise ValueError(f"found a run of {foreign[0]!r:.40}, which is not among its methods")
+        except (ValueError, RecursionError) as error:
             raise _plp.Error(f"{os.fspath(path)} is not a study that plp wrote: {error}") from None
+        return study
+
+
+VERSION = 2
+"""Of a study's file; raised with every change that a plp before it would not understand."""
+
+
+def _of_this_version(data: Any) -> Any:
+    """A study's file as plain data, as this version writes it.
+
+    Version 1, which did not say its number, named the type of a recipe and an augmentation too.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"found {data!r:.40}, expected an object")
+    version = data.pop("version", 1)
+    if version not in (1, VERSION):
+        raise ValueError(f"found version {version!r:.40}, expected 1 to {VERSION}")
+    return _without_needless_types(data) if version == 1 else data
+
+
+def _without_needless_types(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_needless_types(part) for part in value]
+    if isinstance(value, dict):
+        needless = value.get("type") in ("Recipe", "Augmentation")
+        return {k: _without_needless_types(v) for k, v in value.items() if not (needless and k == "type")}
+    return value
+
+
+def checked_name(method: object) -> str:
+    """A method's name: tables, legends and files show it as it is."""
+    if not isinstance(method, str) or not method.isprintable() or not method.strip():
+        raise ValueError(f"a method's name is {method!r:.40}, expected printable text")
+    return method
 
 
 def run_name(network: str, method: str, seed: int) -> str:

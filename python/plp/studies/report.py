@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import is_dataclass
 from html import escape
 from typing import Any
 
 from .._files import Place, write_whole
-from ..options import PAPER, describe
+from ..options import PAPER, Recipe
 from .plots import study_figure
-from .records import Study
+from .records import Settings, Study
 from .table import caption, table
 
 _PAGE = """<!DOCTYPE html>
@@ -68,71 +69,71 @@ def write_report(study: Study, path: Place) -> None:
 def choices(study: Study) -> list[list[str]]:
     """What was chosen, and whether the paper chose it: [what, value here, source]."""
     settings = study.settings
-    recipe, paper = settings["recipe"], describe(PAPER)
-    held_out = f"{100 * settings['validation']:g} %, at random" if settings["validation"] else "none"
+    recipe = settings.recipe
+    held_out = f"{100 * settings.validation:g} %, at random" if settings.validation else "none"
 
     def of_the_paper(here: Any, theirs: Any, text: str) -> str:
         return "the paper's" if here == theirs else f"our choice; the paper's: {text}"
 
     return [
-        ["data", f"{settings['train']}, {settings['train_images']:,} images", _data_source(settings)],
-        ["validation", held_out, of_the_paper(settings["validation"], 0.2, "20 %, at random")],
+        ["data", f"{settings.train}, {settings.train_images:,} images", _data_source(settings)],
+        ["validation", held_out, of_the_paper(settings.validation, 0.2, "20 %, at random")],
         ["optimal model", f"of {study.chosen_epoch}", OURS],
-        ["epochs", f"{settings['epochs']}", of_the_paper(settings["epochs"], 100, "100")],
-        ["width", f"{settings['width']:g}", of_the_paper(settings["width"], 1.0, "1")],
+        ["epochs", f"{settings.epochs}", of_the_paper(settings.epochs, 100, "100")],
+        ["width", f"{settings.width:g}", of_the_paper(settings.width, 1.0, "1")],
         ["networks' variants", "those of weiaicunzai/pytorch-cifar100", OURS],
         ["initialisation", "PyTorch's default", "the paper's"],
         [
             "optimizer",
-            shown(recipe["optimizer"]),
+            shown(recipe.optimizer),
             of_the_paper(
-                _without(recipe["optimizer"], "type", "lr"),
-                _without(paper["optimizer"], "type", "lr"),
+                _without(recipe.optimizer, "lr"),
+                _without(PAPER.optimizer, "lr"),
                 "SGD or DEMON, momentum 0.9, weight decay 1e-4",
             ),
         ],
         [
             "learning rate",
-            shown(recipe["schedule"]),
+            shown(recipe.schedule),
             "the paper's, the period our choice"
-            if _rates(recipe) == _rates(paper)
+            if _rates(recipe) == _rates(PAPER)
             else "our choice; the paper's: cyclic, 0.001 to 0.002",
         ],
-        ["batch size", f"{recipe['batch_size']}", OURS],
-        ["augmentation", shown(recipe["augmentation"]), OURS],
+        ["batch size", f"{recipe.batch_size}", OURS],
+        ["augmentation", shown(recipe.augmentation), OURS],
         ["momentum at a prediction", "kept, unless the method says otherwise", OURS],
         ["batch-norm statistics at a prediction", "kept, unless the method says otherwise", OURS],
     ]
 
 
-def _rates(recipe: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+def _rates(recipe: Recipe) -> tuple[Any, ...]:
     """The learning rate and its schedule but for the period, which is not known of the paper's."""
-    return recipe["optimizer"]["lr"], _without(recipe["schedule"], "up", "down")
+    return recipe.optimizer.lr, type(recipe.schedule), _without(recipe.schedule, "up", "down")
 
 
-def _without(option: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in option.items() if name not in names}
+def _without(option: Any, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in vars(option).items() if name not in names}
 
 
 def shown(option: Any) -> str:
-    """An option as :func:`plp.options.describe` gives it, in words."""
-    if not isinstance(option, dict):
+    """An option in words, what is None left out."""
+    if not is_dataclass(option):
         return str(option)
-    words = [f"{name.replace('_', ' ')} {shown(value)}" for name, value in option.items() if name != "type"]
-    return f"{option['type']}({', '.join(word for word in words if not word.endswith(' None'))})"
+    words = [f"{name.replace('_', ' ')} {shown(value)}" for name, value in vars(option).items() if value is not None]
+    return f"{type(option).__name__}({', '.join(words)})"
 
 
-def _data_source(settings: dict[str, Any]) -> str:
-    theirs = settings["train"].startswith("CIFAR-100") and settings["train_images"] == 50_000
+def _data_source(settings: Settings) -> str:
+    theirs = settings.train.startswith("CIFAR-100") and settings.train_images == 50_000
     return "the paper's" if theirs else "our choice; the paper's: CIFAR-100, 50,000 images"
 
 
 def _changes(study: Study) -> list[list[str]]:
     """How each method differs from what all have in common."""
-    common = study.settings["recipe"]
+    common = vars(study.settings.recipe)
     rows = []
     for name, own in study.methods.items():
-        changed = [f"{part}: {shown(value)}" for part, value in own.items() if value != common.get(part)]
+        changed = [f"{part}: {shown(value)}" for part, value in vars(own).items() if value != common[part]]
         rows.append([name, "; ".join(changed) or "nothing"])
     return rows
 

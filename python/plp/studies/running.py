@@ -15,13 +15,14 @@ from typing import Any
 from .. import _plp
 from .._checks import checked_integer, checked_seed, checked_type
 from .._files import Place, sole_writer
+from .._plain import from_plain, to_plain
 from ..datasets import Dataset
 from ..model import Model
-from ..options import PAPER, Recipe, by_name, describe
+from ..options import PAPER, Recipe, by_name
 from ..records import History, Progress
 from ..training import Trainer
 from .files import checkpoint_of, finish, opened, remove_strays, set_aside
-from .records import Run, Study, run_name
+from .records import Run, Settings, Study, checked_name, run_name
 
 Networks = str | Sequence[str]
 Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
@@ -84,18 +85,7 @@ def compare(
     checked_type("test", test, Dataset, type(None))
     if not isinstance(validation, Real | None):
         raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
-    settings = {
-        "train": train.name,
-        "train_images": len(train),
-        "test": test.name if test else None,
-        "test_images": len(test) if test else 0,
-        "classes": train.classes,
-        "width": float(width),
-        "epochs": checked_integer("epochs", epochs, least=1),
-        "validation": float(validation or 0),
-        "recipe": describe(recipe),
-    }
-    described = {name: describe(own) for name, own in recipes.items()}
+    epochs = checked_integer("epochs", epochs, least=1)
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
 
@@ -103,14 +93,26 @@ def compare(
         model = Model(network, classes=train.classes, image_size=train.image_size, width=width, seed=seed)
         return Trainer(model, **vars(own), seed=seed, threads=threads)
 
+    for network in networks:  # a mistake in the last method is reported before the first run
+        model = Model(network, classes=train.classes, image_size=train.image_size, width=width)
+        for own in recipes.values():
+            Trainer(model, **vars(own), seed=seed, threads=threads)
+
+    settings = Settings(
+        train=train.name,
+        train_images=len(train),
+        test=test.name if test else None,
+        test_images=len(test) if test else 0,
+        classes=train.classes,
+        width=float(width),
+        epochs=epochs,
+        validation=float(validation or 0),
+        recipe=_as_kept(recipe),
+    )
     path = None if path is None else Path(os.path.realpath(path))
     with sole_writer(path):
-        study = opened(None if fresh else path, settings, described)
+        study = opened(None if fresh else path, settings, {name: _as_kept(own) for name, own in recipes.items()})
         try:
-            for network in networks:  # a mistake in the last method is reported before the first run
-                model = Model(network, classes=train.classes, image_size=train.image_size, width=width)
-                for own in recipes.values():
-                    Trainer(model, **vars(own), seed=seed, threads=threads)
             if path is not None:
                 study.save(path)
                 remove_strays(study, path)
@@ -145,13 +147,30 @@ def compare(
 def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
     """Every method's own recipe, by name."""
     if isinstance(methods, Mapping):
-        recipes = {n: own if isinstance(own, Recipe) else replace(recipe, **own) for n, own in methods.items()}
+        recipes = {checked_name(name): _changed(name, recipe, own) for name, own in methods.items()}
     else:
         names = [methods] if isinstance(methods, str) else methods
         recipes = {name: by_name(name, recipe) for name in names}
     if not recipes:
         raise ValueError(f"methods is {methods!r}, expected a list of names or a dict")
     return recipes
+
+
+def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Recipe:
+    """A recipe as the method of that name has it."""
+    if isinstance(own, Recipe):
+        return own
+    parts = vars(recipe)
+    if not isinstance(own, Mapping) or not own.keys() <= parts.keys():
+        raise ValueError(
+            f"method {name!r} is {own!r:.60}, expected a recipe or a dict of what it changes: {', '.join(parts)}"
+        )
+    return replace(recipe, **own)
+
+
+def _as_kept(recipe: Recipe) -> Recipe:
+    """As it comes back from a file: with Python's own numbers, and tuples."""
+    return from_plain(Recipe, to_plain(recipe))
 
 
 def _train(

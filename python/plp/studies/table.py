@@ -44,7 +44,7 @@ def caption(study: Study) -> str:
         means = "mean ± standard deviation over seeds; "
         interval = ", with the 95 % confidence interval of their mean (Student's t)"
     return (
-        f"{means}{study.measured_on}, model of {study.chosen_epoch}, epochs: {study.settings['epochs']}; "
+        f"{means}{study.measured_on}, model of {study.chosen_epoch}, epochs: {study.settings.epochs}; "
         f"differences in percentage points, same start and same mini-batches{interval}"
     )
 
