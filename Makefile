@@ -69,7 +69,8 @@ install: ## install header, library and plp.pc, once built, under PREFIX (below 
 	install -m 644 include/plp.h "$(DESTDIR)$(PREFIX)/include"
 	install -m 755 $(library) "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
 	ln -sf libplp.so.0 "$(DESTDIR)$(PREFIX)/lib/libplp.so"
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' plp.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
+	{ printf 'prefix=%s\n' "$(PREFIX)"; sed 's|@VERSION@|$(version)|' plp.pc.in; } \
+	    > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean: ## remove all that was built, environments included

@@ -13,21 +13,27 @@ fail() {
     exit 1
 }
 
-make --no-print-directory install PREFIX="$work/prefix" >"$work/install.log" 2>&1 || fail "$(cat "$work/install.log")"
-library=$work/prefix/lib/libplp.so.0
-export PKG_CONFIG_PATH="$work/prefix/lib/pkgconfig" LD_LIBRARY_PATH="$work/prefix/lib"
+# Under a name with characters that make, sed, pkg-config and the shell might take for something else.
+prefix="$work/a prefix & more"
+make --no-print-directory install PREFIX="$prefix" >"$work/install.log" 2>&1 || fail "$(cat "$work/install.log")"
+library=$prefix/lib/libplp.so.0
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
 flags="$(pkg-config --cflags --libs plp)"
+
+# Runs a compiler on sources, with what pkg-config says, which is quoted for a shell.
+with_flags() { eval "\"\$@\" $flags -lm"; }
+
 version=$(pkg-config --modversion plp)
-grep -q "PLP_VERSION \"$version\"" "$work/prefix/include/plp.h" || fail "plp.pc and plp.h are of different versions"
+grep -q "PLP_VERSION \"$version\"" "$prefix/include/plp.h" || fail "plp.pc and plp.h are of different versions"
 
 # The header is C99 and C++.
 echo '#include <plp.h>' >"$work/header.c"
-$CC -std=c99 -Wall -Wextra -Werror -pedantic -fsyntax-only $flags "$work/header.c"
-$CXX -std=c++11 -Wall -Wextra -Werror -pedantic -fsyntax-only -x c++ $flags "$work/header.c"
+with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic -fsyntax-only "$work/header.c"
+with_flags $CXX -std=c++11 -Wall -Wextra -Werror -pedantic -fsyntax-only -x c++ "$work/header.c"
 
 # The library shows what the header declares and nothing else, has its soname, and needs no Swift runtime.
 nm -D --defined-only "$library" | awk '$2 ~ /[A-Z]/ { print $3 }' | sort >"$work/exported"
-grep -o '\bplp_[a-z_0-9]*(' "$work/prefix/include/plp.h" | tr -d '(' | sort -u >"$work/declared"
+grep -o '\bplp_[a-z_0-9]*(' "$prefix/include/plp.h" | tr -d '(' | sort -u >"$work/declared"
 diff "$work/declared" "$work/exported" >&2 || fail "declared (<) and exported (>) functions differ"
 readelf -d "$library" | grep -q 'SONAME.*\[libplp.so.0\]' || fail "soname is not libplp.so.0"
 readelf -d "$library" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' >"$work/needed"
@@ -36,15 +42,15 @@ allowed='^(libc|libm|libgcc_s|libstdc\+\+|libopenblas|ld-linux-x86-64)\.so'
 
 for sanitizers in "" "-fsanitize=address,undefined -fno-sanitize-recover=undefined"; do
     mkdir "$work/files"
-    $CC -std=c11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror $sanitizers Tests/C/test.c $flags -lm -o "$work/test"
+    with_flags $CC -std=c11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror $sanitizers Tests/C/test.c -o "$work/test"
     "$work/test" "$work/files"
     rm -rf "$work/files"
 done
 
-$CC -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror Tests/C/unload.c $(pkg-config --cflags plp) -o "$work/unload"
+eval "$CC -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror Tests/C/unload.c $(pkg-config --cflags plp) -o '$work/unload'"
 "$work/unload" || fail "a thread that had unloaded the library could not end"
 
-$CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c $flags -o "$work/train"
+with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c -o "$work/train"
 (cd "$work" && ./train 300 && test -s best.safetensors)
 
 # A processor that lacks what the kernels were compiled for gets a message. Only root may put another one in place.

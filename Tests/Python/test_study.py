@@ -12,6 +12,7 @@ import numpy as np
 import plp
 import pytest
 from plp._files import sole_writer
+from plp.plots import history_figure
 from plp.studies.plots import study_figure
 from plp.studies.report import choices
 from test_history import drawn, history
@@ -71,6 +72,48 @@ def test_a_run_without_its_partner_has_no_difference():
     study = made_up()
     del study.runs[2]
     assert study.differences("resnet18", "plp") == pytest.approx([0.02])
+
+
+def test_the_verdict_is_what_the_interval_allows():
+    """Two seeds with differences of 2 and 4 points leave anything open; four, all of about 2, do not."""
+    study = made_up()
+    assert study.verdict() == [
+        "plp against sgd: undecided, the difference is between -9.71 and +15.71 points (95 % interval, n = 2)."
+    ]
+    seeds = {seed: study.runs[0].history.test for seed in range(4)}
+    for method, gain in (("sgd", 0), ("plp", 0.02)):
+        for seed, test in seeds.items():
+            best = replace(test, top1_error=test.top1_error - gain - 0.001 * seed * bool(gain))
+            run = replace(study.runs[0], method=method, seed=seed)
+            study.runs.append(replace(run, history=replace(run.history, test=best)))
+    del study.runs[:4]
+    assert study.verdict() == ["plp against sgd: better, by between +1.94 and +2.36 points (95 % interval, n = 4)."]
+    study.methods = dict(reversed(study.methods.items()))
+    study.methods["base"] = study.methods.pop("sgd")
+    study.runs = [replace(run, method="base" if run.method == "sgd" else run.method) for run in study.runs]
+    assert study.verdict() == ["base against plp: worse, by between -2.36 and -1.94 points (95 % interval, n = 4)."]
+
+
+def test_one_seed_allows_no_verdict():
+    study = made_up()
+    del study.runs[2:]
+    assert study.verdict() == ["plp against sgd: one seed tells nothing, since seeds differ by as much."]
+    assert study.verdict()[0] in str(study)
+
+
+def test_plp_is_held_against_its_control():
+    study = made_up()
+    control = study.settings.recipe.scaled(7 / 6)
+    for name, recipe in (("sgd*7/6", control), ("sgd*2", study.settings.recipe.scaled(2))):
+        study.methods[name] = recipe
+        study.runs += [replace(run, method=name) for run in study.runs[:3:2]]
+    assert study.control("plp") == "sgd*7/6" and study.control("sgd") is None
+    assert [sentence.split(":")[0] for sentence in study.verdict()] == [
+        "plp against sgd",
+        "plp against sgd*7/6",
+        "sgd*7/6 against sgd",
+        "sgd*2 against sgd",
+    ]
 
 
 def test_failed_runs_are_named():
@@ -182,69 +225,23 @@ def test_a_failed_seed_does_not_hide_the_others():
     assert difference.lines[0].get_label() == "plp (n = 1)"
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 15])
+def test_the_axis_is_of_whole_epochs(epochs):
+    study = made_up()
+    study.runs = [replace(run, history=history(epochs)) for run in study.runs]
+    for figure in (study_figure(study), history_figure(history(epochs))):
+        figure.canvas.draw()
+        for axes in (figure.subfigs or [figure])[0].axes:
+            low, high = axes.get_xlim()
+            shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+            assert shown and all(tick == round(tick) for tick in shown), shown
+
+
 @pytest.mark.filterwarnings("error")
 def test_failed_runs_alone_can_be_drawn():
     study = made_up()
     study.runs = [plp.Run("resnet18", "sgd", 0, history(), "after 1 of 4 epochs: loss: found nan")]
     assert not study_figure(study).subfigs[0].axes[0].lines
-
-
-def test_report(tmp_path):
-    made_up().report(tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
-    assert "<svg" in page and "+3.00 [-9.71, +15.71]" in page and "Student&#x27;s t" in page
-    assert "<pre>processor: &lt;any&gt;</pre>" in page
-    assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
-    assert "src=" not in page and "<link" not in page  # needs no other file
-
-
-def test_the_report_tells_builds_apart(tmp_path):
-    study = made_up()
-    study.runs[3] = replace(study.runs[3], build="another")
-    study.report(tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
-    assert "resnet18 sgd seed 0, resnet18 plp seed 0, resnet18 sgd seed 1:\nprocessor: &lt;any&gt;" in page
-    assert "resnet18 plp seed 1:\nanother</pre>" in page
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "source"),
-    [
-        (plp.SGD(lr=0.05), "the paper's"),
-        (plp.DEMON(), "the paper's"),
-        (plp.SGD(weight_decay=5e-4), "our choice; the paper's: SGD or DEMON, momentum 0.9, weight decay 1e-4"),
-    ],
-    ids=str,
-)
-def test_the_report_knows_the_papers_optimizers(optimizer, source):
-    study = made_up()
-    study.settings = replace(study.settings, recipe=plp.Recipe(optimizer=optimizer))
-    assert {row[0]: row[2] for row in choices(study)}["optimizer"] == source
-
-
-@pytest.mark.parametrize(
-    ("schedule", "lr", "source"),
-    [
-        (plp.schedules.Cyclic(), 0.001, "the paper's, the period our choice"),
-        (plp.schedules.Cyclic(up=500, down=500), 0.001, "the paper's, the period our choice"),
-        (plp.schedules.Cyclic(peak=10), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
-        (plp.schedules.Cyclic(), 0.01, "our choice; the paper's: cyclic, 0.001 to 0.002"),
-        (plp.schedules.Cosine(), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
-    ],
-    ids=str,
-)
-def test_the_report_knows_the_papers_learning_rate(schedule, lr, source):
-    study = made_up()
-    study.settings = replace(study.settings, recipe=plp.Recipe(optimizer=plp.SGD(lr=lr), schedule=schedule))
-    assert {row[0]: row[2] for row in choices(study)}["learning rate"] == source
-
-
-def test_the_report_without_validation():
-    study = made_up()
-    study.settings = replace(study.settings, validation=0.0)
-    rows = {row[0]: row[1:] for row in choices(study)}
-    assert rows["validation"] == ["none", "our choice; the paper's: 20 %, at random"]
-    assert rows["optimal model"][0] == "of the last epoch" and "model of the last epoch" in study.caption()
 
 
 def test_compare(synthetic, tmp_path):

@@ -17,9 +17,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def style(axes: Axes, label: str) -> None:
+    """An axis of whole epochs, also where there is but one."""
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    first, last = axes.dataLim.intervalx
+    if first == last:
+        axes.set_xlim(first - 1, last + 1)
+        axes.set_xticks([first])
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -39,7 +44,12 @@ def save(figure: Figure, path: Place) -> None:
 
 
 def plot_history(history: History, path: Place) -> None:
-    """Loss, top-1 error and learning rate of one run; see :meth:`plp.History.plot`."""
+    """See :meth:`plp.History.plot`."""
+    save(history_figure(history), path)
+
+
+def history_figure(history: History) -> Figure:
+    """Loss, top-1 error and learning rate of one run."""
     records = [e for e in history if e.complete]
     if not records:
         raise ValueError("the history holds no complete epoch to draw")
@@ -65,4 +75,4 @@ def plot_history(history: History, path: Place) -> None:
     rate.plot(epochs, [e.learning_rate for e in records], marker=marker, ms=3, color=COLOURS[0])
     style(rate, "learning rate")
     rate.set_ylim(bottom=0)
-    save(figure, path)
+    return figure

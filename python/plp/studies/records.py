@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import _plp
 from .._files import Place, write_whole
 from .._plain import from_plain, to_plain
-from ..options import Recipe
+from ..options import PLP, Recipe
 from ..records import History, Metrics
 
 
@@ -101,11 +101,19 @@ class Study:
         runs = (run for run in self.runs if (run.network, run.method) == (network, method))
         return {run.seed: run.outcome for run in runs if run.outcome}
 
-    def differences(self, network: str, method: str) -> list[float]:
-        """Accuracy minus the baseline's, for every seed that both have."""
-        baseline = self.outcomes(network, self.baseline)
+    def differences(self, network: str, method: str, other: str | None = None) -> list[float]:
+        """Accuracy minus another method's, the baseline's by default, for every seed that both have."""
+        others = self.outcomes(network, other or self.baseline)
         mine = self.outcomes(network, method)
-        return [metrics.accuracy - baseline[seed].accuracy for seed, metrics in mine.items() if seed in baseline]
+        return [metrics.accuracy - others[seed].accuracy for seed, metrics in mine.items() if seed in others]
+
+    def control(self, method: str) -> str | None:
+        """The control of a method with the paper's PLP: the same without it, at 7/6 of the learning rate."""
+        own = self.methods[method]
+        if own.predictor != PLP():
+            return None
+        scaled = replace(own, predictor=None).scaled(7 / 6)
+        return next((name for name, other in self.methods.items() if other == scaled), None)
 
     @property
     def is_repeated(self) -> bool:
@@ -125,6 +133,12 @@ class Study:
         from .table import caption
 
         return caption(self)
+
+    def verdict(self) -> list[str]:
+        """A sentence for each method and network: what the differences to baseline and control allow to say."""
+        from .table import verdict
+
+        return verdict(self)
 
     def __str__(self) -> str:
         from .table import text

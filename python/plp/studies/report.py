@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from dataclasses import is_dataclass
 from html import escape
 from typing import Any
 
 from .._files import Place, write_whole
 from ..options import PAPER, Recipe
-from .plots import study_figure
+from .plots import heading, network_figures
 from .records import Settings, Study
-from .table import caption, table
+from .table import caption, table, verdict
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -19,26 +20,37 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd; }}
+:root {{ color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #555; --line: #ddd; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink);
+       background: var(--paper); overflow-wrap: anywhere; }}
+table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; overflow-wrap: normal; }}
+th, td {{ text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); }}
+.numbers td {{ white-space: nowrap; }}
 .wide {{ overflow-x: auto; }}
-svg {{ max-width: 100%; height: auto; }}
-pre, small {{ color: #555; }}
+figure {{ margin: 0; }}
+.panels {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+.panels img {{ flex: 1 1 18rem; min-width: 0; max-width: 100%; }}
+pre {{ white-space: pre-wrap; }}
+pre, small, figcaption {{ color: var(--faint); }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #ddd; --paper: #111; --faint: #aaa; --line: #444; }}
+  img {{ filter: invert(1) hue-rotate(180deg); }} /* black turns white, and colours stay what they are */
+}}
 </style>
 <h1>{title}</h1>
-<div class="wide">{results}</div>
+{verdict}
+<div class="wide numbers" tabindex="0">{results}</div>
 <p><small>{caption}</small></p>
-{picture}
+{pictures}
 <h2>Choices</h2>
 <p>The method and the experiment are those of Ying et al., <i>Enhancing deep neural network training efficiency and
 performance through linear prediction</i>, Scientific Reports 14, 15197 (2024),
 <a href="https://doi.org/10.1038/s41598-024-65691-0">doi 10.1038/s41598-024-65691-0</a>, as far as they are known.</p>
-<div class="wide">{choices}</div>
+<div class="wide" tabindex="0">{choices}</div>
 <h2>Methods</h2>
-<div class="wide">{methods}</div>
+<div class="wide" tabindex="0">{methods}</div>
 <h2>Runs</h2>
-<div class="wide">{runs}</div>
+<div class="wide" tabindex="0">{runs}</div>
 <h2>Machine</h2>
 <pre>{builds}</pre>
 </html>
@@ -49,21 +61,31 @@ OURS = "our choice; the paper's is not known"
 
 def write_report(study: Study, path: Place) -> None:
     """See :meth:`plp.Study.report`."""
-    drawing = io.StringIO()
-    study_figure(study).savefig(drawing, format="svg")
-    picture = drawing.getvalue()
-    title = f"{', '.join(study.networks)}: {', '.join(study.methods)}"
     page = _PAGE.format(
-        title=escape(title),
+        title=escape(f"{', '.join(study.networks)}: {', '.join(study.methods)}"),
+        verdict="".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(study)),
         results=_table(table(study)),
         caption=escape(caption(study)),
-        picture=picture[picture.index("<svg") :],  # without XML's heading, which HTML does not have
+        pictures="".join(_pictures(study, network) for network in study.networks),
         choices=_table([["what", "here", "source"], *choices(study)]),
         methods=_table([["method", "what it changes"], *_changes(study)]),
         runs=_table(_runs(study)),
         builds=escape(_builds(study)),
     )
     write_whole(path, page.encode())
+
+
+def _pictures(study: Study, network: str) -> str:
+    """The panels of a network, side by side or below each other as the window has room, and what they show."""
+    images = []
+    for figure in network_figures(study, network):
+        drawing = io.BytesIO()
+        figure.savefig(drawing, format="svg", transparent=True)
+        data = b64encode(drawing.getvalue()).decode()
+        shows = escape(f"{figure.axes[0].get_ylabel()} by epoch".replace(r"\$", "$"))
+        images.append(f'<img src="data:image/svg+xml;base64,{data}" alt="{shows}">')
+    caption = escape(heading(study, network))
+    return f'<figure><div class="panels">{"".join(images)}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def choices(study: Study) -> list[list[str]]:

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from .._tables import text_table
 from .records import Study
-from .statistics import spread, with_interval
+from .statistics import in_words, spread, with_interval
 
 
 def table(study: Study) -> list[list[str]]:
@@ -49,8 +49,20 @@ def caption(study: Study) -> str:
     )
 
 
+def verdict(study: Study) -> list[str]:
+    """What the differences to the baseline, and of PLP to its control, allow to say: a sentence for each pair."""
+    sentences = []
+    for network in study.networks:
+        where = f"{network}, " if len(study.networks) > 1 else ""
+        for method in study.methods:
+            for other in (study.baseline, study.control(method)):
+                if other and other != method and (pairs := study.differences(network, method, other)):
+                    sentences.append(where + in_words(method, other, [100 * d for d in pairs]))
+    return sentences
+
+
 def text(study: Study) -> str:
-    """Table and caption, and what went wrong."""
-    lines = [text_table(table(study)), caption(study)]
+    """Table and caption, what may be said of them, and what went wrong."""
+    lines = [text_table(table(study)), caption(study), *verdict(study)]
     lines += [f"{run.name}: {run.failure}" for run in study.runs if run.failure]
     return "\n".join(lines + (["(interrupted)"] if study.interrupted else []))

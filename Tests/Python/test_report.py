@@ -1,0 +1,127 @@
+"""A study's report: what it says, and how browsers show it."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html import escape
+
+import plp
+import pytest
+from matplotlib.image import imread
+from plp.studies.report import choices
+from test_study import made_up
+
+
+def test_report(tmp_path):
+    made_up().report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert (
+        page.count('<img src="data:image/svg+xml;base64,') == 3
+        and "+3.00 [-9.71, +15.71]" in page
+        and "Student&#x27;s t" in page
+    )
+    assert "<pre>processor: &lt;any&gt;</pre>" in page
+    assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
+    assert "<link" not in page and page.count("src=") == page.count('src="data:')  # needs no other file
+
+
+def test_the_report_tells_builds_apart(tmp_path):
+    study = made_up()
+    study.runs[3] = replace(study.runs[3], build="another")
+    study.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "resnet18 sgd seed 0, resnet18 plp seed 0, resnet18 sgd seed 1:\nprocessor: &lt;any&gt;" in page
+    assert "resnet18 plp seed 1:\nanother</pre>" in page
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "source"),
+    [
+        (plp.SGD(lr=0.05), "the paper's"),
+        (plp.DEMON(), "the paper's"),
+        (plp.SGD(weight_decay=5e-4), "our choice; the paper's: SGD or DEMON, momentum 0.9, weight decay 1e-4"),
+    ],
+    ids=str,
+)
+def test_the_report_knows_the_papers_optimizers(optimizer, source):
+    study = made_up()
+    study.settings = replace(study.settings, recipe=plp.Recipe(optimizer=optimizer))
+    assert {row[0]: row[2] for row in choices(study)}["optimizer"] == source
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lr", "source"),
+    [
+        (plp.schedules.Cyclic(), 0.001, "the paper's, the period our choice"),
+        (plp.schedules.Cyclic(up=500, down=500), 0.001, "the paper's, the period our choice"),
+        (plp.schedules.Cyclic(peak=10), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+        (plp.schedules.Cyclic(), 0.01, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+        (plp.schedules.Cosine(), 0.001, "our choice; the paper's: cyclic, 0.001 to 0.002"),
+    ],
+    ids=str,
+)
+def test_the_report_knows_the_papers_learning_rate(schedule, lr, source):
+    study = made_up()
+    study.settings = replace(study.settings, recipe=plp.Recipe(optimizer=plp.SGD(lr=lr), schedule=schedule))
+    assert {row[0]: row[2] for row in choices(study)}["learning rate"] == source
+
+
+def test_the_report_without_validation():
+    study = made_up()
+    study.settings = replace(study.settings, validation=0.0)
+    rows = {row[0]: row[1:] for row in choices(study)}
+    assert rows["validation"] == ["none", "our choice; the paper's: 20 %, at random"]
+    assert rows["optimal model"][0] == "of the last epoch" and "model of the last epoch" in study.caption()
+
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+browser = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium")
+
+# A page in a frame, since windows have a least width, that tells its own width, the frame's, and the lines of the
+# results' highest cell.
+FRAME = """<iframe style="width: {width}px; border: 0" srcdoc="{page}"></iframe>"""
+MEASURES = """<script>
+const lines = td => td.clientHeight / parseFloat(getComputedStyle(td).lineHeight);
+const highest = Math.max(...[...document.querySelectorAll(".numbers td")].map(lines));
+parent.document.title = JSON.stringify([document.documentElement.scrollWidth, innerWidth, highest]);
+</script>"""
+
+
+def browse(page, width, *options):
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},1200", *options]
+    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A report with all that is long: a build's description, a failure, a name."""
+    study = made_up()
+    name = "sgd_with_a_name_that_has_no_space_in_it_at_all"
+    study.methods[name] = study.methods["sgd"]
+    build = "blas: OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Cooperlake MAX_THREADS=64, " * 3
+    study.runs = [replace(run, build=build) for run in study.runs]
+    study.runs.append(replace(study.runs[0], method=name, failure="after 1 of 4 epochs: loss: found nan " * 5))
+    study.report(tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
+@browser
+@pytest.mark.parametrize("width", [390, 800, 1280, 2560])
+def test_no_page_is_wider_than_its_window_and_no_number_is_broken(page, width):
+    page.write_text(FRAME.format(width=width, page=escape(page.read_text() + MEASURES)))
+    title = re.search("<title>(.*)</title>", browse(page, 2560, "--dump-dom"))[1]
+    page_width, window, lines = json.loads(title)
+    assert window == width and page_width <= window
+    assert lines < 2
+
+
+@browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_as_light_or_dark_as_its_reader_wants(page, tmp_path, scheme):
+    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    browse(page, 800, f"--screenshot={tmp_path / 'page.png'}", *dark)
+    pixels = imread(tmp_path / "page.png")[:, :, :3].mean(axis=2)
+    paper, ink = (pixels > 0.9, pixels < 0.3) if scheme == "light" else (pixels < 0.1, pixels > 0.7)
+    assert paper.mean() > 0.7 and ink.mean() > 0.01
