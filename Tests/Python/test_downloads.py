@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import io
+import os
 import tarfile
 import threading
 
@@ -33,11 +34,20 @@ def pack(files, folder="cifar-100-python", extra=()):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serves the folder it is given as ``server.folder``; ``server.cut`` ends each answer after so many bytes."""
+    """Serves the folder it is given as ``server.folder``; ``server.cut`` ends each answer after so many bytes.
+
+    ``server.length`` is what it says of an answer's length, None for nothing.
+    """
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
+
+        def send_header(self, name, value):
+            if name == "Content-Length" and self.server.length != "true":
+                value = self.server.length
+            if value is not None:
+                super().send_header(name, value)
 
         def copyfile(self, source, target):
             target.write(source.read(self.server.cut))
@@ -46,7 +56,7 @@ def server(tmp_path):
     handler = functools.partial(Handler, directory=tmp_path / "served")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as instance:
         instance.folder = tmp_path / "served"
-        instance.cut = -1
+        instance.cut, instance.length = -1, "true"
         threading.Thread(target=instance.serve_forever, daemon=True).start()
         yield instance
         instance.shutdown()
@@ -102,6 +112,31 @@ def test_broken_off(publish, server, tmp_path):
     with pytest.raises(ConnectionError, match="broke off after 100 of"):
         download(tmp_path / "data")
     assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1e9", "", "²"])
+def test_a_length_that_is_no_number(publish, server, tmp_path, length):
+    publish(pack(FILES))
+    server.length = length
+    with pytest.raises(plp.Error, match="the server says Content-Length .*, expected a number of bytes"):
+        download(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("length", ["true", None, "9" * 5000])
+def test_more_than_an_archive_can_have(publish, server, tmp_path, length, monkeypatch):
+    monkeypatch.setattr(_download, "MOST", 10_000)
+    publish(pack({**FILES, "test": os.urandom(20_000)}))
+    server.length = length
+    with pytest.raises(plp.Error, match="found more than 10,000 bytes, expected the published archive"):
+        download(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_no_length_at_all(publish, server, tmp_path):
+    publish(pack(FILES))
+    server.length = None
+    assert {path.name for path in download(tmp_path / "data").iterdir()} == set(FILES)
 
 
 def test_not_on_the_server(publish, tmp_path):

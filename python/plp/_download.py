@@ -44,6 +44,8 @@ ARCHIVES = {
 
 TIMEOUT = 30  # seconds without a byte before the connection counts as lost
 CHUNK = 1 << 18
+MOST = 1 << 28  # bytes of an archive; the published ones have 169 million
+ADVICE = "check the network, or unpack the archive into the data folder by hand"
 
 
 def download(
@@ -67,7 +69,7 @@ def download(
     Raises:
         ValueError: the layout is unknown.
         ConnectionError: the server cannot be reached, does not have the file, or the connection broke off.
-        plp.Error: what arrived is not the published archive (its MD5 differs).
+        plp.Error: what arrived is not the published archive: it is larger, or its MD5 differs.
         OSError: the files cannot be written.
     """
     if layout not in ARCHIVES:
@@ -101,27 +103,42 @@ def download(
 def _fetch(url: str, path: Path, progress: bool) -> str:
     """Writes what ``url`` gives to ``path`` and returns its MD5."""
     md5 = hashlib.md5(usedforsecurity=False)
-    advice = "check the network, or unpack the archive into the data folder by hand"
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
-            length = response.headers.get("Content-Length")
-            expected = int(length) if length else None
+            expected = _length(url, response.headers.get("Content-Length"))
             received = 0
             with byte_progress(url.rsplit("/", 1)[-1], expected, progress) as advance:
                 while chunk := response.read(CHUNK):
+                    received += len(chunk)
+                    _require_size(url, received)
                     file.write(chunk)
                     md5.update(chunk)
-                    received += len(chunk)
                     advance(len(chunk))
     except urllib.error.HTTPError as error:
-        raise ConnectionError(f"{url}: the server answered {error.code} ({error.reason}); {advice}") from None
+        raise ConnectionError(f"{url}: the server answered {error.code} ({error.reason}); {ADVICE}") from None
     except urllib.error.URLError as error:
-        raise ConnectionError(f"cannot reach {url}: {error.reason}; {advice}") from None
+        raise ConnectionError(f"cannot reach {url}: {error.reason}; {ADVICE}") from None
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise ConnectionError(f"lost the connection to {url}: {error}; {advice}") from None
+        raise ConnectionError(f"lost the connection to {url}: {error}; {ADVICE}") from None
     if expected is not None and received != expected:
-        raise ConnectionError(f"{url} broke off after {received:,} of {expected:,} bytes; {advice}")
+        raise ConnectionError(f"{url} broke off after {received:,} of {expected:,} bytes; {ADVICE}")
     return md5.hexdigest()
+
+
+def _length(url: str, header: str | None) -> int | None:
+    """How many bytes the server says it will send."""
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdigit()):
+        raise Error(f"{url}: the server says Content-Length {header!r:.40}, expected a number of bytes; {ADVICE}")
+    length = int(header[:19])
+    _require_size(url, length)
+    return length
+
+
+def _require_size(url: str, size: int) -> None:
+    if size > MOST:
+        raise Error(f"{url}: found more than {MOST:,} bytes, expected the published archive; nothing was kept")
 
 
 def _extract(packed: Path, target: Path, archive: Archive) -> None:
