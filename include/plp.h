@@ -19,9 +19,14 @@
  * Handles.  plp_dataset, plp_model and plp_trainer are created by a function whose last parameter receives the handle,
  *           and released by their _free function, which takes NULL too. A trainer keeps its model alive, whatever the
  *           order in which they are freed.
- * Threads.  A handle belongs to one thread at a time, and a trainer's model to the trainer's thread; a call on one that
- *           another thread is using is refused. Datasets never change: any number of threads may share one. Different
- *           handles are independent.
+ * Threads.  Any thread may call any function at any time. Calls on a model and its trainers take turns, in the order
+ *           in which they came, and wait for each other; different models are independent, and datasets, which never
+ *           change, wait for nothing. Calls that go on for long let others in: plp_trainer_fit between two iterations,
+ *           when the model is as the latest one left it and may be read, saved, measured, even set; what would train
+ *           it (fit, step, gradients, restore) is refused until the fit is over. Evaluations are of the model as it is
+ *           when their turn comes, and nobody waits for them. A call has no turn while it runs its caller's callback,
+ *           which therefore may do all that another thread may, and wait for it: no calls wait for each other for ever.
+ *           See plp_set_wait_callback for how a wait is interrupted.
  * Structs.  The ones that start with struct_size may grow at their end in later versions. A struct of options is filled
  *           with its defaults by its _init function; one that receives a result needs only its struct_size set before
  *           the call, to sizeof the struct:    plp_epoch epoch = {.struct_size = sizeof epoch};
@@ -34,12 +39,13 @@
  * Arrays.   Those of one call must not overlap, unless its comment says otherwise.
  * Stack.    A thread needs 128 KiB for any call, thread-local variables (60 KiB of them OpenBLAS's) included and the
  *           caller's own callbacks not.
- * Process.  The library prints nothing, never exits and installs no signal handler. It has threads of its own; where the
- *           system refuses them, the calling thread does all the work (OpenBLAS, when it is loaded, raises SIGINT then,
- *           unless OPENBLAS_NUM_THREADS is 1). A forked child may use all that its parent made,
- *           and comes to the same results, on threads of its own, except what another thread of the parent was using
- *           at that moment: calls on that handle are refused, and it can only be freed. A fork waits while another
- *           thread computes a linear layer, for milliseconds. Once loaded the library stays: dlclose does nothing.
+ * Process.  The library prints nothing, never exits and installs no signal handler. It has threads of its own; where
+ *           the system refuses them, the calling thread does all the work (OpenBLAS, when it is loaded, raises SIGINT
+ *           then, unless OPENBLAS_NUM_THREADS is 1). A forked child may use all that its parent made, and comes to the
+ *           same results, on threads of its own, except a model (and its trainers) that another thread of the parent
+ *           was changing or fitting at that moment: calls on it are refused, and it can only be freed. A fork waits
+ *           while another thread computes a linear layer, for milliseconds. Once loaded the library stays: dlclose does
+ *           nothing.
  *
  * Since 0.1, unless a declaration says otherwise.
  */
@@ -64,7 +70,8 @@ typedef enum plp_status {
     PLP_ERROR_IO = 3,               /* a file that cannot be read or written: permissions, a full disk */
     PLP_ERROR_CORRUPT = 4,          /* a file whose contents are not what its format promises */
     PLP_ERROR_NOT_FINITE = 5,       /* a loss or model that is not finite; the message says how far a run had come */
-    PLP_ERROR_OUT_OF_MEMORY = 6     /* more memory than the system gives */
+    PLP_ERROR_OUT_OF_MEMORY = 6,    /* more memory than the system gives */
+    PLP_ERROR_INTERRUPTED = 7       /* plp_set_wait_callback's callback ended a wait; nothing was done */
 } plp_status;
 
 /* The text of this thread's latest failure; "" before the first. Valid until this thread's next failure. */
@@ -81,6 +88,14 @@ const char *plp_version(void);
 /* How the library was built and what it runs on, one "key: value" a line. Lives as long as the process. On a processor
  * that lacks instructions the library was built to use, this works, and calls that return a status fail. */
 const char *plp_build_info(void);
+
+/* While it waits for a call of another thread, on the same model, to be done. Return 0 to wait on. */
+typedef int (*plp_wait_callback)(void *user_data);
+
+/* Sets what this thread's calls that begin later do while they wait: about ten times a second they call `callback`, and
+   where it returns anything but 0 they fail with INTERRUPTED; a fit that waits for its next iteration stops, as by its
+   own callback. NULL, as at first: they just wait. For hosts that look for signals, as Python does. */
+void plp_set_wait_callback(plp_wait_callback callback, void *user_data);
 
 /* ---- Elements of arrays ------------------------------------------------------------------------------------------ */
 
@@ -220,10 +235,15 @@ plp_status plp_model_find_entry(const plp_model *model, const char *name, int64_
 plp_status plp_model_get_values(const plp_model *model, int64_t index, void *values, size_t bytes);
 plp_status plp_model_set_values(plp_model *model, int64_t index, const void *values, size_t bytes);
 
+/* The same for all entries, in one turn: of one moment, whatever other threads do. values: [entry_count] arrays; bytes:
+   [entry_count] sizes of theirs. On failure none is copied. */
+plp_status plp_model_get_state(const plp_model *model, void *const *values, const size_t *bytes);
+plp_status plp_model_set_state(plp_model *model, const void *const *values, const size_t *bytes);
+
 /* The network's outputs before softmax, as in evaluation: running statistics, no dropout.
    images: [count][3][size][size] of type `dtype`, PLP_UINT8 or PLP_FLOAT32. logits: room for [count][classes].
    threads: that compute; 0 for one per processor. The result does not depend on it. */
-plp_status plp_model_logits(plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
+plp_status plp_model_logits(const plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
                             float *logits);
 
 typedef struct plp_progress plp_progress;
@@ -241,10 +261,10 @@ typedef enum plp_reply {
 typedef int (*plp_callback)(const plp_progress *progress, void *user_data);
 
 /* Loss and errors on a dataset, as it is. threads: as above. callback: NULL; or called after each mini-batch, in
-   PLP_PHASE_TEST, with epoch, epochs, learning_rate and seconds 0. It may not use the model. Where it stops the
-   evaluation, the function returns PLP_OK, and metrics are of the images so far: see their count. */
-plp_status plp_model_evaluate(plp_model *model, const plp_dataset *dataset, int64_t threads, plp_callback callback,
-                              void *user_data, plp_metrics *metrics);
+   PLP_PHASE_TEST, with epoch, epochs, learning_rate and seconds 0. Where it stops the evaluation, the function returns
+   PLP_OK, and metrics are of the images so far: see their count. Measures a copy, whose memory it needs. */
+plp_status plp_model_evaluate(const plp_model *model, const plp_dataset *dataset, int64_t threads,
+                              plp_callback callback, void *user_data, plp_metrics *metrics);
 
 void plp_model_free(plp_model *model);
 
@@ -403,8 +423,8 @@ typedef struct plp_fit_options {
     const plp_dataset *test;       /* NULL; or a set measured once, at the end, with the best model */
     plp_callback callback;         /* NULL; or called after each iteration and at each epoch's end. Of the trainer, the
                                       functions that take a const plp_trainer may be called from within, and all of the
-                                      model's: to save a checkpoint, to watch parameters, even to set them. The others
-                                      are refused. */
+                                      model's: to save a checkpoint, to watch parameters, to measure them, even to set
+                                      them. The others are refused. */
     void *user_data;               /* NULL: handed to callback */
 } plp_fit_options;
 
@@ -437,9 +457,9 @@ plp_status plp_trainer_gradients(plp_trainer *trainer, const void *images, plp_d
    parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
 plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, float *values, size_t bytes);
 
-/* Measures the model in training (with EMA: the average) on a dataset, as plp_model_evaluate does, on the trainer's
-   threads. callback: as there; it may use neither the trainer nor its model. */
-plp_status plp_trainer_evaluate(plp_trainer *trainer, const plp_dataset *dataset, plp_callback callback,
+/* Measures the model in training (with EMA: the average) on a dataset, as plp_model_evaluate does, on as many threads
+   as the trainer's. */
+plp_status plp_trainer_evaluate(const plp_trainer *trainer, const plp_dataset *dataset, plp_callback callback,
                                 void *user_data, plp_metrics *metrics);
 
 /* A copy of the best model so far, plp_history.best_epoch's, the caller's to free; before any epoch is complete, of the
@@ -450,7 +470,7 @@ plp_status plp_trainer_best_model(const plp_trainer *trainer, plp_model **model)
 
 typedef struct plp_history {
     size_t struct_size;
-    const char *data;    /* what is trained on and what chooses the best model; valid until this function's next call */
+    const char *data;    /* what is trained on and what chooses the best model; valid until the trainer is freed */
     int64_t epoch_count; /* epochs recorded; the last may be incomplete */
     int64_t best_epoch;  /* the best model's; without validation, the latest complete one; -1 before there is one */
     int is_stopped;      /* 1: the latest fit was cut short, by its callback's PLP_STOP or an error */
@@ -458,7 +478,8 @@ typedef struct plp_history {
 } plp_history;
 
 plp_status plp_trainer_history(const plp_trainer *trainer, plp_history *history);
-plp_status plp_trainer_epoch(const plp_trainer *trainer, int64_t index, plp_epoch *epoch);
+/* Records `first` ..< first + count, of one moment. epochs: room for `count`, the first with its struct_size set. */
+plp_status plp_trainer_epochs(const plp_trainer *trainer, int64_t first, int64_t count, plp_epoch *epochs);
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 
@@ -483,9 +504,10 @@ typedef struct plp_profile_entry {
     int64_t calls;
 } plp_profile_entry;
 
-/* Entries come in the order of computation: forward, backward, update. Their strings live as long as the trainer. */
+/* Entries come in the order of computation: forward, backward, update. Their strings live as long as the trainer.
+   first, count, entries: as of plp_trainer_epochs. */
 plp_status plp_trainer_profile_count(const plp_trainer *trainer, int64_t *count);
-plp_status plp_trainer_profile_entry(const plp_trainer *trainer, int64_t index, plp_profile_entry *entry);
+plp_status plp_trainer_profile(const plp_trainer *trainer, int64_t first, int64_t count, plp_profile_entry *entries);
 
 /* ---- The bare formula -------------------------------------------------------------------------------------------- */
 

@@ -17,6 +17,8 @@ public struct Failure: Error, Equatable, CustomStringConvertible {
         case notFinite
         /// More memory than the system gives.
         case outOfMemory
+        /// Nothing was done, since the caller did not want to wait any longer.
+        case interrupted
     }
 
     public let kind: Kind

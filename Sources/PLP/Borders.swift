@@ -72,6 +72,19 @@ func destination<Result: Sized>(_ pointer: UnsafeMutablePointer<Result>?, _ name
     return pointer
 }
 
+/// Writes results `first` ..< `first + count` of `total`, the first of which says how large the caller thinks they are.
+func write<Result: Sized>(
+    _ first: Int64, _ count: Int64, of total: Int, _ what: String, to results: UnsafeMutablePointer<Result>?,
+    _ name: String, _ make: (_ index: Int) -> Result
+) throws(Failure) {
+    guard first >= 0, count >= 0, first <= Int64(total), count <= Int64(total) - first else {
+        throw .argument("first", found: "\(first) and count \(count)", expected: "some of \(total) \(what)")
+    }
+    guard count > 0 else { return }
+    let results = try destination(results, name)
+    for index in 0..<Int(count) { results[index] = make(Int(first) + index) }
+}
+
 /// The caller's options.
 func given<Value: Sized>(_ pointer: UnsafePointer<Value>?, _ name: String) throws(Failure) -> Value {
     let pointer = try present(pointer, name)

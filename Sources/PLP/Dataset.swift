@@ -30,15 +30,16 @@ final class DatasetHandle: Handle, @unchecked Sendable {
             labels: UnsafePointer(labels.baseAddress))
     }
 
-    /// It never changes: any number of threads may share it.
-    override func exclusively<Result>(
-        fromCallback: Bool, _ body: () throws(Failure) -> Result
-    ) throws(Failure) -> Result { try body() }
-
     func labelName(_ label: Int64) throws(Failure) -> UnsafePointer<CChar>? {
         let label = try number(label, "label", in: 0...dataset.classes - 1)
         return labelNames?[label].pointer
     }
+}
+
+/// The data set behind an argument.
+func datasetBehind(_ handle: OpaquePointer?, _ name: String) throws(Failure) -> Dataset {
+    let object: DatasetHandle = try object(of: handle, name)
+    return object.dataset
 }
 
 extension plp_dataset_info: Sized {}
@@ -110,7 +111,7 @@ public func plp_dataset_from_arrays(
 public func plp_dataset_describe(_ dataset: OpaquePointer?, _ info: UnsafeMutablePointer<plp_dataset_info>?)
     -> plp_status
 {
-    attempt(dataset) { (handle: DatasetHandle) throws(Failure) in
+    attempt(dataset, nil) { (handle: DatasetHandle) throws(Failure) in
         try destination(info, "info").pointee = handle.description
     }
 }
@@ -119,7 +120,7 @@ public func plp_dataset_describe(_ dataset: OpaquePointer?, _ info: UnsafeMutabl
 public func plp_dataset_label_name(
     _ dataset: OpaquePointer?, _ label: Int64, _ name: UnsafeMutablePointer<UnsafePointer<CChar>?>?
 ) -> plp_status {
-    attempt(dataset) { (handle: DatasetHandle) throws(Failure) in
+    attempt(dataset, nil) { (handle: DatasetHandle) throws(Failure) in
         try present(name, "name").pointee = try handle.labelName(label)
     }
 }

@@ -17,11 +17,15 @@ func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
     }
 }
 
-/// The same for a function of one handle. Those that may not be called from a callback say so.
+/// The same for a function of one handle, when it is its turn to use what stands behind that; nil for what never changes.
 func attempt<Object: Handle>(
-    _ handle: OpaquePointer?, fromCallback: Bool = true, _ body: (Object) throws(Failure) -> Void
+    _ handle: OpaquePointer?, _ use: Turns.Use?, _ body: (Object) throws(Failure) -> Void
 ) -> plp_status {
-    attempt { () throws(Failure) in try using(handle, fromCallback: fromCallback, body) }
+    attempt { () throws(Failure) in
+        let object: Object = try object(of: handle)
+        guard let use, let turns = object.turns else { return try body(object) }
+        try turns.take(for: use, Object.noun) { () throws(Failure) in try body(object) }
+    }
 }
 
 extension Failure.Kind {
@@ -33,6 +37,7 @@ extension Failure.Kind {
         case .corrupt: PLP_ERROR_CORRUPT
         case .notFinite: PLP_ERROR_NOT_FINITE
         case .outOfMemory: PLP_ERROR_OUT_OF_MEMORY
+        case .interrupted: PLP_ERROR_INTERRUPTED
         }
     }
 }

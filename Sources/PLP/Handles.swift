@@ -7,56 +7,17 @@ import PLPBase
 import PLPTraining
 import Synchronization
 
-/// What stands behind a handle. Unchecked, since it changes: it belongs to one call at a time, which `exclusively` sees to.
+/// What stands behind a handle. Unchecked, since it may change: calls on it take turns then.
 class Handle: @unchecked Sendable {
     /// What messages call it.
     class var noun: String { "handle" }
 
-    /// The thread whose call is using it; 0 for none.
-    private let user = Atomic<UInt>(0)
-    /// Whether that call is running its caller's callback. Only the using thread looks at it.
-    private var isCallingBack = false
-    /// Whether this process was forked while another thread was using it, which may have left it half changed.
-    private var isAbandoned = false
-
-    /// Called in a forked child.
-    fileprivate func forgetOtherThreads() {
-        let current = user.load(ordering: .relaxed)
-        if current != 0 && current != UInt(pthread_self()) { isAbandoned = true }
-    }
-
-    /// Runs `body` unless another call is using this; one that is calling back lets its thread in, if `fromCallback`.
-    func exclusively<Result>(
-        fromCallback: Bool, _ body: () throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-        let thread = UInt(pthread_self())
-        let (isFree, current) = user.compareExchange(expected: 0, desired: thread, ordering: .acquiringAndReleasing)
-        guard isFree || current == thread && isCallingBack && fromCallback else {
-            let found =
-                if isAbandoned { "one that another thread was using when this process was forked" } else {
-                    current == thread ? "one whose callback this is" : "one that another thread is using"
-                }
-            throw .argument(Self.noun, found: found, expected: "one that no call is using")
-        }
-        let wasCallingBack = isCallingBack
-        isCallingBack = false  // until this call calls back
-        defer {
-            isCallingBack = wasCallingBack
-            if isFree { user.store(0, ordering: .releasing) }
-        }
-        return try body()
-    }
-
-    /// Runs a callback of the caller's, from which calls may come in.
-    func callingBack<Answer>(_ body: () -> Answer) -> Answer {
-        isCallingBack = true
-        defer { isCallingBack = false }
-        return body()
-    }
+    /// The turns that calls on it take; nil for what never changes.
+    var turns: Turns? { nil }
 }
 
 private let live: Mutex<(latest: UInt, objects: [UInt: Handle])> = {
-    Fork.inChild { live.withLock { for object in $0.objects.values { object.forgetOtherThreads() } } }
+    Fork.inChild { live.withLock { for object in $0.objects.values { object.turns?.forgetOtherThreads() } } }
     return Mutex((0, [:]))
 }()
 
@@ -77,12 +38,8 @@ func release(_ handle: OpaquePointer?) {
     _ = Fork.postponed { live.withLock { $0.objects.removeValue(forKey: UInt(bitPattern: handle)) } }
 }
 
-/// Runs `body` with what stands behind a handle, for which no other call may run meanwhile. Messages call it by `name`,
-/// where an argument has another than the handle's noun.
-func using<Object: Handle, Result>(
-    _ handle: OpaquePointer?, _ name: String? = nil, fromCallback: Bool = true,
-    _ body: (Object) throws(Failure) -> Result
-) throws(Failure) -> Result {
+/// What stands behind a handle. Messages call it by `name`, where an argument has another than the handle's noun.
+func object<Object: Handle>(of handle: OpaquePointer?, _ name: String? = nil) throws(Failure) -> Object {
     let found = Fork.postponed { live.withLock { $0.objects[UInt(bitPattern: handle)] } }
     guard let object = found as? Object else {
         let description =
@@ -91,5 +48,5 @@ func using<Object: Handle, Result>(
             }
         throw .argument(name ?? Object.noun, found: description, expected: "a live \(Object.noun)")
     }
-    return try object.exclusively(fromCallback: fromCallback) { () throws(Failure) in try body(object) }
+    return object
 }

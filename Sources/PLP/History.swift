@@ -70,51 +70,48 @@ extension Trainer.Progress.Phase {
 @c @implementation
 public func plp_trainer_history(_ trainer: OpaquePointer?, _ history: UnsafeMutablePointer<plp_history>?) -> plp_status
 {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
         try destination(history, "history").pointee = handle.history()
     }
 }
 
 @c @implementation
-public func plp_trainer_epoch(
-    _ trainer: OpaquePointer?, _ index: Int64, _ epoch: UnsafeMutablePointer<plp_epoch>?
+public func plp_trainer_epochs(
+    _ trainer: OpaquePointer?, _ first: Int64, _ count: Int64, _ epochs: UnsafeMutablePointer<plp_epoch>?
 ) -> plp_status {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
-        let destination = try destination(epoch, "epoch")
-        let epochs = handle.trainer.history.epochs
-        guard epochs.indices.contains(Int(index)) else {
-            throw .argument("index", found: index, expected: "below \(epochs.count), the number of epochs recorded")
-        }
-        destination.pointee = plp_epoch(epochs[Int(index)])
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
+        let records = handle.trainer.history.epochs
+        try write(first, count, of: records.count, "epochs recorded", to: epochs, "epochs") { plp_epoch(records[$0]) }
     }
 }
 
 @c @implementation
 public func plp_trainer_save(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> plp_status {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
         try handle.trainer.save(to: try text(path, "path"))
     }
 }
 
 @c @implementation
 public func plp_trainer_restore(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> plp_status {
-    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .training) { (handle: TrainerHandle) throws(Failure) in
         try handle.trainer.restore(from: try text(path, "path"))
     }
 }
 
 @c @implementation
 public func plp_trainer_profile_count(_ trainer: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?) -> plp_status {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
         try present(count, "count").pointee = Int64(handle.trainer.profile.count)
     }
 }
 
 @c @implementation
-public func plp_trainer_profile_entry(
-    _ trainer: OpaquePointer?, _ index: Int64, _ entry: UnsafeMutablePointer<plp_profile_entry>?
+public func plp_trainer_profile(
+    _ trainer: OpaquePointer?, _ first: Int64, _ count: Int64, _ entries: UnsafeMutablePointer<plp_profile_entry>?
 ) -> plp_status {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
-        try destination(entry, "entry").pointee = try handle.profile(index)
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
+        let profile = handle.profile()
+        try write(first, count, of: profile.count, "entries", to: entries, "entries") { profile[$0] }
     }
 }

@@ -7,6 +7,9 @@ import PLPTraining
 final class ModelHandle: Handle, @unchecked Sendable {
     override class var noun: String { "model" }
 
+    private let ownTurns = Turns()
+    override var turns: Turns { ownTurns }
+
     let model: Model
     private let architecture: OwnedString
     private let entryNames: [OwnedString]
@@ -59,7 +62,7 @@ final class ModelHandle: Handle, @unchecked Sendable {
             bytes: entry.bytes)
     }
 
-    /// One for `count` images.
+    /// One for `count` images of a call that has its turn.
     func evaluator(images count: Int, threads: Int64) throws(Failure) -> Evaluator {
         let batchSize = min(count, 128)
         if let cached, cached.threads == threads, cached.batchSize >= batchSize { return cached.evaluator }
@@ -167,14 +170,14 @@ public func plp_model_load(
 
 @c @implementation
 public func plp_model_save(_ model: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, .reading) { (handle: ModelHandle) throws(Failure) in
         try handle.model.save(to: try text(path, "path"))
     }
 }
 
 @c @implementation
 public func plp_model_describe(_ model: OpaquePointer?, _ info: UnsafeMutablePointer<plp_model_info>?) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, nil) { (handle: ModelHandle) throws(Failure) in
         try destination(info, "info").pointee = handle.description
     }
 }
@@ -183,7 +186,7 @@ public func plp_model_describe(_ model: OpaquePointer?, _ info: UnsafeMutablePoi
 public func plp_model_entry(
     _ model: OpaquePointer?, _ index: Int64, _ entry: UnsafeMutablePointer<plp_entry>?
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, nil) { (handle: ModelHandle) throws(Failure) in
         try destination(entry, "entry").pointee = try handle.describe(index)
     }
 }
@@ -192,8 +195,44 @@ public func plp_model_entry(
 public func plp_model_find_entry(
     _ model: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ index: UnsafeMutablePointer<Int64>?
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, nil) { (handle: ModelHandle) throws(Failure) in
         try present(index, "index").pointee = try handle.index(named: try text(name, "name"))
+    }
+}
+
+extension ModelHandle {
+    fileprivate func copyValues(of entry: StateEntry, to target: UnsafeMutableRawPointer) {
+        let target = UnsafeMutableRawBufferPointer(start: target, count: entry.bytes)
+        switch model.values(of: entry) {
+        case .float32(let floats): floats.withUnsafeBytes(target.copyMemory)
+        case .int64(let integers): integers.withUnsafeBytes(target.copyMemory)
+        }
+    }
+
+    fileprivate func setValues(of entry: StateEntry, from source: UnsafeRawPointer) {
+        if entry.kind == .counter {
+            model.batchesTracked[entry.offset] = source.loadUnaligned(as: Int64.self)
+        } else {
+            let floats = [Float](unsafeUninitializedCapacity: entry.count) { floats, count in
+                UnsafeMutableRawBufferPointer(floats).copyMemory(
+                    from: UnsafeRawBufferPointer(start: source, count: entry.bytes))
+                count = entry.count
+            }
+            model.setValues(of: entry, to: floats)
+        }
+    }
+
+    /// All entries with the caller's arrays for them.
+    fileprivate func arrays<Pointer>(
+        _ values: UnsafePointer<Pointer?>?, _ bytes: UnsafePointer<Int>?
+    ) throws(Failure) -> [(entry: StateEntry, array: Pointer)] {
+        let (values, bytes) = (try present(values, "values"), try present(bytes, "bytes"))
+        var arrays: [(StateEntry, Pointer)] = []
+        for (index, entry) in model.entries.enumerated() {
+            try entry.check(bytes: bytes[index])
+            arrays.append((entry, try present(values[index], "values[\(index)]")))
+        }
+        return arrays
     }
 }
 
@@ -201,14 +240,10 @@ public func plp_model_find_entry(
 public func plp_model_get_values(
     _ model: OpaquePointer?, _ index: Int64, _ values: UnsafeMutableRawPointer?, _ bytes: Int
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, .reading) { (handle: ModelHandle) throws(Failure) in
         let entry = try handle.entry(index)
         try entry.check(bytes: bytes)
-        let values = UnsafeMutableRawBufferPointer(start: try present(values, "values"), count: bytes)
-        switch handle.model.values(of: entry) {
-        case .float32(let floats): floats.withUnsafeBytes(values.copyMemory)
-        case .int64(let integers): integers.withUnsafeBytes(values.copyMemory)
-        }
+        handle.copyValues(of: entry, to: try present(values, "values"))
     }
 }
 
@@ -216,19 +251,28 @@ public func plp_model_get_values(
 public func plp_model_set_values(
     _ model: OpaquePointer?, _ index: Int64, _ values: UnsafeRawPointer?, _ bytes: Int
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, .changing) { (handle: ModelHandle) throws(Failure) in
         let entry = try handle.entry(index)
         try entry.check(bytes: bytes)
-        let values = UnsafeRawBufferPointer(start: try present(values, "values"), count: bytes)
-        if entry.kind == .counter {
-            handle.model.batchesTracked[entry.offset] = values.loadUnaligned(as: Int64.self)
-        } else {
-            let floats = [Float](unsafeUninitializedCapacity: entry.count) { floats, count in
-                UnsafeMutableRawBufferPointer(floats).copyMemory(from: values)
-                count = entry.count
-            }
-            handle.model.setValues(of: entry, to: floats)
-        }
+        handle.setValues(of: entry, from: try present(values, "values"))
+    }
+}
+
+@c @implementation
+public func plp_model_get_state(
+    _ model: OpaquePointer?, _ values: UnsafePointer<UnsafeMutableRawPointer?>?, _ bytes: UnsafePointer<Int>?
+) -> plp_status {
+    attempt(model, .reading) { (handle: ModelHandle) throws(Failure) in
+        for (entry, array) in try handle.arrays(values, bytes) { handle.copyValues(of: entry, to: array) }
+    }
+}
+
+@c @implementation
+public func plp_model_set_state(
+    _ model: OpaquePointer?, _ values: UnsafePointer<UnsafeRawPointer?>?, _ bytes: UnsafePointer<Int>?
+) -> plp_status {
+    attempt(model, .changing) { (handle: ModelHandle) throws(Failure) in
+        for (entry, array) in try handle.arrays(values, bytes) { handle.setValues(of: entry, from: array) }
     }
 }
 
@@ -237,7 +281,7 @@ public func plp_model_logits(
     _ model: OpaquePointer?, _ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ count: Int64, _ threads: Int64,
     _ logits: UnsafeMutablePointer<Float>?
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, .reading) { (handle: ModelHandle) throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
         let images = try PlanarImages(images, dtype, handle.model.imageShape, count: count)
         let logits = try present(logits, "logits")
@@ -250,13 +294,15 @@ public func plp_model_evaluate(
     _ model: OpaquePointer?, _ dataset: OpaquePointer?, _ threads: Int64, _ callback: plp_callback?,
     _ userData: UnsafeMutableRawPointer?, _ metrics: UnsafeMutablePointer<plp_metrics>?
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, nil) { (handle: ModelHandle) throws(Failure) in
         let metrics = try present(metrics, "metrics")
-        try using(dataset) { (dataset: DatasetHandle) throws(Failure) in
-            let dataset = dataset.dataset
-            let evaluator = try handle.evaluator(images: dataset.count, threads: threads)
-            metrics.pointee = plp_metrics(try evaluator.evaluate(dataset) { $0.report(to: callback, userData) })
+        let dataset = try datasetBehind(dataset, "dataset")
+        // A copy of its own, so that the model may be used, and changed, while it is measured.
+        let copy = try handle.turns.take(for: .reading, ModelHandle.noun) { () throws(Failure) in
+            try handle.model.copy()
         }
+        let evaluator = try Evaluator(copy, batchSize: min(dataset.count, 128), threads: Int(threads))
+        metrics.pointee = plp_metrics(try evaluator.evaluate(dataset) { $0.report(to: callback, userData) })
     }
 }
 

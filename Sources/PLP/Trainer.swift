@@ -5,11 +5,13 @@ import PLPTraining
 
 final class TrainerHandle: Handle, @unchecked Sendable {
     override class var noun: String { "trainer" }
+    /// A call on a trainer is one on its model.
+    override var turns: Turns? { model.turns }
 
     let trainer: Trainer
     let model: ModelHandle
-    /// What plp_history.data points to.
-    private var data = OwnedString("")
+    /// What plp_history.data has pointed to.
+    private var data: [String: OwnedString] = [:]
     /// The names in the profile, in its order.
     private lazy var layers = trainer.profile.map { (OwnedString($0.layer), OwnedString($0.operation.rawValue)) }
 
@@ -18,34 +20,22 @@ final class TrainerHandle: Handle, @unchecked Sendable {
         self.model = model
     }
 
-    /// A call on a trainer is one on its model too.
-    override func exclusively<Result>(
-        fromCallback: Bool, _ body: () throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-        try super.exclusively(fromCallback: fromCallback) { () throws(Failure) in
-            try model.exclusively(fromCallback: fromCallback, body)
-        }
-    }
-
-    override func callingBack<Answer>(_ body: () -> Answer) -> Answer {
-        super.callingBack { model.callingBack(body) }
-    }
-
     func history() -> plp_history {
         let history = trainer.history
-        data = OwnedString(history.data)
+        let text = data[history.data] ?? OwnedString(history.data)
+        data[history.data] = text
         return plp_history(
-            struct_size: plp_history.size, data: data.pointer, epoch_count: Int64(history.epochs.count),
+            struct_size: plp_history.size, data: text.pointer, epoch_count: Int64(history.epochs.count),
             best_epoch: Int64(history.bestEpoch ?? -1), is_stopped: history.isStopped ? 1 : 0,
             test: plp_metrics(history.test))
     }
 
-    func profile(_ index: Int64) throws(Failure) -> plp_profile_entry {
-        let entries = trainer.profile
-        let index = try number(index, "index", in: 0...entries.count - 1)
-        return plp_profile_entry(
-            struct_size: plp_profile_entry.size, layer: layers[index].0.pointer, operation: layers[index].1.pointer,
-            seconds: entries[index].seconds, calls: Int64(entries[index].calls))
+    func profile() -> [plp_profile_entry] {
+        zip(trainer.profile, layers).map { entry, names in
+            plp_profile_entry(
+                struct_size: plp_profile_entry.size, layer: names.0.pointer, operation: names.1.pointer,
+                seconds: entry.seconds, calls: Int64(entry.calls))
+        }
     }
 }
 
@@ -124,7 +114,7 @@ public func plp_trainer_create(
     _ model: OpaquePointer?, _ options: UnsafePointer<plp_trainer_options>?,
     _ trainer: UnsafeMutablePointer<OpaquePointer?>?
 ) -> plp_status {
-    attempt(model) { (handle: ModelHandle) throws(Failure) in
+    attempt(model, .reading) { (handle: ModelHandle) throws(Failure) in
         let destination = try present(trainer, "trainer")
         let made = try chosen(options).makeTrainer(for: handle.model)
         publish(TrainerHandle(made, handle), to: destination)
@@ -140,14 +130,15 @@ public func plp_trainer_free(_ trainer: OpaquePointer?) { release(trainer) }
 public func plp_trainer_fit(
     _ trainer: OpaquePointer?, _ train: OpaquePointer?, _ options: UnsafePointer<plp_fit_options>?
 ) -> plp_status {
-    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, nil) { (handle: TrainerHandle) throws(Failure) in
         let options = try chosen(options)
-        let training = try dataset(train, "train")
-        let test = options.test == nil ? nil : try dataset(options.test, "test")
-        try handle.trainer.fit(
-            training, validation: try options.chosenValidation(), test: test, epochs: Int(options.epochs)
-        ) { progress in
-            handle.callingBack { progress.report(to: options.callback, options.user_data) }
+        let training = try datasetBehind(train, "train")
+        let validation = try options.chosenValidation()
+        let test = options.test == nil ? nil : try datasetBehind(options.test, "test")
+        try handle.model.turns.takeForFit(TrainerHandle.noun) { (pause) throws(Failure) in
+            try handle.trainer.fit(training, validation: validation, test: test, epochs: Int(options.epochs)) { progress in
+                pause { progress.report(to: options.callback, options.user_data) }
+            }
         }
     }
 }
@@ -158,12 +149,8 @@ extension plp_fit_options {
         guard validation_fraction == 0 else {
             throw .argument("validation_fraction", found: validation_fraction, expected: "0 beside a validation set")
         }
-        return .dataset(try dataset(validation, "validation"))
+        return .dataset(try datasetBehind(validation, "validation"))
     }
-}
-
-private func dataset(_ handle: OpaquePointer?, _ name: String) throws(Failure) -> Dataset {
-    try using(handle, name) { (handle: DatasetHandle) in handle.dataset }
 }
 
 /// The body of both functions that take a mini-batch.
@@ -172,7 +159,7 @@ private func miniBatch(
     _ count: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?,
     _ compute: (Trainer, PlanarImages, [Int32]) throws(Failure) -> Metrics
 ) -> plp_status {
-    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .training) { (handle: TrainerHandle) throws(Failure) in
         let count = try number(count, "count", in: 1...handle.trainer.batchSize)
         let labels = Array(UnsafeBufferPointer(start: try present(labels, "labels"), count: count))
         let images = try PlanarImages(images, dtype, handle.trainer.model.imageShape, count: count)
@@ -205,7 +192,7 @@ public func plp_trainer_gradients(
 public func plp_trainer_get_gradient(
     _ trainer: OpaquePointer?, _ index: Int64, _ values: UnsafeMutablePointer<Float>?, _ bytes: Int
 ) -> plp_status {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
         let entry = try handle.model.entry(index)
         guard entry.kind == .parameter else {
             throw .argument("index", found: "\(index), \(entry.name), a \(entry.kind)", expected: "a parameter's")
@@ -220,12 +207,13 @@ public func plp_trainer_evaluate(
     _ trainer: OpaquePointer?, _ dataset: OpaquePointer?, _ callback: plp_callback?,
     _ userData: UnsafeMutableRawPointer?, _ metrics: UnsafeMutablePointer<plp_metrics>?
 ) -> plp_status {
-    attempt(trainer, fromCallback: false) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, nil) { (handle: TrainerHandle) throws(Failure) in
         let metrics = try present(metrics, "metrics")
-        try using(dataset) { (dataset: DatasetHandle) throws(Failure) in
-            metrics.pointee = plp_metrics(
-                try handle.trainer.evaluate(dataset.dataset) { $0.report(to: callback, userData) })
+        let dataset = try datasetBehind(dataset, "dataset")
+        let evaluator = try handle.model.turns.take(for: .reading, TrainerHandle.noun) { () throws(Failure) in
+            try handle.trainer.evaluatorOfCopy()
         }
+        metrics.pointee = plp_metrics(try evaluator.evaluate(dataset) { $0.report(to: callback, userData) })
     }
 }
 
@@ -233,7 +221,7 @@ public func plp_trainer_evaluate(
 public func plp_trainer_best_model(
     _ trainer: OpaquePointer?, _ model: UnsafeMutablePointer<OpaquePointer?>?
 ) -> plp_status {
-    attempt(trainer) { (handle: TrainerHandle) throws(Failure) in
+    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
         let model = try present(model, "model")
         publish(ModelHandle(try handle.trainer.bestModel()), to: model)
     }

@@ -373,7 +373,15 @@ public final class Trainer {
     /// A copy of the best model so far, that of ``History/bestEpoch``; before any epoch is complete, of the one in
     /// training (with ``EMA``, of the average).
     public func bestModel() throws(Failure) -> Model {
-        if let best { return try best.copy() }
+        if let best { try best.copy() } else { try evaluatedCopy() }
+    }
+
+    /// An evaluator of what ``evaluate(_:onProgress:)`` measures, which stays as it is while training goes on.
+    package func evaluatorOfCopy() throws(Failure) -> Evaluator {
+        try Evaluator(evaluatedCopy(), threads: threads.count)
+    }
+
+    private func evaluatedCopy() throws(Failure) -> Model {
         let copy = try model.copy()
         takeEvaluated(into: copy)
         return copy

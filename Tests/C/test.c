@@ -301,6 +301,8 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_model_find_entry(models[i], "conv1.0.weight", &index), "model: ");
         INVALID(plp_model_get_values(models[i], 0, values, sizeof values), "model: ");
         INVALID(plp_model_set_values(models[i], 0, values, sizeof values), "model: ");
+        INVALID(plp_model_get_state(models[i], NULL, NULL), "model: ");
+        INVALID(plp_model_set_state(models[i], NULL, NULL), "model: ");
         INVALID(plp_model_logits(models[i], image, PLP_UINT8, 1, 1, values), "model: ");
         INVALID(plp_trainer_create(models[i], NULL, &no_trainer), "model: ");
 
@@ -312,11 +314,11 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_trainer_evaluate(trainers[i], dataset, NULL, NULL, &metrics), "trainer: ");
         INVALID(plp_trainer_best_model(trainers[i], &no_model), "trainer: ");
         INVALID(plp_trainer_history(trainers[i], &history), "trainer: ");
-        INVALID(plp_trainer_epoch(trainers[i], 0, &epoch), "trainer: ");
+        INVALID(plp_trainer_epochs(trainers[i], 0, 1, &epoch), "trainer: ");
         INVALID(plp_trainer_save(trainers[i], file("never")), "trainer: ");
         INVALID(plp_trainer_restore(trainers[i], file("never")), "trainer: ");
         INVALID(plp_trainer_profile_count(trainers[i], &index), "trainer: ");
-        INVALID(plp_trainer_profile_entry(trainers[i], 0, &profile), "trainer: ");
+        INVALID(plp_trainer_profile(trainers[i], 0, 1, &profile), "trainer: ");
     }
     CHECK(no_model == FOREIGN(plp_model) && no_trainer == FOREIGN(plp_trainer));
     CHECK(!name && index == -7 && metrics.count == -7 && values[0] == -7);
@@ -342,8 +344,7 @@ static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *tr
     SIZED(plp_model_info, plp_model_describe(model, pointer));
     SIZED(plp_entry, plp_model_entry(model, 0, pointer));
     SIZED(plp_history, plp_trainer_history(trainer, pointer));
-    SIZED(plp_epoch, plp_trainer_epoch(trainer, 0, pointer));
-    SIZED(plp_profile_entry, plp_trainer_profile_entry(trainer, 0, pointer));
+    SIZED(plp_profile_entry, plp_trainer_profile(trainer, 0, 1, pointer));
 #define OPTIONS(type, call)                                                                   \
     do {                                                                                      \
         type value;                                                                           \
@@ -526,10 +527,10 @@ static void test_entries(plp_model *model)
 /* An evaluation of 300 images, as its callback saw it; `trainer` is NULL where the model is evaluated by itself. */
 typedef struct {
     plp_model *model;
-    plp_trainer *trainer;
     int calls, stop_after;
     plp_metrics running;
 } watched;
+
 
 static int watch(const plp_progress *progress, void *user_data)
 {
@@ -539,9 +540,7 @@ static int watch(const plp_progress *progress, void *user_data)
     seen->running = progress->running;
     plp_metrics metrics;
     plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, 1);
-    INVALID(plp_model_evaluate(seen->model, dataset, 1, NULL, NULL, &metrics), "callback");
-    if (seen->trainer)
-        INVALID(plp_trainer_evaluate(seen->trainer, dataset, NULL, NULL, &metrics), "callback");
+    OK(plp_model_evaluate(seen->model, dataset, 1, NULL, NULL, &metrics));
     plp_dataset_free(dataset);
     return ++seen->calls == seen->stop_after;
 }
@@ -604,7 +603,7 @@ static void test_logits(void)
     INVALID(plp_model_evaluate(model, dataset, 1, NULL, NULL, NULL), "metrics: found NULL");
     CHECK(metrics.count == COUNT);
 
-    /* It can be watched, and stopped after a mini-batch. The model is not the callback's. */
+    /* It can be watched, and stopped after a mini-batch. */
     plp_dataset *many = synthetic(PLP_SPLIT_TEST, 300);
     watched stopped = {.model = model, .stop_after = 2}, whole = {.model = model, .stop_after = 9};
     OK(plp_model_evaluate(model, many, 1, watch, &stopped, &metrics));
@@ -1033,7 +1032,7 @@ static int listen(const plp_progress *progress, void *user_data)
     if (progress->phase == PLP_PHASE_TRAINING)
         CHECK(progress->batch.count > 0 && progress->batch.count <= 16 && progress->batch.loss > 0);
 
-    /* From here one may look at the run and save it, but not run it. */
+    /* From here one may look at the run, save and measure it, but not run it. */
     if (!run->called_back) {
         run->called_back = true;
         plp_history history = {.struct_size = sizeof history};
@@ -1044,14 +1043,14 @@ static int listen(const plp_progress *progress, void *user_data)
         OK(plp_model_describe(run->model, &info));
         OK(plp_trainer_save(run->trainer, file("within")));
         plp_dataset *dataset = synthetic(PLP_SPLIT_TEST, 1);
-        INVALID(plp_trainer_fit(run->trainer, dataset, NULL), "callback");
-        INVALID(plp_trainer_evaluate(run->trainer, dataset, NULL, NULL, &metrics), "callback");
-        INVALID(plp_trainer_restore(run->trainer, file("within")), "callback");
+        INVALID(plp_trainer_fit(run->trainer, dataset, NULL), "trainer: found one that a fit is under way on");
+        INVALID(plp_trainer_restore(run->trainer, file("within")), "a fit is under way");
         uint8_t image[IMAGE] = {0};
         int32_t label = 0;
-        INVALID(plp_trainer_step(run->trainer, image, PLP_UINT8, &label, 1, NULL), "callback");
+        INVALID(plp_trainer_step(run->trainer, image, PLP_UINT8, &label, 1, NULL), "a fit is under way");
+        INVALID(plp_trainer_gradients(run->trainer, image, PLP_UINT8, &label, 1, NULL), "a fit is under way");
+        OK(plp_trainer_evaluate(run->trainer, dataset, NULL, NULL, &metrics));
         plp_dataset_free(dataset);
-        /* The model may be evaluated, but not by the callback of that evaluation. */
         dataset = synthetic(PLP_SPLIT_TEST, 300);
         watched within = {.model = run->model, .stop_after = 9};
         OK(plp_model_evaluate(run->model, dataset, 1, watch, &within, &metrics));
@@ -1081,17 +1080,26 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     CHECK(history.test.count == 40 && history.test.loss > 0);
     CHECK(history.test.top1_error >= history.test.top5_error && history.test.top1_error <= 1);
     int64_t predictions = 0;
-    for (int64_t i = 0; i < 2; i++) {
-        plp_epoch epoch = {.struct_size = sizeof epoch};
-        OK(plp_trainer_epoch(trainer, i, &epoch));
-        CHECK(epoch.epoch == i && epoch.is_complete && epoch.iterations == 5 && epoch.training.count == 72);
-        CHECK(epoch.validation.count == 18 && epoch.seconds > 0 && epoch.images_per_second > 0);
-        predictions += epoch.predictions;
+    plp_epoch epochs[2] = {{.struct_size = sizeof *epochs}}, last = {.struct_size = sizeof last};
+    OK(plp_trainer_epochs(trainer, 0, 2, epochs));
+    for (int i = 0; i < 2; i++) {
+        const plp_epoch *epoch = &epochs[i];
+        CHECK(epoch->struct_size == sizeof *epoch && epoch->epoch == i && epoch->is_complete);
+        CHECK(epoch->iterations == 5 && epoch->training.count == 72 && epoch->validation.count == 18);
+        CHECK(epoch->seconds > 0 && epoch->images_per_second > 0);
+        predictions += epoch->predictions;
     }
     CHECK(predictions == 3);
-    plp_epoch epoch = {.struct_size = sizeof epoch};
-    INVALID(plp_trainer_epoch(trainer, 2, &epoch), "index: found 2");
-    INVALID(plp_trainer_epoch(trainer, -1, &epoch), "index: found -1");
+    OK(plp_trainer_epochs(trainer, 1, 1, &last));
+    CHECK(!memcmp(&last, &epochs[1], sizeof last));
+    OK(plp_trainer_epochs(trainer, 2, 0, NULL));
+    INVALID(plp_trainer_epochs(trainer, 2, 1, &last), "first: found 2 and count 1, expected some of 2 epochs");
+    INVALID(plp_trainer_epochs(trainer, -1, 1, &last), "first: found -1");
+    INVALID(plp_trainer_epochs(trainer, 0, -1, &last), "count -1");
+    INVALID(plp_trainer_epochs(trainer, 1, INT64_MAX, &last), "first: found 1 and count 9223372036854775807");
+    INVALID(plp_trainer_epochs(trainer, 0, 1, NULL), "epochs: found NULL");
+    last.struct_size = 1;
+    INVALID(plp_trainer_epochs(trainer, 0, 1, &last), "plp_epoch.struct_size: found 1");
 
     /* The best model is what was measured on the test set. */
     plp_model *best = NULL;
@@ -1102,7 +1110,7 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     OK(plp_trainer_evaluate(judge, test, NULL, NULL, &metrics));
     CHECK(!memcmp(&metrics, &history.test, sizeof metrics));
     plp_dataset *many = synthetic(PLP_SPLIT_TEST, 300);
-    watched stopped = {.model = best, .trainer = judge, .stop_after = 2};
+    watched stopped = {.model = best, .stop_after = 2};
     OK(plp_trainer_evaluate(judge, many, watch, &stopped, &metrics));
     CHECK(stopped.calls == 2 && metrics.count == 256 && metrics.loss == stopped.running.loss);
     plp_dataset_free(many);
@@ -1113,15 +1121,16 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     int64_t count = 0;
     double seconds = 0;
     OK(plp_trainer_profile_count(trainer, &count));
+    plp_profile_entry *entries = calloc((size_t)count, sizeof *entries);
+    entries->struct_size = sizeof *entries;
+    OK(plp_trainer_profile(trainer, 0, count, entries));
     for (int64_t i = 0; i < count; i++) {
-        plp_profile_entry entry = {.struct_size = sizeof entry};
-        OK(plp_trainer_profile_entry(trainer, i, &entry));
-        CHECK(*entry.layer && *entry.operation && entry.calls == 10);
-        seconds += entry.seconds;
+        CHECK(*entries[i].layer && *entries[i].operation && entries[i].calls == 10);
+        seconds += entries[i].seconds;
     }
     CHECK(count > 0 && seconds > 0);
-    plp_profile_entry entry = {.struct_size = sizeof entry};
-    INVALID(plp_trainer_profile_entry(trainer, count, &entry), "index");
+    INVALID(plp_trainer_profile(trainer, count, 1, entries), "entries");
+    free(entries);
 
     /* What a run may not be asked. */
     const plp_fit_options fine = options;
@@ -1169,7 +1178,7 @@ static void test_stop_and_resume(plp_dataset *train)
     CHECK(run.trained == 7 && history.is_stopped && history.epoch_count == 2 && history.best_epoch == 0);
     CHECK(run.tested == 0 && history.test.count == 0);
     plp_epoch epoch = {.struct_size = sizeof epoch};
-    OK(plp_trainer_epoch(trainers[1], 1, &epoch));
+    OK(plp_trainer_epochs(trainers[1], 1, 1, &epoch));
     CHECK(!epoch.is_complete && epoch.iterations == 2);
     OK(plp_trainer_save(trainers[1], file("checkpoint")));
 
@@ -1367,44 +1376,253 @@ static void test_too_many_classes(plp_dataset *dataset)
     plp_model_free(model);
 }
 
-/* A handle that one thread is using is refused to another, at once; freed meanwhile, it serves that call to its end. */
+/* ---- Threads ----------------------------------------------------------------------------------------------------- */
+
+static void run_thread(void *(*function)(void *), void *argument)
+{
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, function, argument) && !pthread_join(thread, NULL));
+}
+
+/* What another thread may do with a model in training while its callback waits for that thread. */
 typedef struct {
-    plp_trainer *trainer;
     plp_model *model;
-    bool refused;
+    plp_trainer *trainer, *other;
+    plp_dataset *train;
+    int visits;
 } visit;
 
 static void *visit_from_elsewhere(void *user_data)
 {
     visit *visit = user_data;
+    plp_metrics metrics, again;
     plp_history history = {.struct_size = sizeof history};
-    plp_model_info info = {.struct_size = sizeof info};
-    INVALID(plp_trainer_history(visit->trainer, &history), "another thread");
-    INVALID(plp_model_describe(visit->model, &info), "another thread");
-    visit->refused = true;
+    plp_model *best = NULL;
+    float logits[100], bias[100];
+    const uint8_t image[IMAGE] = {0};
+    const int32_t label = 0;
+    int64_t entry = -1;
+    OK(plp_trainer_history(visit->trainer, &history));
+    OK(plp_trainer_save(visit->trainer, file("checkpoint")));
+    OK(plp_trainer_best_model(visit->trainer, &best));
+    OK(plp_model_save(visit->model, file("model")));
+    OK(plp_model_logits(visit->model, image, PLP_UINT8, 1, 1, logits));
+    OK(plp_model_evaluate(visit->model, visit->train, 1, NULL, NULL, &metrics));
+    OK(plp_trainer_evaluate(visit->trainer, visit->train, NULL, NULL, &again));
+    CHECK(!memcmp(&metrics, &again, sizeof metrics));
+    OK(plp_model_find_entry(visit->model, "fc.bias", &entry));
+    OK(plp_model_get_values(visit->model, entry, bias, sizeof bias));
+    OK(plp_model_set_values(visit->model, entry, bias, sizeof bias));
+    plp_trainer *trainers[] = {visit->trainer, visit->other};
+    for (int i = 0; i < 2; i++) {
+        INVALID(plp_trainer_fit(trainers[i], visit->train, NULL), "trainer: found one that a fit is under way on");
+        INVALID(plp_trainer_step(trainers[i], image, PLP_UINT8, &label, 1, NULL), "a fit is under way on");
+        INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, NULL), "a fit is under way on");
+    }
+    INVALID(plp_trainer_restore(visit->trainer, file("checkpoint")), "a fit is under way on");
+    plp_model_free(best);
+    visit->visits++;
     return NULL;
 }
 
 static int send_a_visitor(const plp_progress *progress, void *user_data)
 {
-    visit *visit = user_data;
-    pthread_t thread;
-    if (!visit->refused)
-        CHECK(!pthread_create(&thread, NULL, visit_from_elsewhere, visit) && !pthread_join(thread, NULL));
-    plp_trainer_free(visit->trainer);
-    return progress->iteration == 2;
+    (void)progress;
+    run_thread(visit_from_elsewhere, user_data);
+    return PLP_PROCEED;
 }
 
-static void test_busy_handles(plp_dataset *train)
+static void test_visits_to_a_fit(plp_dataset *train)
 {
     plp_model *model = small_model();
-    visit visit = {small_trainer(model), model, false};
-    plp_fit_options options = fit_options(1, 0);
+    visit visit = {model, small_trainer(model), small_trainer(model), train, 0};
+    plp_fit_options options = fit_options(1, 0.2);
     options.callback = send_a_visitor;
     options.user_data = &visit;
     OK(plp_trainer_fit(visit.trainer, train, &options));
-    CHECK(visit.refused);
+    CHECK(visit.visits > 5);
+    plp_trainer_free(visit.other);
+    plp_trainer_free(visit.trainer);
+    plp_model_free(model);
+}
+
+/* Handles that are freed while a call uses them serve it to its end. */
+static int free_handles(const plp_progress *progress, void *user_data)
+{
+    visit *visit = user_data;
+    plp_trainer_free(visit->trainer);
+    plp_model_free(visit->model);
+    return progress->iteration == 2;
+}
+
+static void test_freed_while_used(plp_dataset *train)
+{
+    plp_model *model = small_model();
+    visit visit = {.model = model, .trainer = small_trainer(model)};
+    plp_fit_options options = fit_options(1, 0);
+    options.callback = free_handles;
+    options.user_data = &visit;
+    OK(plp_trainer_fit(visit.trainer, train, &options));
     INVALID(plp_trainer_fit(visit.trainer, train, &options), "freed");
+}
+
+/* An evaluation is of the model as it was when it began. */
+static void *ruin_weights(void *model)
+{
+    float bias[100];
+    int64_t entry = -1;
+    memset(bias, 0xff, sizeof bias); /* NaN */
+    OK(plp_model_find_entry(model, "fc.bias", &entry));
+    OK(plp_model_set_values(model, entry, bias, sizeof bias));
+    return NULL;
+}
+
+static int have_weights_ruined(const plp_progress *progress, void *model)
+{
+    (void)progress;
+    run_thread(ruin_weights, model);
+    return PLP_PROCEED;
+}
+
+static void test_evaluation_of_a_moment(void)
+{
+    plp_model *model = small_model();
+    plp_dataset *many = synthetic(PLP_SPLIT_TEST, 300);
+    plp_metrics metrics, same;
+    OK(plp_model_evaluate(model, many, 1, NULL, NULL, &metrics));
+    OK(plp_model_evaluate(model, many, 1, have_weights_ruined, model, &same));
+    CHECK(metrics.count == 300 && !memcmp(&metrics, &same, sizeof metrics));
+    OK(plp_model_evaluate(model, many, 1, NULL, NULL, &same));
+    CHECK(isnan(same.loss));
+    plp_dataset_free(many);
+    plp_model_free(model);
+}
+
+/* Threads of a server, all at one model: each gets what one alone gets. */
+typedef struct {
+    plp_model *model;
+    plp_dataset *dataset;
+    float logits[4][100];
+    plp_metrics metrics;
+} request;
+
+static void *serve(void *user_data)
+{
+    request *expected = user_data;
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(expected->dataset, &info));
+    for (int i = 0; i < 5; i++) {
+        float logits[4][100];
+        plp_metrics metrics;
+        OK(plp_model_logits(expected->model, info.images, PLP_UINT8, 4, 1, *logits));
+        CHECK(!memcmp(logits, expected->logits, sizeof logits));
+        OK(plp_model_evaluate(expected->model, expected->dataset, 1, NULL, NULL, &metrics));
+        CHECK(!memcmp(&metrics, &expected->metrics, sizeof metrics));
+    }
+    return NULL;
+}
+
+static void test_server(plp_dataset *dataset)
+{
+    request request = {.model = small_model(), .dataset = dataset};
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(dataset, &info));
+    OK(plp_model_logits(request.model, info.images, PLP_UINT8, 4, 1, *request.logits));
+    OK(plp_model_evaluate(request.model, dataset, 1, NULL, NULL, &request.metrics));
+    pthread_t threads[20];
+    for (int i = 0; i < 20; i++)
+        CHECK(!pthread_create(&threads[i], NULL, serve, &request));
+    for (int i = 0; i < 20; i++)
+        CHECK(!pthread_join(threads[i], NULL));
+    plp_model_free(request.model);
+}
+
+/* A wait for another thread's call can be interrupted, and leaves all as it was; its callback may make calls. */
+typedef struct {
+    plp_model *busy, *free;
+    atomic_bool is_over;
+    int calls;
+} waiting;
+
+enum { LONG = 30000 }; /* images: the better part of a second and more */
+
+static void *compute_for_long(void *user_data)
+{
+    waiting *wait = user_data;
+    uint8_t *images = calloc(LONG, IMAGE);
+    float *logits = malloc(sizeof(float) * LONG * 100);
+    OK(plp_model_logits(wait->busy, images, PLP_UINT8, LONG, 1, logits));
+    wait->is_over = true;
+    free(logits);
+    free(images);
+    return NULL;
+}
+
+static int stop_waiting(void *user_data)
+{
+    waiting *wait = user_data;
+    wait->calls++;
+    OK(plp_model_save(wait->free, file("while-waiting")));
+    if (wait->calls == 1) /* a wait within a wait */
+        FAILS(plp_model_save(wait->busy, file("never")), PLP_ERROR_INTERRUPTED, "model: the wait for another thread's");
+    return 1;
+}
+
+static void test_interrupted_wait(void)
+{
+    waiting wait = {.busy = small_model(), .free = small_model()};
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, compute_for_long, &wait));
+    plp_status status = PLP_OK;
+    plp_set_wait_callback(stop_waiting, &wait);
+    while (!wait.is_over && !status) /* until the thread has begun */
+        status = plp_model_save(wait.busy, file("saved"));
+    CHECK(status == PLP_ERROR_INTERRUPTED && wait.calls == 2 && file_size(file("never")) == -1);
+    plp_set_wait_callback(NULL, NULL);
+    OK(plp_model_save(wait.busy, file("saved"))); /* waits as long as it takes */
+    CHECK(!pthread_join(thread, NULL));
+    CHECK(equal(wait.busy, wait.free));
+    plp_model_free(wait.free);
+    plp_model_free(wait.busy);
+}
+
+/* All entries at one moment, and all or none. */
+static void test_state(void)
+{
+    plp_model_options options = small_network();
+    plp_model *model = small_model(), *other = NULL;
+    options.seed = 77;
+    OK(plp_model_create(&options, &other));
+    plp_model_info info = {.struct_size = sizeof info};
+    OK(plp_model_describe(model, &info));
+    void **values = calloc((size_t)info.entry_count, sizeof *values);
+    size_t *bytes = calloc((size_t)info.entry_count, sizeof *bytes);
+    for (int64_t i = 0; i < info.entry_count; i++) {
+        plp_entry entry = {.struct_size = sizeof entry};
+        OK(plp_model_entry(model, i, &entry));
+        bytes[i] = entry.bytes;
+        values[i] = calloc(1, entry.bytes);
+    }
+    OK(plp_model_get_state(model, values, bytes));
+    CHECK(!equal(model, other));
+    bytes[info.entry_count - 1]--;
+    INVALID(plp_model_set_state(other, (const void *const *)values, bytes), "bytes: found");
+    INVALID(plp_model_get_state(other, values, bytes), "bytes: found");
+    bytes[info.entry_count - 1]++;
+    void *last = values[info.entry_count - 1];
+    values[info.entry_count - 1] = NULL;
+    INVALID(plp_model_set_state(other, (const void *const *)values, bytes), "]: found NULL");
+    values[info.entry_count - 1] = last;
+    INVALID(plp_model_set_state(other, NULL, bytes), "values: found NULL");
+    INVALID(plp_model_get_state(other, values, NULL), "bytes: found NULL");
+    CHECK(!equal(model, other));
+    OK(plp_model_set_state(other, (const void *const *)values, bytes));
+    CHECK(equal(model, other));
+    for (int64_t i = 0; i < info.entry_count; i++)
+        free(values[i]);
+    free(bytes);
+    free(values);
+    plp_model_free(other);
     plp_model_free(model);
 }
 
@@ -1646,7 +1864,12 @@ int main(int count, char **arguments)
     test_steps();
     test_not_finite(train);
     test_too_many_classes(train);
-    test_busy_handles(train);
+    test_state();
+    test_visits_to_a_fit(train);
+    test_freed_while_used(train);
+    test_evaluation_of_a_moment();
+    test_server(train);
+    test_interrupted_wait();
     test_threads(train);
 #ifndef __SANITIZE_ADDRESS__
     test_forks(train);

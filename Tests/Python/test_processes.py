@@ -9,6 +9,7 @@ import signal
 import threading
 import traceback
 
+import numpy as np
 import plp
 import pytest
 
@@ -132,6 +133,27 @@ def test_children_forked_in_the_middle_of_a_fit(images):
     finally:
         enough.set()
         fit.join()
+
+
+def test_children_forked_while_another_thread_reads_a_model(images):
+    """What is only read is whole, and nobody in the child is waited for."""
+    model = plp.Model("vgg16", width=1 / 16)
+    expected = model.logits(images.images[:4])
+    many, logits = np.zeros((30_000, 3, 32, 32), np.uint8), np.zeros((30_000, 100), np.float32)
+    reading = threading.Thread(
+        target=plp._plp.model_logits, args=(model._handle, many, plp._plp.UINT8, len(many), 1, logits)
+    )
+    reading.start()
+    while not logits.any():
+        pass
+
+    def child():
+        model.load_state_dict(model.state_dict())
+        model.evaluate(images)
+        return np.array_equal(model.logits(images.images[:4]), expected), logits[-1].any()
+
+    assert {in_child(child) for _ in range(5)} == {"(True, False)"}
+    reading.join()
 
 
 def test_a_child_forked_in_a_callback(images):

@@ -30,6 +30,8 @@ static bool failed(plp_status status)
 {
     if (status == PLP_OK)
         return false;
+    if (status == PLP_ERROR_INTERRUPTED) /* which left Ctrl-C's exception, or what else a signal's handler raised */
+        return true;
     const char *message = plp_last_error_message(), *path = plp_last_error_path();
     if (!path) {
         PyErr_SetString(exception_of(status), message);
@@ -45,12 +47,30 @@ static bool failed(plp_status status)
     return true;
 }
 
-/* Runs a call of the library with the interpreter's lock released. */
-#define UNLOCKED(call)             \
-    do {                           \
-        Py_BEGIN_ALLOW_THREADS     \
-        call;                      \
-        Py_END_ALLOW_THREADS       \
+/* Looks for Ctrl-C while a call waits for another thread's. */
+static int on_wait(void *user_data)
+{
+    PyThreadState **state = user_data;
+    PyEval_RestoreThread(*state);
+    const int interrupted = PyErr_CheckSignals();
+    *state = PyEval_SaveThread();
+    return interrupted;
+}
+
+/* Runs a call of the library with the interpreter's lock released. `state` is where this thread's is meanwhile. */
+#define UNLOCKED_BY(state, call)               \
+    do {                                       \
+        (state) = PyEval_SaveThread();         \
+        plp_set_wait_callback(on_wait, &(state)); \
+        call;                                  \
+        plp_set_wait_callback(NULL, NULL);     \
+        PyEval_RestoreThread(state);           \
+    } while (0)
+
+#define UNLOCKED(call)                \
+    do {                              \
+        PyThreadState *own_state;     \
+        UNLOCKED_BY(own_state, call); \
     } while (0)
 
 static PyObject *none_or_error(plp_status status)
@@ -501,30 +521,53 @@ static PyObject *model_describe(PyObject *module, PyObject *capsule)
                          (long long)info.parameter_count, "entries", model_entries(model, info.entry_count));
 }
 
-static PyObject *model_get_values(PyObject *module, PyObject *args)
+/* (model, tuple of an array for each entry), all of which are read or written at one moment */
+static PyObject *copy_state(PyObject *args, bool reads)
 {
     plp_model *model;
-    long long index;
-    Py_buffer values;
-    if (!PyArg_ParseTuple(args, "O&Lw*", model_of, &model, &index, &values))
+    PyObject *tuple;
+    plp_model_info info = {.struct_size = sizeof info};
+    if (!PyArg_ParseTuple(args, "O&O!", model_of, &model, &PyTuple_Type, &tuple)
+        || failed(plp_model_describe(model, &info)))
         return NULL;
-    plp_status status;
-    UNLOCKED(status = plp_model_get_values(model, index, values.buf, (size_t)values.len));
-    PyBuffer_Release(&values);
-    return none_or_error(status);
+    const Py_ssize_t count = (Py_ssize_t)info.entry_count;
+    Py_buffer *arrays = PyMem_Calloc((size_t)count, sizeof *arrays);
+    void **values = PyMem_Calloc((size_t)count, sizeof *values);
+    size_t *bytes = PyMem_Calloc((size_t)count, sizeof *bytes);
+    Py_ssize_t held = 0;
+    bool fits = arrays && values && bytes && PyTuple_Size(tuple) == count;
+    const int access = reads ? PyBUF_WRITABLE : PyBUF_SIMPLE;
+    while (fits && held < count && PyObject_GetBuffer(PyTuple_GetItem(tuple, held), &arrays[held], access) == 0) {
+        values[held] = arrays[held].buf;
+        bytes[held] = (size_t)arrays[held].len;
+        held++;
+    }
+    fits = fits && held == count;
+    plp_status status = PLP_OK;
+    if (fits && reads)
+        UNLOCKED(status = plp_model_get_state(model, values, bytes));
+    else if (fits)
+        UNLOCKED(status = plp_model_set_state(model, (const void *const *)values, bytes));
+    else if (!arrays || !values || !bytes)
+        PyErr_NoMemory();
+    else if (!PyErr_Occurred())
+        PyErr_Format(PyExc_ValueError, "expected %zd arrays, one for each entry", count);
+    while (held > 0)
+        PyBuffer_Release(&arrays[--held]);
+    PyMem_Free(bytes);
+    PyMem_Free(values);
+    PyMem_Free(arrays);
+    return fits ? none_or_error(status) : NULL;
 }
 
-static PyObject *model_set_values(PyObject *module, PyObject *args)
+static PyObject *model_get_state(PyObject *module, PyObject *args)
 {
-    plp_model *model;
-    long long index;
-    Py_buffer values;
-    if (!PyArg_ParseTuple(args, "O&Ly*", model_of, &model, &index, &values))
-        return NULL;
-    plp_status status;
-    UNLOCKED(status = plp_model_set_values(model, index, values.buf, (size_t)values.len));
-    PyBuffer_Release(&values);
-    return none_or_error(status);
+    return copy_state(args, true);
+}
+
+static PyObject *model_set_state(PyObject *module, PyObject *args)
+{
+    return copy_state(args, false);
 }
 
 static PyObject *model_logits(PyObject *module, PyObject *args)
@@ -554,9 +597,10 @@ static PyObject *model_evaluate(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&O&L", model_of, &model, dataset_of, &dataset, &threads))
         return NULL;
     plp_metrics metrics;
-    listener listener = {.state = PyEval_SaveThread()};
-    plp_status status = plp_model_evaluate(model, dataset, threads, on_iteration, &listener, &metrics);
-    PyEval_RestoreThread(listener.state);
+    plp_status status;
+    listener listener = {0};
+    UNLOCKED_BY(listener.state,
+                status = plp_model_evaluate(model, dataset, threads, on_iteration, &listener, &metrics));
     return PyErr_Occurred() || failed(status) ? NULL : metrics_tuple(metrics);
 }
 
@@ -632,9 +676,8 @@ static PyObject *trainer_fit(PyObject *module, PyObject *args)
     options.callback = on_iteration;
     options.user_data = &listener;
 
-    listener.state = PyEval_SaveThread();
-    plp_status status = plp_trainer_fit(trainer, train, &options);
-    PyEval_RestoreThread(listener.state);
+    plp_status status;
+    UNLOCKED_BY(listener.state, status = plp_trainer_fit(trainer, train, &options));
     return PyErr_Occurred() ? NULL : none_or_error(status);
 }
 
@@ -688,9 +731,9 @@ static PyObject *trainer_evaluate(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O&O&", trainer_of, &trainer, dataset_of, &dataset))
         return NULL;
     plp_metrics metrics;
-    listener listener = {.state = PyEval_SaveThread()};
-    plp_status status = plp_trainer_evaluate(trainer, dataset, on_iteration, &listener, &metrics);
-    PyEval_RestoreThread(listener.state);
+    plp_status status;
+    listener listener = {0};
+    UNLOCKED_BY(listener.state, status = plp_trainer_evaluate(trainer, dataset, on_iteration, &listener, &metrics));
     return PyErr_Occurred() || failed(status) ? NULL : metrics_tuple(metrics);
 }
 
@@ -710,20 +753,27 @@ static PyObject *trainer_history(PyObject *module, PyObject *capsule)
 {
     plp_trainer *trainer;
     plp_history history = {.struct_size = sizeof history};
-    if (!trainer_of(capsule, &trainer) || failed(plp_trainer_history(trainer, &history)))
+    plp_status status;
+    if (!trainer_of(capsule, &trainer))
         return NULL;
-    PyObject *epochs = PyList_New(0);
+    UNLOCKED(status = plp_trainer_history(trainer, &history));
+    if (failed(status))
+        return NULL;
+    plp_epoch *records = PyMem_Calloc((size_t)history.epoch_count + 1, sizeof *records);
+    if (!records)
+        return PyErr_NoMemory();
+    records->struct_size = sizeof *records;
+    UNLOCKED(status = plp_trainer_epochs(trainer, 0, history.epoch_count, records));
+    PyObject *epochs = failed(status) ? NULL : PyList_New(0);
     for (int64_t index = 0; epochs && index < history.epoch_count; index++) {
-        plp_epoch epoch = {.struct_size = sizeof epoch};
-        if (failed(plp_trainer_epoch(trainer, index, &epoch)))
-            return Py_DECREF(epochs), NULL;
-        if (epoch.training.count == 0) /* stopped before its first mini-batch was done */
+        if (records[index].training.count == 0) /* stopped before its first mini-batch was done */
             continue;
-        PyObject *record = epoch_tuple(&epoch);
+        PyObject *record = epoch_tuple(&records[index]);
         if (!record || PyList_Append(epochs, record) < 0)
             Py_CLEAR(epochs);
         Py_XDECREF(record);
     }
+    PyMem_Free(records);
     return epochs ? Py_BuildValue("LNsNN", (long long)history.best_epoch, PyBool_FromLong(history.is_stopped),
                                   history.data, metrics_tuple(history.test), epochs)
                   : NULL;
@@ -758,18 +808,25 @@ static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
 {
     plp_trainer *trainer;
     int64_t count = 0;
-    if (!trainer_of(capsule, &trainer) || failed(plp_trainer_profile_count(trainer, &count)))
+    plp_status status;
+    if (!trainer_of(capsule, &trainer))
         return NULL;
-    PyObject *entries = PyList_New(0);
-    for (int64_t index = 0; entries && index < count; index++) {
-        plp_profile_entry entry = {.struct_size = sizeof entry};
-        if (failed(plp_trainer_profile_entry(trainer, index, &entry)))
-            return Py_DECREF(entries), NULL;
-        PyObject *tuple = Py_BuildValue("ssdL", entry.layer, entry.operation, entry.seconds, (long long)entry.calls);
+    UNLOCKED(status = plp_trainer_profile_count(trainer, &count));
+    if (failed(status))
+        return NULL;
+    plp_profile_entry *profile = PyMem_Calloc((size_t)count + 1, sizeof *profile);
+    if (!profile)
+        return PyErr_NoMemory();
+    profile->struct_size = sizeof *profile;
+    UNLOCKED(status = plp_trainer_profile(trainer, 0, count, profile));
+    PyObject *entries = failed(status) ? NULL : PyList_New(0);
+    for (const plp_profile_entry *entry = profile; entries && entry < profile + count; entry++) {
+        PyObject *tuple = Py_BuildValue("ssdL", entry->layer, entry->operation, entry->seconds, (long long)entry->calls);
         if (!tuple || PyList_Append(entries, tuple) < 0)
             Py_CLEAR(entries);
         Py_XDECREF(tuple);
     }
+    PyMem_Free(profile);
     return entries;
 }
 
@@ -829,8 +886,8 @@ static PyMethodDef functions[] = {
     {"model_load", model_load, METH_O, NULL},
     {"model_save", model_save, METH_VARARGS, NULL},
     {"model_describe", model_describe, METH_O, NULL},
-    {"model_get_values", model_get_values, METH_VARARGS, NULL},
-    {"model_set_values", model_set_values, METH_VARARGS, NULL},
+    {"model_get_state", model_get_state, METH_VARARGS, NULL},
+    {"model_set_state", model_set_state, METH_VARARGS, NULL},
     {"model_logits", model_logits, METH_VARARGS, NULL},
     {"model_evaluate", model_evaluate, METH_VARARGS, NULL},
     {"predictor_action", predictor_action, METH_VARARGS, NULL},

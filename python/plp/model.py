@@ -33,6 +33,10 @@ class _Entry:
 class Model:
     """VGG16, ResNet18 or GoogLeNet for small images, with PyTorch's default initialisation.
 
+    Any number of threads may use a model at once: their calls take turns, in the order in which they came, and compute
+    on all of ``threads`` each. While a trainer fits it in one thread, calls of others come between two iterations, and
+    see the model as the latest one left it.
+
     Args:
         architecture: ``"vgg16"`` (with batch norm), ``"resnet18"`` or ``"googlenet"``.
         classes: outputs, 2 to 100,000.
@@ -143,15 +147,13 @@ class Model:
         )
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Copies of all tensors with PyTorch's names, order and layouts (convolution weights are OIHW).
+        """Copies of all tensors, of one moment, with PyTorch's names, order and layouts (convolution weights are OIHW).
 
         Parameters and running statistics are float32, ``num_batches_tracked`` int64. For PyTorch:
         ``module.load_state_dict({k: torch.from_numpy(v) for k, v in model.state_dict().items()})``.
         """
-        state = {}
-        for index, entry in enumerate(self._entries):
-            state[entry.name] = np.empty(entry.shape, entry.dtype)
-            _plp.model_get_values(self._handle, index, state[entry.name])
+        state = {entry.name: np.empty(entry.shape, entry.dtype) for entry in self._entries}
+        _plp.model_get_state(self._handle, tuple(state.values()))
         return state
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
@@ -177,8 +179,7 @@ class Model:
             if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
                 raise ValueError(f"{entry.name} has dtype {array.dtype}, expected {np.dtype(entry.dtype)}")
             values.append(np.ascontiguousarray(array, entry.dtype))
-        for index, array in enumerate(values):
-            _plp.model_set_values(self._handle, index, array)
+        _plp.model_set_state(self._handle, tuple(values))
 
     def logits(self, images: ArrayLike, *, threads: int = 0) -> NDArray[np.float32]:
         """The outputs before softmax, as in evaluation: running statistics, no dropout. Ctrl-C ends it.
@@ -201,6 +202,8 @@ class Model:
 
     def evaluate(self, dataset: Dataset, *, threads: int = 0) -> Metrics:
         """Loss and errors on a dataset as it is: running statistics, no dropout. Ctrl-C ends it.
+
+        They are those of the model at this moment; other threads may use and change it in the meantime.
 
         Args:
             dataset: has images of the model's size and at most as many classes.

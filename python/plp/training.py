@@ -40,6 +40,9 @@ class Trainer:
     Two trainers with the same seed see the same mini-batches and the same augmentation, whatever their optimizer and
     predictor; results are bit for bit the same on any number of threads.
 
+    While :meth:`fit` goes on in one thread, others may read, save and measure trainer and model between two iterations
+    (see :class:`plp.Model`); what would train the model is refused.
+
     Args:
         model: what is trained, in place.
         optimizer: :class:`plp.SGD` or :class:`plp.DEMON`.
