@@ -136,7 +136,8 @@ public func plp_trainer_fit(
         let validation = try options.chosenValidation()
         let test = options.test == nil ? nil : try datasetBehind(options.test, "test")
         try handle.model.turns.takeForFit(TrainerHandle.noun) { (pause) throws(Failure) in
-            try handle.trainer.fit(training, validation: validation, test: test, epochs: Int(options.epochs)) { progress in
+            try handle.trainer.fit(training, validation: validation, test: test, epochs: Int(options.epochs)) {
+                progress in
                 pause { progress.report(to: options.callback, options.user_data) }
             }
         }

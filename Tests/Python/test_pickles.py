@@ -1,6 +1,7 @@
 """Pickles and copies of data sets, models and trainers: in one process, in others, and damaged."""
 
 import copy
+import multiprocessing
 import os
 import pickle
 
@@ -115,7 +116,116 @@ def test_damaged_pickles_of_sets(synthetic):
         function(*arguments[:4], ["one"])
 
 
+# ---- Models and trainers ---------------------------------------------------------------------------------------------
+
+COPIES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
+each_copy = pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
+
+
+def equal(one, other):
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@each_copy
+@pytest.mark.parametrize("options", [
+    {"architecture": "resnet18", "width": 1 / 16, "seed": 2**64 - 1, "mean": (0.1, 0.2, 0.3), "deviation": (1, 2, 3)},
+    {"architecture": "vgg16", "width": 0.03, "dropout": 0.25, "classes": 7},
+    {"architecture": "googlenet", "width": 0.1, "channel_count_epsilons": True},
+], ids=lambda options: options["architecture"])  # fmt: skip
+def test_copies_of_models(make, options, synthetic):
+    model = plp.Model(**options)
+    model.load_state_dict({name: values + 1 for name, values in model.state_dict().items()})
+    model.note = ["kept"]
+    other = make(model)
+    assert (other._info, repr(other), other.note) == (model._info, repr(model), model.note) and equal(other, model)
+    images = synthetic[1].images[:10]
+    logits = model.logits(images)
+    np.testing.assert_array_equal(other.logits(images), logits)
+    other.load_state_dict({name: np.zeros_like(values) for name, values in other.state_dict().items()})
+    np.testing.assert_array_equal(model.logits(images), logits)
+
+
+METHODS = {"plp": plp.PLP(), "ema": plp.EMA(), "none": None}
+
+
+@each_copy
+@pytest.mark.parametrize("predictor", METHODS.values(), ids=METHODS)
+def test_copies_of_trainers_go_on_to_the_last_bit(make, predictor, small, synthetic):
+    train, test = synthetic
+    trainer = plp.Trainer(
+        small,
+        optimizer=plp.DEMON(lr=0.05),
+        predictor=predictor,
+        schedule=plp.schedules.Cosine(),
+        batch_size=50,
+        seed=3,
+        threads=1,
+    )
+
+    def stop(progress):
+        if (progress.epoch, progress.iteration) == (2, 4):
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        trainer.fit(train, validation=0.2, epochs=3, progress=False, callback=stop)
+    other = make(trainer)
+    assert (other.recipe, other.history, other.model is not small) == (trainer.recipe, trainer.history, True)
+    histories = [one.fit(train, validation=0.2, test=test, epochs=3, progress=False) for one in (trainer, other)]
+    assert equal(trainer.model, other.model) and equal(trainer.best_model, other.best_model)
+    assert [e.train for e in histories[0]] == [e.train for e in histories[1]] and histories[0].test == histories[1].test
+
+
+def test_a_trainer_and_its_model_stay_together(small):
+    trainer = plp.Trainer(small)
+    model, other = pickle.loads(pickle.dumps((small, trainer)))
+    assert other.model is model
+
+
+def trained(work):
+    trainer, train = work
+    trainer.fit(train, epochs=2, progress=False)
+    return trainer
+
+
+def test_other_processes(small, synthetic):
+    """Started anew, so that all they know of the work was pickled."""
+    train = synthetic[0][:100]
+    trainer = plp.Trainer(small, batch_size=50)
+    trainer.fit(train, epochs=1, progress=False)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        other = pool.map(trained, [(trainer, train)])[0]
+    assert equal(other.model, trained((trainer, train)).model)
+    assert [epoch.train for epoch in other.history] == [epoch.train for epoch in trainer.history]
+
+
+def restored(thing, **changes):
+    state = {**thing.__getstate__(), **changes}
+    type(thing).__new__(type(thing)).__setstate__({k: v for k, v in state.items() if v != "lacking"})
+
+
+def test_damaged_pickles_of_models_and_trainers(small):
+    tensors = small.state_dict()
+    trainer = plp.Trainer(small, batch_size=50)
+    checkpoint = trainer.__getstate__()["_handle"]
+    for thing, changes, error, message in (
+        (small, {"_state": {**tensors, "fc.bias": np.zeros(3)}}, ValueError, "fc.bias has shape"),
+        (small, {"_state": list(tensors)}, ValueError, "a pickled model has list for _state, expected dict"),
+        (small, {"_options": "lacking"}, ValueError, "a pickled model has nothing for _options"),
+        (small, {"_options": {"architecture": "resnet19"}}, ValueError, "resnet19"),
+        (small, {"_options": {"depth": 19}}, ValueError, "there is no option 'depth'"),
+        (trainer, {"_handle": checkpoint[:-1]}, plp.Error, "pickled trainer: "),
+        (trainer, {"_handle": None}, ValueError, "a pickled trainer has NoneType for _handle, expected bytes"),
+        (trainer, {"model": tensors}, ValueError, "a pickled trainer has dict for model, expected Model"),
+        (trainer, {"recipe": plp.PAPER}, ValueError, "pickled trainer: "),
+    ):
+        with pytest.raises(error, match=message):
+            restored(thing, **changes)
+    with pytest.raises(ValueError, match="a pickled model holds list, expected a dict"):
+        plp.Model.__new__(plp.Model).__setstate__([1])
+
+
 def test_completion_shows_what_is_public():
     assert dir(plp.datasets) == sorted(plp.datasets.__all__)
     assert dir(plp.schedules) == sorted(plp.schedules.__all__)
-    assert set(dir(plp)) == set(plp.__all__)
+    assert set(dir(plp)) == {*plp.__all__, "torch"}  # which is imported when it is asked for

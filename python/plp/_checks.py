@@ -82,6 +82,17 @@ def checked_type(name: str, value: object, *types: type) -> None:
         raise ValueError(f"{name} is {value!r}, expected {expected}")
 
 
+def checked_pickle(noun: str, state: Any, **types: type) -> list[Any]:
+    """The attributes of these types in what ``__setstate__`` is given, or ValueError."""
+    if not isinstance(state, dict):
+        raise ValueError(f"a pickled {noun} holds {type(state).__name__}, expected a dict")
+    for name, expected in types.items():
+        if not isinstance(state.get(name), expected):
+            found = type(state[name]).__name__ if name in state else "nothing"
+            raise ValueError(f"a pickled {noun} has {found} for {name}, expected {expected.__name__}")
+    return [state[name] for name in types]
+
+
 def checked_seed(seed: object) -> int:
     number = operator.index(seed) if hasattr(seed, "__index__") else -1  # type: ignore[arg-type]
     if not 0 <= number < 2**64:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, checked_images, checked_integer, checked_seed
+from ._checks import as_array, checked_images, checked_integer, checked_pickle, checked_seed
 from .datasets import Dataset, dataset_handle
 from .records import Metrics
 
@@ -35,7 +35,7 @@ class Model:
 
     Any number of threads may use a model at once: their calls take turns, in the order in which they came, and compute
     on all of ``threads`` each. While a trainer fits it in one thread, calls of others come between two iterations, and
-    see the model as the latest one left it.
+    see the model as the latest one left it. Copies and pickles have memory of their own.
 
     Args:
         architecture: ``"vgg16"`` (with batch norm), ``"resnet18"`` or ``"googlenet"``.
@@ -85,6 +85,16 @@ class Model:
         self._info = _plp.model_describe(handle)
         entries = self._info.pop("entries")
         self._entries = [_Entry(name, kind, _DTYPES[dtype], shape) for name, kind, dtype, shape in entries]
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"_options": {k: v for k, v in self._info.items() if k != "parameter_count"}, "_state": self.state_dict()}
+        return {**vars(self), **own, "_handle": None, "_info": None, "_entries": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        options, tensors = checked_pickle("model", state, _options=dict, _state=dict)
+        vars(self).update({k: v for k, v in state.items() if k not in ("_options", "_state")})
+        self._open(_plp.model_create(options))
+        self.load_state_dict(tensors)
 
     @classmethod
     def _of(cls, handle: Any) -> Model:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from numbers import Real
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _plp
-from ._checks import checked_images, checked_integer, checked_labels, checked_seed
+from ._checks import checked_images, checked_integer, checked_labels, checked_pickle, checked_seed
 from ._progress import FitProgress
 from .datasets import Dataset, dataset_handle
 from .model import Model
@@ -41,7 +44,8 @@ class Trainer:
     predictor; results are bit for bit the same on any number of threads.
 
     While :meth:`fit` goes on in one thread, others may read, save and measure trainer and model between two iterations
-    (see :class:`plp.Model`); what would train the model is refused.
+    (see :class:`plp.Model`); what would train the model is refused. Copies and pickles have a model and memory of their
+    own, and go on from where the trainer was.
 
     Args:
         model: what is trained, in place.
@@ -78,8 +82,31 @@ class Trainer:
             batch_size=batch_size,
             augmentation=augmentation,
         )
-        options = {**self.recipe._fields(), "seed": checked_seed(seed), "threads": threads}
-        self._handle = _plp.trainer_create(model._handle, options, predictor and predictor._fields())
+        self._seed, self._threads = checked_seed(seed), threads
+        self._open()
+
+    def _open(self) -> None:
+        predictor = self.recipe.predictor
+        options = {**self.recipe._fields(), "seed": self._seed, "threads": self._threads}
+        self._handle = _plp.trainer_create(self.model._handle, options, predictor and predictor._fields())
+
+    def __getstate__(self) -> dict[str, Any]:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "pickled trainer")
+            self.save(path)
+            return {**vars(self), "_handle": path.read_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        checkpoint, *_ = checked_pickle("trainer", state, _handle=bytes, model=Model, recipe=Recipe)
+        vars(self).update(state)
+        self._open()
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "pickled trainer")
+            path.write_bytes(checkpoint)
+            self.restore(path)
+
+    def __copy__(self) -> Trainer:
+        return deepcopy(self)  # with a model of its own
 
     def fit(
         self,
