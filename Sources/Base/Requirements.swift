@@ -4,7 +4,7 @@
 package func require(
     _ condition: Bool, _ name: String, _ found: Any, expected: @autoclosure () -> String
 ) throws(Failure) {
-    guard condition else { throw Failure(.invalidArgument, "\(name): found \(found), expected \(expected())") }
+    guard condition else { throw Failure(.invalidArgument, "\(name): found \(excerpt(found)), expected \(expected())") }
 }
 
 /// Throws unless `value` is a number in `range`, which NaN and the infinities never are.
@@ -29,4 +29,17 @@ package func grouped(_ number: Int) -> String {
         digits.insert(",", at: digits.index(digits.startIndex, offsetBy: position))
     }
     return (number < 0 ? "-" : "") + digits
+}
+
+/// What was found, for a message: a line of it at most, in which no character commands a terminal.
+package func excerpt(_ found: Any) -> String {
+    let scalars = "\(found)".unicodeScalars
+    let most = 200
+    return scalars.prefix(most).reduce(into: "") { text, scalar in
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator:
+            text += scalar.escaped(asASCII: true)
+        default: text.unicodeScalars.append(scalar)
+        }
+    } + (scalars.dropFirst(most).isEmpty ? "" : "…")
 }

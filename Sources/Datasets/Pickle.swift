@@ -237,6 +237,8 @@ package struct Pickle {
     private func text(_ range: Range<Int>) -> String { String(decoding: bytes[range].prefix(64), as: UTF8.self) }
 
     private func failure(_ found: String, at place: Int) -> Failure {
-        Failure(.corrupt, "\(path): found \(found) at byte \(grouped(place)), expected CIFAR-100's Python layout")
+        Failure(
+            .corrupt,
+            "\(path): found \(excerpt(found)) at byte \(grouped(place)), expected CIFAR-100's Python layout")
     }
 }

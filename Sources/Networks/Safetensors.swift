@@ -178,7 +178,22 @@ public struct Safetensors {
     /// A value from JSON in the metadata. `name` stands for it in messages.
     public static func value<T: Decodable>(_ type: T.Type, json: String, name: String) throws(Failure) -> T {
         do { return try JSONDecoder().decode(type, from: Data(json.utf8)) } catch {
-            throw Failure(.corrupt, "\(name) is not the expected JSON: \(error)")
+            throw Failure(.corrupt, "\(name) is not the expected JSON: \(excerpt(reason(error)))")
+        }
+    }
+
+    /// What a decoder says, without the names of Swift's types.
+    private static func reason(_ error: any Error) -> String {
+        func place(_ context: DecodingError.Context) -> String {
+            let path = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }
+            return path.isEmpty ? "" : " in \(path.joined(separator: "."))"
+        }
+        return switch error as? DecodingError {
+        case .keyNotFound(let key, let context): "no \(key.stringValue) found\(place(context))"
+        case .valueNotFound(_, let context): "null found\(place(context))"
+        case .typeMismatch(_, let context): "a value of another type found\(place(context))"
+        case .dataCorrupted(let context): "\(context.debugDescription)\(place(context))"
+        default: "\(error)"
         }
     }
 

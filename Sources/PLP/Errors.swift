@@ -3,6 +3,7 @@
 
 import CPLP
 import Glibc
+import PLPBase
 import PLPTraining
 
 /// Runs the body of an exported function; the status of its failure, or OK.
@@ -44,7 +45,7 @@ extension Failure.Kind {
 
 extension Failure {
     static func argument(_ name: String, found: Any, expected: String) -> Failure {
-        Failure(.invalidArgument, "\(name): found \(found), expected \(expected)")
+        Failure(.invalidArgument, "\(name): found \(excerpt(found)), expected \(expected)")
     }
 }
 

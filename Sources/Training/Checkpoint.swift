@@ -10,6 +10,8 @@ extension Trainer {
     private static let metadataKey = "plp.checkpoint"
     private static let version = 2
 
+    private struct Version: Decodable { var version: Int }
+
     /// All of a checkpoint that is not a tensor.
     private struct State: Codable {
         var version = Trainer.version
@@ -71,7 +73,13 @@ extension Trainer {
             throw Failure(
                 .corrupt, "\(path): no \(Self.metadataKey) found in its metadata, expected a trainer's checkpoint")
         }
-        let state = try Safetensors.value(State.self, json: json, name: "\(path): \(Self.metadataKey)")
+        let name = "\(path): \(Self.metadataKey)"
+        // Alone at first: the rest may be different in another version.
+        let version = try Safetensors.value(Version.self, json: json, name: name).version
+        try require(
+            version == Self.version, "\(path): version", version,
+            expected: "\(Self.version): checkpoints of other versions cannot be read")
+        let state = try Safetensors.value(State.self, json: json, name: name)
         try check(state, path)
 
         var best = state.bestBatchesTracked == nil ? nil : self.best
@@ -110,15 +118,13 @@ extension Trainer {
 
     /// Throws where a checkpoint belongs to another trainer, or makes no sense.
     private func check(_ state: State, _ path: String) throws(Failure) {
-        func require(_ condition: Bool, _ name: String, _ found: Any, _ expected: Any) throws(Failure) {
-            try PLPBase.require(condition, "\(path): \(name)", found, expected: "\(expected)")
-        }
-        try require(
-            state.version == Self.version, "version", state.version,
-            "\(Self.version): checkpoints of other versions cannot be read")
-        try require(state.model == model.configuration, "model", state.model, model.configuration)
+        var different = try differences("model", Safetensors.json(state.model), Safetensors.json(model.configuration))
         for (option, expected) in try options().sorted(by: { $0.key < $1.key }) {
-            try require(state.options[option] == expected, option, state.options[option] ?? "nothing", expected)
+            different += differences(option, state.options[option], expected)
+        }
+        guard different.isEmpty else {
+            let lines = ["\(path): found a run with other options than this trainer's"] + different
+            throw Failure(.invalidArgument, lines.joined(separator: "\n    "))
         }
         let history = state.history
         let counters =

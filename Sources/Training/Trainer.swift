@@ -199,7 +199,7 @@ public final class Trainer {
         }
         try require(
             history.data == data || history.data.isEmpty, "data", data,
-            expected: "\(history.data), which this run is trained on; for another run, make another trainer")
+            expected: "\(excerpt(history.data)), which this run is trained on; for another run, make another trainer")
         history.data = data
         return division
     }

@@ -377,10 +377,16 @@ def test_resume_is_bit_for_bit(synthetic, tmp_path):
 
 def test_checkpoints_of_other_runs(small, tmp_path):
     plp.Trainer(small, **QUICK).save(tmp_path / "checkpoint")
-    with pytest.raises(ValueError):
-        plp.Trainer(plp.Model("resnet18", width=1 / 8), **QUICK).restore(tmp_path / "checkpoint")
-    with pytest.raises(ValueError):
-        plp.Trainer(small, predictor=plp.PLP(), **QUICK).restore(tmp_path / "checkpoint")
+    others = [
+        ("model.width: 0.0625 in the checkpoint, 0.125 in the trainer", plp.Model("resnet18", width=1 / 8), {}),
+        ("optimizer.lr: 0.05 in the checkpoint, 0.1 in the trainer", small, {"optimizer": plp.SGD(lr=0.1)}),
+        ("predictor: none in the checkpoint, PLP in the trainer", small, {"predictor": plp.PLP()}),
+        ("seed: 0 in the checkpoint, 7 in the trainer", small, {"seed": 7}),
+    ]
+    for line, model, options in others:
+        with pytest.raises(ValueError) as error:
+            plp.Trainer(model, **(QUICK | options)).restore(tmp_path / "checkpoint")
+        assert str(error.value).splitlines()[1:] == [f"    {line}"]
     with pytest.raises(FileNotFoundError):
         plp.Trainer(small, **QUICK).restore(tmp_path / "missing")
     (tmp_path / "damaged").write_bytes((tmp_path / "checkpoint").read_bytes()[:-1])

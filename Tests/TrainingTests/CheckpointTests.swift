@@ -101,25 +101,73 @@ import PLPTraining
             try change(found, damage)
             expectFailure(.corrupt, "changed: counters") { try trainer.restore(from: folder.path + "/changed") }
         }
-        try change("\"version\":2", "\"version\":1")
-        expectFailure(.invalidArgument, "changed: version: found 1, expected 2") {
-            try trainer.restore(from: folder.path + "/changed")
+        try change("\"isComplete\":", "\"wasComplete\":")
+        expectFailure(
+            .corrupt, "changed: plp.checkpoint is not the expected JSON: no isComplete found in history.epochs.0"
+        ) { try trainer.restore(from: folder.path + "/changed") }
+        // Whatever else another version has.
+        try Safetensors(tensors: [], metadata: ["plp.checkpoint": #"{"version":1}"#]).write(to: folder.path + "/older")
+        expectFailure(.invalidArgument, "older: version: found 1, expected 2") {
+            try trainer.restore(from: folder.path + "/older")
         }
         #expect(try Snapshot(trainer) == before)
 
-        let others: [(String, Trainer)] = [
-            ("batch size", try Small.trainer(predictor: PLP(), batchSize: 4)),
-            ("seed", try Small.trainer(predictor: PLP(), seed: 9)),
-            ("predictor", try Small.trainer()), ("predictor", try Small.trainer(predictor: PLP(period: 4))),
-            ("optimizer", try Small.trainer(optimizer: SGD(learningRate: 0.06), predictor: PLP())),
-            ("schedule", try Small.trainer(schedule: .constant, predictor: PLP())),
-            ("model", try Small.trainer(model: Small.model(seed: 8), predictor: PLP())),
-        ]
-        for (option, other) in others {
-            expectFailure(.invalidArgument, "run.safetensors: \(option): found") { try other.restore(from: path) }
-        }
         try trainer.restore(from: path)
         #expect(try Snapshot(trainer) == Snapshot(source))
+    }
+
+    @Test func optionsThatDifferAreNamedOneByOne() throws {
+        let folder = try Folder()
+        let path = folder.path + "/run"
+        try Small.trainer(schedule: .warmUp(epochs: 2, then: .cosine()), predictor: PLP(end: 9)).save(to: path)
+        let of = (warmUp: Schedule.warmUp(epochs: 2, then: .cosine()), plp: PLP(end: 9))
+        let cases: [([String], Trainer)] = [
+            (
+                ["batch_size: 8 in the checkpoint, 4 in the trainer", "seed: 1 in the checkpoint, 9 in the trainer"],
+                try Small.trainer(schedule: of.warmUp, predictor: of.plp, batchSize: 4, seed: 9)
+            ),
+            (
+                ["predictor: PLP in the checkpoint, none in the trainer"],
+                try Small.trainer(schedule: of.warmUp)
+            ),
+            (
+                [
+                    "predictor.coefficients: [-0.5, 0.5, 1] in the checkpoint, [-1, 2] in the trainer",
+                    "predictor.period: 3 in the checkpoint, 4 in the trainer",
+                    "predictor.end: 9 in the checkpoint, nothing in the trainer",
+                ], try Small.trainer(schedule: of.warmUp, predictor: PLP(coefficients: [-1, 2], period: 4))
+            ),
+            (
+                [
+                    "optimizer.lr: 0.05 in the checkpoint, 0.06 in the trainer",
+                    "optimizer.weight_decay: 0.0001 in the checkpoint, 0 in the trainer",
+                ],
+                try Small.trainer(
+                    optimizer: SGD(learningRate: 0.06, weightDecay: 0), schedule: of.warmUp, predictor: of.plp)
+            ),
+            (
+                ["schedule: warm_up in the checkpoint, constant in the trainer"],
+                try Small.trainer(schedule: .constant, predictor: of.plp)
+            ),
+            (
+                ["schedule.then.floor: 0 in the checkpoint, 0.5 in the trainer"],
+                try Small.trainer(schedule: .warmUp(epochs: 2, then: .cosine(floor: 0.5)), predictor: of.plp)
+            ),
+            (
+                ["model.seed: 3 in the checkpoint, 8 in the trainer"],
+                try Small.trainer(model: Small.model(seed: 8), schedule: of.warmUp, predictor: of.plp)
+            ),
+        ]
+        for (lines, trainer) in cases {
+            let before = try Snapshot(trainer)
+            #expect(
+                throws: Failure(
+                    .invalidArgument,
+                    (["\(path): found a run with other options than this trainer's"] + lines).joined(
+                        separator: "\n    "))
+            ) { try trainer.restore(from: path) }
+            #expect(try Snapshot(trainer) == before)
+        }
     }
 
     /// How options are written is part of the format: where this test has to change, so has the version.
