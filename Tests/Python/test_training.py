@@ -378,7 +378,7 @@ def test_resume_is_bit_for_bit(synthetic, tmp_path):
 def test_checkpoints_of_other_runs(small, tmp_path):
     plp.Trainer(small, **QUICK).save(tmp_path / "checkpoint")
     others = [
-        ("model.width: 0.0625 in the checkpoint, 0.125 in the trainer", plp.Model("resnet18", width=1 / 8), {}),
+        ("model.width: 0.0625 in the checkpoint, 0.125 in the trainer", plp.Model("resnet18", width=1 / 8, seed=1), {}),
         ("optimizer.lr: 0.05 in the checkpoint, 0.1 in the trainer", small, {"optimizer": plp.SGD(lr=0.1)}),
         ("predictor: none in the checkpoint, PLP in the trainer", small, {"predictor": plp.PLP()}),
         ("seed: 0 in the checkpoint, 7 in the trainer", small, {"seed": 7}),
