@@ -27,6 +27,9 @@
  *           when their turn comes, and nobody waits for them. A call has no turn while it runs its caller's callback,
  *           which therefore may do all that another thread may, and wait for it: no calls wait for each other for ever.
  *           See plp_set_wait_callback for how a wait is interrupted.
+ *           A number of threads that compute is 0 to 1024. 0 takes PLP_NUM_THREADS, else OMP_NUM_THREADS, if one is set to
+ *           a whole number above 0; else the processors that the process may run on, and no more than the quotas of its
+ *           control groups allow, rounded down. More than it may run on are never taken. plp_build_info tells.
  * Structs.  The ones that start with struct_size may grow at their end in later versions. A struct of options is filled
  *           with its defaults by its _init function; one that receives a result needs only its struct_size set before
  *           the call, to sizeof the struct:    plp_epoch epoch = {.struct_size = sizeof epoch};
@@ -85,8 +88,9 @@ const char *plp_last_error_path(void);
 /* The library's version, "major.minor.patch"; PLP_VERSION is the header's. Lives as long as the process. */
 const char *plp_version(void);
 
-/* How the library was built and what it runs on, one "key: value" a line. Lives as long as the process. On a processor
- * that lacks instructions the library was built to use, this works, and calls that return a status fail. */
+/* How the library was built and what it runs on now, how many threads compute by default and why among it, one
+ * "key: value" a line. Valid until this thread's next call of it. On a processor that lacks instructions the library was
+ * built to use, this works, and calls that return a status fail. */
 const char *plp_build_info(void);
 
 /* While it waits for a call of another thread, on the same model, to be done. Return 0 to wait on. */
@@ -242,7 +246,7 @@ plp_status plp_model_set_state(plp_model *model, const void *const *values, cons
 
 /* The network's outputs before softmax, as in evaluation: running statistics, no dropout.
    images: [count][3][size][size] of type `dtype`, PLP_UINT8 or PLP_FLOAT32. logits: room for [count][classes].
-   threads: that compute; 0 for one per processor. The result does not depend on it. */
+   threads: that compute, see above. The result does not depend on it. */
 plp_status plp_model_logits(const plp_model *model, const void *images, plp_dtype dtype, int64_t count, int64_t threads,
                             float *logits);
 
@@ -366,7 +370,7 @@ typedef struct plp_trainer_options {
     int flip;           /* 1: mirror every other image, at random */
     double rotation;    /* 0: up to so many degrees either way; 0 to 180 */
     uint64_t seed;      /* 0: of order, augmentation, dropout and validation split */
-    int64_t threads;    /* 0: one per processor; 0 to 1024. Results do not depend on it */
+    int64_t threads;    /* 0: see above; to 1024. Results do not depend on it */
 } plp_trainer_options;
 
 /* Fills `options` with the defaults above. struct_size: sizeof(plp_trainer_options), as the caller was compiled. */

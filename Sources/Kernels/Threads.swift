@@ -10,12 +10,15 @@ public final class Threads: Sendable {
     private let crew: Crew
     private let sweepsBackward = Atomic<Bool>(false)
 
-    /// - Parameter count: threads that compute together, the calling one included; 0 takes one for each processor. More
-    ///   than there are processors would only get in each other's way: so many are taken then.
-    public convenience init(_ count: Int = 0) { self.init(count, processors: Processors.allowed) }
+    /// - Parameter count: threads that compute together, the calling one included; 0 takes as many as
+    ///   `Processors.forThreads` says. More than there are processors would only get in each other's way: so many are
+    ///   taken then.
+    public convenience init(_ count: Int = 0) {
+        self.init(count > 0 ? count : Processors.forThreads.count, processors: Processors.allowed)
+    }
 
     package init(_ count: Int, processors: Int) {
-        self.count = count > 0 ? min(count, processors) : processors
+        self.count = min(count, processors)
         crew = Crew(helpers: self.count - 1)
     }
 

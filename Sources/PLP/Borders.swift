@@ -42,6 +42,31 @@ final class OwnedString: @unchecked Sendable {
     deinit { free(UnsafeMutablePointer(mutating: pointer)) }
 }
 
+/// An object of each thread, kept until the thread sets another or ends.
+final class PerThread<Object: AnyObject>: Sendable {
+    private let key: pthread_key_t
+
+    init() {
+        var key = pthread_key_t()
+        pthread_key_create(&key) { if let object = $0 { Unmanaged<AnyObject>.fromOpaque(object).release() } }
+        self.key = key
+    }
+
+    private var kept: Unmanaged<Object>? {
+        let object: UnsafeMutableRawPointer? = pthread_getspecific(key)
+        return object.map { Unmanaged.fromOpaque($0) }
+    }
+
+    /// This thread's; nil before the first.
+    var current: Object? { kept?.takeUnretainedValue() }
+
+    func set(_ object: Object) {
+        let previous = kept
+        pthread_setspecific(key, Unmanaged.passRetained(object).toOpaque())
+        previous?.release()
+    }
+}
+
 // MARK: - Structs
 
 /// A C struct that starts with its own size, as its caller was compiled.

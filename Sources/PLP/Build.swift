@@ -1,30 +1,34 @@
 // Which library this is, and what it runs on.
 
 import CPLP
-import FoundationEssentials
 import PLPBase
 import PLPKernels
 
 private let version = OwnedString(PLP_VERSION)
 
-private let information = OwnedString(
-    """
-    version: \(PLP_VERSION)
-    vectors: \(Build.vectors)
-    blas: \(Build.blas)
-    processors: \(Processors.allowed)
-
-    """)
+private let information = PerThread<OwnedString>()
 
 @c @implementation
 public func plp_version() -> UnsafePointer<CChar>? { version.pointer }
 
 @c @implementation
-public func plp_build_info() -> UnsafePointer<CChar>? { information.pointer }
+public func plp_build_info() -> UnsafePointer<CChar>? {
+    let threads = Processors.forThreads
+    let text = OwnedString(
+        """
+        version: \(PLP_VERSION)
+        vectors: \(Build.vectors)
+        blas: \(Build.blas)
+        threads: \(threads.count), \(threads.reason)
+
+        """)
+    information.set(text)
+    return text.pointer
+}
 
 /// Why the kernels cannot run here, once and for all; nil where they can. This file is compiled for any x86-64.
 let unsupportedProcessor: Failure? = {
-    guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8),
+    guard let text = Files.systemText("/proc/cpuinfo"),
         let line = text.split(separator: "\n").first(where: { $0.hasPrefix("flags") })
     else { return nil }
     let missing = Set(Build.processorFlags).subtracting(line.split(separator: " ").map(String.init)).sorted()

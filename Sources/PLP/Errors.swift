@@ -13,7 +13,7 @@ func attempt(_ body: () throws(Failure) -> Void) -> plp_status {
         try body()
         return PLP_OK
     } catch {
-        LastError.set(error)
+        latestError.set(LastError(error))
         return error.kind.status
     }
 }
@@ -55,40 +55,21 @@ private final class LastError {
     let number: Int32
     let path: OwnedString?
 
-    private init(_ failure: Failure) {
+    init(_ failure: Failure) {
         message = OwnedString(failure.message)
         number = failure.errno
         path = failure.path.map(OwnedString.init)
     }
-
-    private static let key: pthread_key_t = {
-        var key = pthread_key_t()
-        pthread_key_create(&key) { if let error = $0 { Unmanaged<LastError>.fromOpaque(error).release() } }
-        return key
-    }()
-
-    private static var kept: Unmanaged<LastError>? {
-        let error: UnsafeMutableRawPointer? = pthread_getspecific(key)
-        return error.map { Unmanaged.fromOpaque($0) }
-    }
-
-    /// This thread's; nil before the first.
-    static var current: LastError? { kept?.takeUnretainedValue() }
-
-    static func set(_ failure: Failure) {
-        let previous = kept
-        pthread_setspecific(key, Unmanaged.passRetained(LastError(failure)).toOpaque())
-        previous?.release()
-    }
 }
 
+private let latestError = PerThread<LastError>()
 private let noError = OwnedString("")
 
 @c @implementation
-public func plp_last_error_message() -> UnsafePointer<CChar>? { (LastError.current?.message ?? noError).pointer }
+public func plp_last_error_message() -> UnsafePointer<CChar>? { (latestError.current?.message ?? noError).pointer }
 
 @c @implementation
-public func plp_last_error_number() -> Int32 { LastError.current?.number ?? 0 }
+public func plp_last_error_number() -> Int32 { latestError.current?.number ?? 0 }
 
 @c @implementation
-public func plp_last_error_path() -> UnsafePointer<CChar>? { LastError.current?.path?.pointer }
+public func plp_last_error_path() -> UnsafePointer<CChar>? { latestError.current?.path?.pointer }

@@ -13,7 +13,7 @@ public final class Evaluator {
 
     /// - Parameters:
     ///   - batchSize: images computed with at once; the results depend on it by their rounding at most.
-    ///   - threads: that compute; 0 for one per processor. The results do not depend on it.
+    ///   - threads: that compute; 0 for as many as `Threads` takes by default. The results do not depend on it.
     public convenience init(_ model: Model, batchSize: Int = 128, threads: Int = 0) throws(Failure) {
         try self.init(model, batchSize: batchSize, sharing: Threads(checked: threads))
     }
@@ -90,7 +90,7 @@ public final class Evaluator {
 }
 
 extension Threads {
-    /// As many as an option asks for; 0 for one per processor.
+    /// As many as an option asks for; 0 for as many as `Threads` takes by default.
     convenience init(checked count: Int) throws(Failure) {
         try require("threads", count, in: 0...1024)
         self.init(count)

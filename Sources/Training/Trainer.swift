@@ -57,7 +57,7 @@ public final class Trainer {
     ///   - batchSize: images in a mini-batch, 1 to 65,536. The last one of an epoch may have less.
     ///   - augmentation: of training images only.
     ///   - seed: of order, augmentation, dropout and validation split.
-    ///   - threads: that compute; 0 for one per processor.
+    ///   - threads: that compute; 0 for as many as `Threads` takes by default.
     /// - Throws: `Failure` naming an option out of its range, or if the memory is too small.
     public init(
         _ model: Model, optimizer: SGD = SGD(), schedule: Schedule = .constant, predictor: (any Predictor)? = nil,

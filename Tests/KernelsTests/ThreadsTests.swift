@@ -84,7 +84,6 @@ private func threadsOfProcess() throws -> Int {
 
     @Test func noMoreThreadsThanProcessors() {
         #expect(Threads(16, processors: 2).count == 2 && Threads(2, processors: 16).count == 2)
-        #expect(Threads(0, processors: 3).count == 3)
         #expect((1...ProcessInfo.processInfo.processorCount).contains(Threads().count))
     }
 

@@ -61,7 +61,7 @@ def test_train_and_evaluate(capsys):
     }
     assert drawn(RESULTS / "curves.png")
     assert "synthetic" in capsys.readouterr().err
-    assert main(["evaluate", "results/train/model.safetensors"]) == 0
+    assert main(["evaluate", "results/train/model.safetensors", "--threads", "1"]) == 0
     assert re.search(r"accuracy \d+\.\d\d%, top-1 error", capsys.readouterr().out)
 
 
@@ -209,8 +209,9 @@ def test_info_comes_before_the_data_is_read(folder, capsys):
 
 def test_info_and_profile(capsys):
     assert main(["info"]) == 0
-    assert f"plp {plp.__version__}" in capsys.readouterr().out
-    assert main(["profile", "--width", "0.0625", "--image-size", "24", "--batch-size", "8"]) == 0
+    said = capsys.readouterr().out
+    assert f"plp {plp.__version__}" in said and re.search("^threads: [1-9]", said, re.MULTILINE)
+    assert main(["profile", "--width", "0.0625", "--image-size", "24", "--batch-size", "8", "--threads", "1"]) == 0
     assert "images/s" in capsys.readouterr().out
 
 
@@ -221,6 +222,7 @@ def test_info_and_profile(capsys):
         (["train", "--method", "adam"], "no method 'adam'"),
         (["train", "--method", "sgd*"], "method 'sgd*' has the factor ''"),
         (["train", "--width", "-1"], "width"),
+        (["profile", "--threads", "-1"], "threads"),
         (["train", "--lr", "nan"], "learning rate"),
         (["train", "--epochs", "0"], "epochs"),
         (["compare", "alexnet"], "alexnet"),

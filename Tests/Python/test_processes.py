@@ -8,6 +8,7 @@ import resource
 import signal
 import threading
 import traceback
+from pathlib import Path
 
 import numpy as np
 import plp
@@ -180,3 +181,96 @@ def test_without_threads_the_caller_does_all_the_work(images, before):
         return trained(images)
 
     assert in_child(child) == expected
+
+
+def build_info_in_child(prepare=lambda: None):
+    """The line of threads in plp.build_info(), after `prepare` has changed the child."""
+
+    def child():
+        prepare()
+        return next(line for line in plp.build_info().splitlines() if line.startswith("threads: "))
+
+    return in_child(child)
+
+
+def without_variables():
+    for name in ["PLP_NUM_THREADS", "OMP_NUM_THREADS"]:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def control_group():
+    """Makes a control group, from a controller and what its files hold, by version."""
+    made = []
+
+    def make(controller, one, two):
+        tops = [(Path("/sys/fs/cgroup", controller), one), (Path("/sys/fs/cgroup"), two)]
+        for top, files in tops:
+            group = top / f"plp-test-{os.getpid()}-{len(made)}"
+            try:
+                group.mkdir()
+                made.append(group)
+                for name, value in files.items():
+                    (group / name).write_text(value)
+                return group
+            except OSError:
+                continue
+        pytest.skip(f"no control group of {controller} can be made")
+
+    yield make
+    for group in made:
+        group.rmdir()
+
+
+def join(group):
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def test_threads_by_default_are_the_processors_of_the_affinity_mask():
+    def prepare():
+        without_variables()
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    assert build_info_in_child(prepare) == "threads: 1, of the processors that this process may run on"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_threads_by_default_respect_a_quota(control_group):
+    group = control_group("cpu", {"cpu.cfs_quota_us": "150000"}, {"cpu.max": "150000 100000"})
+
+    def prepare():
+        without_variables()
+        join(group)
+
+    found = build_info_in_child(prepare)
+    assert found.startswith("threads: 1, of a quota of 1.5 processors, control group") and group.name in found
+
+
+def test_threads_by_default_follow_the_variables_as_they_are_now():
+    def child():
+        without_variables()
+        before = plp.build_info()
+        os.environ["OMP_NUM_THREADS"] = "1"
+        assert "threads: 1, of OMP_NUM_THREADS=1" in plp.build_info()
+        os.environ["PLP_NUM_THREADS"] = "none"
+        assert "; PLP_NUM_THREADS=none is ignored" in plp.build_info()
+        without_variables()
+        assert plp.build_info() == before
+
+    in_child(child)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+@pytest.mark.parametrize("threads", [0, 1, 16])
+def test_no_more_threads_than_processors_are_started(images, threads):
+    def helpers(affinity):
+        os.sched_setaffinity(0, affinity)
+        without_variables()
+        before = len(os.listdir("/proc/self/task"))
+        model = plp.Model("vgg16", width=1 / 16)
+        model.evaluate(images, threads=threads)
+        return len(os.listdir("/proc/self/task")) - before
+
+    two = sorted(os.sched_getaffinity(0))[:2]
+    assert in_child(lambda: helpers(two[:1])) == "0"
+    assert in_child(lambda: helpers(two)) == ("0" if threads == 1 else "1")

@@ -66,6 +66,8 @@ def test_swift(tmp_path):
         "-I",
         BUILT / "Modules",
         "-I",
+        ROOT / "Sources/CLinux",
+        "-I",
         ROOT / "Sources/COpenBLAS",
         "-lopenblas",
         "-o",

@@ -903,7 +903,8 @@ static PyMethodDef functions[] = {
     {"trainer_restore", trainer_restore, METH_VARARGS, NULL},
     {"trainer_profile", trainer_profile, METH_O, NULL},
     {"predict", predict, METH_VARARGS, NULL},
-    {"build_info", build_info, METH_NOARGS, NULL},
+    {"build_info", build_info, METH_NOARGS,
+     "How the library was built, and how many threads compute by default and why, one ``key: value`` a line."},
     {NULL, NULL, 0, NULL},
 };
 

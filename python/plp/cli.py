@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure a saved model on the test set")
     evaluate.add_argument("model", type=Path, help="a model.safetensors that plp wrote")
     _add_data(evaluate)
+    _add_threads(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     report = commands.add_parser("report", help="write a study as an HTML page and a picture beside it")
@@ -82,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     _add(profile, "--width", "factor on every channel count", 1.0, type=float, metavar="X")
     _add(profile, "--image-size", "pixels along a side", 32, type=int, metavar="N")
     _add(profile, "--batch-size", "images", 128, type=int, metavar="N")
+    _add_threads(profile)
     profile.set_defaults(run=_profile)
 
-    commands.add_parser("info", help="show version, build and data").set_defaults(run=_info)
+    commands.add_parser("info", help="show version, build, threads and data").set_defaults(run=_info)
     return parser
 
 
@@ -113,7 +115,11 @@ def _add_run(
     add("recipe", "the paper's, or one that learns much in few epochs", choices=RECIPES)
     parser.add_argument("--lr", type=float, metavar="X", help="learning rate (default: the recipe's)")
     _add(parser, "--seed", "of the network and its training", 0, type=int, metavar="N")
-    _add(parser, "--threads", "that compute; 0 for one per processor", 0, type=int, metavar="N")
+    _add_threads(parser)
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    _add(parser, "--threads", "that compute; 0 for what `plp info` says", 0, type=int, metavar="N")
 
 
 def _add_output(parser: argparse.ArgumentParser, folder: str) -> None:
@@ -231,7 +237,7 @@ def _show(study: Study, output: Path) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     model = Model.load(options.model)
     _, test = _data(options)
-    metrics = model.evaluate(test)
+    metrics = model.evaluate(test, threads=options.threads)
     print(
         f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
         f"top-5 error {metrics.top5_error:.4f}, loss {metrics.loss:.4f}"
@@ -252,7 +258,7 @@ def _download(options: argparse.Namespace) -> int:
 def _profile(options: argparse.Namespace) -> int:
     model = Model(options.network, image_size=options.image_size, width=options.width)
     recipe = replace(by_name(options.method, Recipe()), batch_size=options.batch_size)
-    trainer = Trainer(model, **vars(recipe))
+    trainer = Trainer(model, **vars(recipe), threads=options.threads)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (recipe.batch_size, 3, model.image_size, model.image_size), np.uint8)
     labels = random.integers(0, model.classes, recipe.batch_size)

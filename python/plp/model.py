@@ -196,7 +196,7 @@ class Model:
 
         Args:
             images: [count, 3, size, size], either uint8, which are normalised, or float32, taken as they are.
-            threads: 0 for one per processor. The result does not depend on it.
+            threads: 0 for what :func:`plp.build_info` says. The result does not depend on it.
 
         Returns:
             float32 [count, classes].
@@ -217,7 +217,7 @@ class Model:
 
         Args:
             dataset: has images of the model's size and at most as many classes.
-            threads: 0 for one per processor. The result does not depend on it.
+            threads: 0 for what :func:`plp.build_info` says. The result does not depend on it.
         """
         threads = checked_integer("threads", threads)
         return Metrics(*_plp.model_evaluate(self._handle, dataset_handle("dataset", dataset), threads))

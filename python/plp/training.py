@@ -55,7 +55,7 @@ class Trainer:
         batch_size: images in a mini-batch, 1 to 65,536; an epoch's last one may have less.
         augmentation: of training images in :meth:`fit`; ``Augmentation.none()`` for none.
         seed: of their order, augmentation, dropout and the validation split.
-        threads: that compute; 0 for one per processor.
+        threads: that compute; 0 for what :func:`plp.build_info` says.
 
     Raises:
         ValueError: an option of another kind than its name says, or out of its range.

@@ -64,7 +64,7 @@ def compare(
         validation: fraction of the training images to hold out, to choose the best epoch; None or 0 for none.
         width: factor on every hidden channel count.
         seed: of the first repeat.
-        threads: that compute; 0 for one per processor.
+        threads: that compute; 0 for what :func:`plp.build_info` says.
         path: a JSON file that is written after each run. Where it exists, the study goes on from it: only runs that it
             lacks are made, so that repeats, methods and networks can be added later. A checkpoint beside it, written
             at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit. One that is
