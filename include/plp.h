@@ -16,9 +16,9 @@
  *           was, every handle is still usable, and plp_last_error_message() says which argument or file was at fault,
  *           what was found and what was expected. No input ends the process: NULL, freed and foreign handles are told
  *           and reported. Only memory is taken on trust: an array must have the length this page gives.
- * Handles.  plp_dataset, plp_model and plp_trainer are created by a function whose last parameter receives the handle,
- *           and released by their _free function, which takes NULL too. A trainer keeps its model alive, whatever the
- *           order in which they are freed.
+ * Handles.  plp_dataset, plp_model, plp_predictor and plp_trainer are created by a function whose last parameter
+ *           receives the handle, and released by their _free function, which takes NULL too. A trainer keeps its model
+ *           alive, whatever the order in which they are freed.
  * Threads.  Any thread may call any function at any time. Calls on a model and its trainers take turns, in the order
  *           in which they came, and wait for each other; different models are independent, and datasets, which never
  *           change, wait for nothing. Calls that go on for long let others in: plp_trainer_fit between two iterations,
@@ -280,20 +280,31 @@ void plp_model_free(plp_model *model);
 typedef enum plp_predictor_kind {
     PLP_PREDICTOR_PLP = 0, /* every `period` iterations: θ = Σ coefficients[i] θ_i over the latest iterates */
     PLP_PREDICTOR_LOOKAHEAD = 1, /* every `period` iterations: m += rate (θ - m); θ = m  (arXiv 1907.08610) */
-    PLP_PREDICTOR_EMA = 2        /* every iteration: m = decay m + (1 - decay) θ; m is evaluated, θ trained on */
+    PLP_PREDICTOR_EMA = 2, /* every iteration: m = β m + (1 - β) θ; m is evaluated, θ trained on. β is decay, or with
+                              warmup the lesser of that and (1 + t)/(10 + t) at iteration t */
+    PLP_PREDICTOR_SWA = 3  /* from `start` on, every `period` iterations: m is the mean of the θ so far; m is evaluated,
+                              θ trained on  (arXiv 1803.05407) */
 } plp_predictor_kind;
 
-/* What a prediction does to the optimizer's momentum, and to batch norm's running statistics, which may be predicted as
-   the parameters are (with EMA: averaged, and evaluated with the averaged parameters). */
+/* What a prediction does to the optimizer's momentum, and to batch norm's running statistics in training. These may be
+   predicted as the parameters are; of an average that is to average them likewise, and evaluate with them. Recomputed
+   ones, an average's only, are that, and plp_trainer_fit measures them anew on 5,000 training images at each epoch's end,
+   before the average itself is measured (as PyTorch's update_bn). Kept ones are the run's own, which do not fit an
+   average. */
 typedef enum plp_momentum_rule { PLP_MOMENTUM_KEPT = 0, PLP_MOMENTUM_RESET = 1 } plp_momentum_rule;
-typedef enum plp_statistics_rule { PLP_STATISTICS_KEPT = 0, PLP_STATISTICS_PREDICTED = 1 } plp_statistics_rule;
+typedef enum plp_statistics_rule {
+    PLP_STATISTICS_KEPT = 0,
+    PLP_STATISTICS_PREDICTED = 1,
+    PLP_STATISTICS_RECOMPUTED = 2
+} plp_statistics_rule;
 
 /* A kind looks at the options that name it, and at no others. */
 typedef struct plp_predictor_options {
     size_t struct_size;
     plp_predictor_kind kind;
-    int64_t period; /* PLP: 0, as many iterations as coefficients; or so many, not fewer. Lookahead: 5. 1 to 1e9 */
-    int64_t start;  /* PLP: 0, the first iteration of the first cycle; 0 to 1e9 */
+    int64_t period; /* PLP: 0, as many iterations as coefficients, or so many, not fewer. Lookahead: 5. SWA: 1. To 1e9 */
+    int64_t start;  /* PLP, SWA: 0, the first iteration of the first period; 0 to 1e9. SWA usually gets three quarters of
+                       the run */
     int64_t end;    /* PLP: INT64_MAX, the iteration from which it does nothing more; above start */
     double step;    /* PLP: 1, how far ahead, in steps between midpoints; for the paper's coefficients */
     const double *coefficients; /* PLP: NULL, the paper's (-h/2, 1/2, (1 + h)/2), h = step; or one's own, the oldest
@@ -301,8 +312,9 @@ typedef struct plp_predictor_options {
     int64_t coefficient_count;  /* PLP: 0; with one's own 2 to 1000 */
     double rate;                /* Lookahead: 0.5; 0 to 1 */
     double decay;               /* EMA: 0.999; 0 ..< 1 */
+    int warmup;                 /* EMA: 1 */
     plp_momentum_rule momentum;     /* PLP, Lookahead: PLP_MOMENTUM_KEPT */
-    plp_statistics_rule statistics; /* PLP, Lookahead, EMA: PLP_STATISTICS_KEPT; of a network's, in training */
+    plp_statistics_rule statistics; /* PLP, Lookahead: PLP_STATISTICS_KEPT; EMA: PREDICTED; SWA: RECOMPUTED */
 } plp_predictor_options;
 
 /* Fills `options` with the defaults of a kind, as above. struct_size: sizeof(plp_predictor_options), as the caller was
@@ -324,15 +336,61 @@ typedef struct plp_action {
 /* The arithmetic of one iteration, counted from 0, for whoever computes elsewhere. Here it is done in float32. */
 plp_status plp_predictor_action(const plp_predictor_options *options, int64_t iteration, plp_action *action);
 
+/* A predictor at work on one vector, which somebody's own optimizer trains: in a loop, after each of its steps,
+   plp_predictor_after_step. As fast as memory, on one thread for each processor; the arithmetic is the trainer's. For
+   running statistics that are to be predicted too, a second one. */
+typedef struct plp_predictor plp_predictor;
+
+/* A predictor for `count` values. parameters: [count], as they are before the first step, where Lookahead and EMA
+   start; read in this call only. */
+plp_status plp_predictor_create(const plp_predictor_options *options, const float *parameters, int64_t count,
+                                plp_predictor **predictor);
+
+/* What follows a step: changes the memory and, where it is time, parameters [count]. replaced: 1 where it did that,
+   else 0; or NULL. A caller who wants momentum reset then resets it. Values that are not finite are passed on. */
+plp_status plp_predictor_after_step(plp_predictor *predictor, float *parameters, int *replaced);
+
+/* Copies out the average, out: [count], which EMA and SWA have, SWA once its first period is over. */
+plp_status plp_predictor_average(const plp_predictor *predictor, float *out);
+
+/* Memory and place in the cycle, from which a predictor with the same options and count goes on bit for bit, in the
+   same version of the library. `bytes` is the size of the caller's array, as plp_predictor_state_size tells. A state of
+   other options or another count, and what is no state, is refused, and nothing has changed then. */
+plp_status plp_predictor_state_size(const plp_predictor *predictor, size_t *bytes);
+plp_status plp_predictor_get_state(const plp_predictor *predictor, void *state, size_t bytes);
+plp_status plp_predictor_set_state(plp_predictor *predictor, const void *state, size_t bytes);
+
+void plp_predictor_free(plp_predictor *predictor);
+
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
 
 /* A model in training: optimizer, schedule, predictor, and how far it has come. */
 typedef struct plp_trainer plp_trainer;
 
-typedef enum plp_optimizer {
+typedef enum plp_optimizer_kind {
     PLP_OPTIMIZER_SGD = 0,  /* PyTorch's: g += weight_decay θ; v = μ v + g; θ -= lr v, or lr (g + μ v) with nesterov */
-    PLP_OPTIMIZER_DEMON = 1 /* the same with a momentum that decays over the whole run (arXiv 1910.04952) */
-} plp_optimizer;
+    PLP_OPTIMIZER_ADAMW = 1 /* PyTorch's: θ -= lr weight_decay θ; m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²;
+                               θ -= lr m^ / (sqrt(v^) + epsilon), where m^ = m / (1 - β1^t) and v^ likewise at step t.
+                               A predictor that resets momentum resets m and its t (arXiv 1711.05101) */
+} plp_optimizer_kind;
+
+/* A kind looks at the options that name it, or none, and at no others. */
+typedef struct plp_optimizer_options {
+    size_t struct_size;
+    plp_optimizer_kind kind;
+    double learning_rate; /* 0.001; 0 to 1000 */
+    double weight_decay;  /* 1e-4, AdamW: 0.01; 0 to 1000 */
+    double momentum;      /* SGD: 0.9; 0 ..< 1 */
+    int nesterov;         /* SGD: 0; 1 needs a momentum above 0 */
+    int demon;            /* SGD: 0; 1: the momentum decays to 0 over the whole run (DEMON, arXiv 1910.04952) */
+    double beta1;         /* AdamW: 0.9; 0 ..< 1 */
+    double beta2;         /* AdamW: 0.999; 0 ..< 1 */
+    double epsilon;       /* AdamW: 1e-8; 0 to 1000 */
+} plp_optimizer_options;
+
+/* Fills `options` with the defaults of a kind, as above. struct_size: sizeof(plp_optimizer_options), as the caller was
+   compiled. */
+plp_status plp_optimizer_options_init(plp_optimizer_options *options, size_t struct_size, plp_optimizer_kind kind);
 
 /* A schedule is a factor on learning_rate, so that the same run at 7/6 of it differs in one number. */
 typedef enum plp_schedule {
@@ -342,16 +400,13 @@ typedef enum plp_schedule {
     PLP_SCHEDULE_COSINE = 3      /* half a cosine from 1 down to cosine_floor over the whole run */
 } plp_schedule;
 
-/* With schedule = PLP_SCHEDULE_CYCLIC the defaults are the paper's baseline; a predictor of kind PLP_PREDICTOR_PLP makes
-   that its method. The whole run, which some options speak of, has plp_fit_options.epochs. */
+/* With schedule = PLP_SCHEDULE_CYCLIC the defaults are the paper's baseline; a predictor of kind PLP_PREDICTOR_PLP
+   makes that its method. The whole run, which some options speak of, has plp_fit_options.epochs. */
 typedef struct plp_trainer_options {
     size_t struct_size;
 
-    plp_optimizer optimizer; /* PLP_OPTIMIZER_SGD */
-    double learning_rate;    /* 0.001; 0 to 1000 */
-    double momentum;         /* 0.9; 0 ..< 1 */
-    double weight_decay;     /* 1e-4; 0 to 1000 */
-    int nesterov;            /* 0; 1 needs a momentum above 0 */
+    const plp_optimizer_options *optimizer; /* NULL: SGD with its defaults; copied */
+    const plp_predictor_options *predictor; /* NULL: none; copied */
 
     plp_schedule schedule;   /* PLP_SCHEDULE_CONSTANT */
     double warmup_epochs;    /* 0: so many epochs of linear warm-up in front of the schedule; 0 to 1e6 */
@@ -362,8 +417,6 @@ typedef struct plp_trainer_options {
     int64_t milestone_count;   /* 0 */
     double step_factor;        /* 0.2; 0 to 1000 */
     double cosine_floor;       /* 0; 0 to 1 */
-
-    const plp_predictor_options *predictor; /* NULL: none; copied */
 
     int64_t batch_size; /* 128 images; 1 to 65,536 */
     int64_t crop;       /* 4: pixels of zero padding around an image before a random crop; 0 (off) to 96 */
@@ -398,7 +451,8 @@ typedef enum plp_phase {
     PLP_PHASE_TRAINING = 0,   /* a mini-batch was trained on */
     PLP_PHASE_VALIDATION = 1, /* a mini-batch of the validation images was measured */
     PLP_PHASE_EPOCH_END = 2,  /* an epoch is complete: see `finished` */
-    PLP_PHASE_TEST = 3        /* a mini-batch of the test images, or in an evaluation, was measured */
+    PLP_PHASE_TEST = 3,       /* a mini-batch of the test images, or in an evaluation, was measured */
+    PLP_PHASE_STATISTICS = 4  /* a mini-batch was used for PLP_STATISTICS_RECOMPUTED; nothing was measured */
 } plp_phase;
 
 /* Where a run or an evaluation stands after an iteration. */
@@ -461,13 +515,13 @@ plp_status plp_trainer_gradients(plp_trainer *trainer, const void *images, plp_d
    parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
 plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, float *values, size_t bytes);
 
-/* Measures the model in training (with EMA: the average) on a dataset, as plp_model_evaluate does, on as many threads
-   as the trainer's. */
+/* Measures the model in training (with EMA and SWA: the average) on a dataset, as plp_model_evaluate does, on as many
+   threads as the trainer's. */
 plp_status plp_trainer_evaluate(const plp_trainer *trainer, const plp_dataset *dataset, plp_callback callback,
                                 void *user_data, plp_metrics *metrics);
 
 /* A copy of the best model so far, plp_history.best_epoch's, the caller's to free; before any epoch is complete, of the
-   one in training (with EMA: the average). */
+   one in training (with EMA and SWA: the average). */
 plp_status plp_trainer_best_model(const plp_trainer *trainer, plp_model **model);
 
 /* ---- History ----------------------------------------------------------------------------------------------------- */
@@ -487,8 +541,9 @@ plp_status plp_trainer_epochs(const plp_trainer *trainer, int64_t first, int64_t
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 
-/* Writes all a run needs to go on bit for bit: parameters, statistics, momentum, the predictor's memory and its place
-   in the cycle, counters, history, best model. Replaces an older file as plp_model_save does. NOT_FOUND, IO. */
+/* Writes all a run needs to go on bit for bit: parameters, statistics, the optimizer's vectors, the predictor's memory
+   and its place in the cycle, counters, history, best model. Replaces an older file as plp_model_save does. NOT_FOUND,
+   IO. */
 plp_status plp_trainer_save(const plp_trainer *trainer, const char *path);
 
 /* Takes all that back, into a trainer made with the same model configuration and options. On failure nothing has

@@ -1,28 +1,5 @@
 // Updates of flat vectors: the optimizer's step, and with it, in one pass over memory, what a predictor does after it.
-//
-// The step is PyTorch's torch.optim.SGD, operation by operation, in float32:
-//     g = g + weightDecay θ    v = first ? g : momentum v + g    θ = θ − learningRate (nesterov ? g + momentum v : v)
-// where sums with a product are rounded once, as there, but for v, whose product PyTorch rounds before it adds.
-
-/// Constants of one step.
-public struct SGDRates: Sendable, Equatable {
-    public var learningRate: Float
-    public var momentum: Float
-    public var weightDecay: Float
-    public var nesterov: Bool
-    /// Whether v starts at this step, with the gradient as it is; what was in it is not read.
-    public var first: Bool
-
-    public init(
-        learningRate: Float, momentum: Float = 0, weightDecay: Float = 0, nesterov: Bool = false, first: Bool = false
-    ) {
-        self.learningRate = learningRate
-        self.momentum = momentum
-        self.weightDecay = weightDecay
-        self.nesterov = nesterov
-        self.first = first
-    }
-}
+// Each optimizer's step has a file of its own, Updates+….swift.
 
 /// What a predictor does with the parameters θ and its memory m after a step: an affine action in each of the two.
 ///
@@ -47,33 +24,48 @@ public struct PredictionAction: Sendable, Equatable {
     public var replacesParameters: Bool { parameters != Self.none.parameters }
 }
 
-public enum Updates {
-    /// One step of SGD on `count` parameters, then the predictor's action, if there is one. `momentum` is the buffer v,
-    /// which is neither read nor written where `rates.momentum` is 0. Without `momentum` there is none, whatever the
-    /// rates say, and without `memory` there is no prediction.
-    public static func sgd(
+/// What one step works on: vectors of one length, and what a predictor does behind it.
+public struct UpdatePass {
+    public var parameters: UnsafeMutablePointer<Float>
+    public var gradients: UnsafePointer<Float>
+    /// What the optimizer keeps from step to step, in its own order.
+    public var state: [UnsafeMutablePointer<Float>]
+    /// The predictor's; without it there is no prediction.
+    public var memory: UnsafeMutablePointer<Float>?
+    public var count: Int
+    public var prediction: PredictionAction?
+    public var threads: Threads
+
+    public init(
         parameters: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>,
-        momentum: UnsafeMutablePointer<Float>?, memory: UnsafeMutablePointer<Float>? = nil, count: Int, rates: SGDRates,
+        state: [UnsafeMutablePointer<Float>] = [], memory: UnsafeMutablePointer<Float>? = nil, count: Int,
         prediction: PredictionAction? = nil, threads: Threads
     ) {
-        let decay = Vector(repeating: rates.weightDecay)
-        let inertia = Vector(repeating: rates.momentum)
-        let descent = Vector(repeating: -rates.learningRate)
-        let velocity = rates.momentum == 0 ? nil : momentum
-        let action = prediction.map(Action.init)
-        forAll(count, threads) { position, lanes in
-            var parameter = Vector(at: parameters + position, count: lanes)
-            var step = Vector(at: gradients + position, count: lanes).addingProduct(decay, parameter)
-            if let velocity {
-                var moved = step
-                if !rates.first { moved += inertia * Vector(at: velocity + position, count: lanes) }
-                moved.store(to: velocity + position, count: lanes)
-                step = rates.nesterov ? step.addingProduct(inertia, moved) : moved
-            }
-            parameter = parameter.addingProduct(descent, step)
-            if let action, let memory {
-                parameter = action(parameter, memory + position, lanes)
-            }
+        self.parameters = parameters
+        self.gradients = gradients
+        self.state = state
+        self.memory = memory
+        self.count = count
+        self.prediction = prediction
+        self.threads = threads
+    }
+}
+
+public enum Updates {
+    /// An optimizer's step and the prediction behind it. `step` gives the new values of 16 parameters, and looks after
+    /// the optimizer's state at their position.
+    @inline(__always)
+    static func perform(
+        _ pass: UpdatePass,
+        _ step: (_ parameter: Vector, _ gradient: Vector, _ position: Int, _ lanes: Int) -> Vector
+    ) {
+        let (parameters, gradients, memory) = (pass.parameters, pass.gradients, pass.memory)
+        let action = pass.prediction.map(Action.init)
+        forAll(pass.count, pass.threads) { position, lanes in
+            var parameter = step(
+                Vector(at: parameters + position, count: lanes), Vector(at: gradients + position, count: lanes),
+                position, lanes)
+            if let action, let memory { parameter = action(parameter, memory + position, lanes) }
             parameter.store(to: parameters + position, count: lanes)
         }
     }
@@ -85,8 +77,8 @@ public enum Updates {
     ) {
         let action = Action(action)
         forAll(count, threads) { position, lanes in
-            action(Vector(at: parameters + position, count: lanes), memory + position, lanes)
-                .store(to: parameters + position, count: lanes)
+            let parameter = action(Vector(at: parameters + position, count: lanes), memory + position, lanes)
+            if action.predicts { parameter.store(to: parameters + position, count: lanes) }
         }
     }
 

@@ -21,6 +21,8 @@ public final class Executor {
     public let gradients: FloatBuffer
 
     public let threads: Threads
+    /// What ``moveStatistics(_:parameters:images:count:by:)`` computes with in place of the model's.
+    private var measured: (parameters: FloatBuffer, statistics: FloatBuffer, momentum: Float)?
     private var forward: [Step] = []
     private var backward: [Step] = []
     private var refreshing: [() -> Void] = []
@@ -76,6 +78,19 @@ public final class Executor {
         precondition((1...batchSize).contains(count))
         run(&forward, Pass(images: images, count: count))
         return UnsafePointer(logitsBase)
+    }
+
+    /// Forward as in training, but with other parameters, whose running statistics move by the part `momentum` of their
+    /// difference to the mini-batch's. The model's own values stay as they are. Training only.
+    public func moveStatistics(
+        _ statistics: FloatBuffer, parameters: FloatBuffer, images: UnsafePointer<Float>, count: Int,
+        by momentum: Float
+    ) {
+        precondition(mode == .training && (1...batchSize).contains(count))
+        measured = (parameters, statistics, momentum)
+        defer { measured = nil }
+        var steps = forward  // whose own times are of training
+        run(&steps, Pass(images: images, count: count))
     }
 
     /// Loss and metrics of a mini-batch from its ``logits(images:count:)``.
@@ -184,7 +199,7 @@ public final class Executor {
         workspace.pointer + group.joinedWeightCount
     }
 
-    private var parameters: UnsafePointer<Float> { UnsafePointer(model.parameters.pointer) }
+    private var parameters: UnsafePointer<Float> { UnsafePointer((measured?.parameters ?? model.parameters).pointer) }
 
     /// Writes down a node's forward steps.
     private func compileForward(_ index: Int) {
@@ -200,17 +215,20 @@ public final class Executor {
         case .convolution(let layer):
             let group = plan.groups[index]!
             let channels = plan.channels(index, in: channelValues.pointer)
-            let (parameters, statistics) = (self.parameters, model.statistics.pointer)
             if group.leader == index {
                 step(group.name, .convolution, training ? trainingConvolution(group) : evaluationConvolution(group))
             }
             guard training else {
+                let (parameters, statistics) = (self.parameters, model.statistics.pointer)
                 refreshing.append { channels.useRunningStatistics(layer, parameters, statistics) }
                 return
             }
             step(node.name, .normalization) { executor, pass in
                 let y = executor.convolutionMaps(index, pass)
-                channels.useBatchStatistics(layer, parameters, statistics, pixels: y.pixels)
+                let measured = executor.measured
+                channels.useBatchStatistics(
+                    layer, executor.parameters, (measured?.statistics ?? executor.model.statistics).pointer,
+                    pixels: y.pixels, momentum: measured?.momentum ?? 0.1)
                 BatchNormalization.apply(
                     y, scale: channels.scale, shift: channels.shift,
                     residual: layer.residual.map { executor.maps($0, pass) }, relu: layer.relu,

@@ -180,7 +180,7 @@ public final class Model {
                 Safetensors.Source(
                     name: entry.name, shape: entry.shape, type: entry.kind == .counter ? .int64 : .float32
                 ) { self.values(of: entry) }
-            }, metadata: [Self.configurationKey: try Safetensors.json(configuration)], to: path)
+            }, metadata: [Self.configurationKey: try json(configuration)], to: path)
     }
 
     /// Reads a model that `save(to:)` wrote.

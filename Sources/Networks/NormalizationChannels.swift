@@ -22,16 +22,15 @@ struct NormalizationChannels {
         (mean, variance, inverseDeviation, scale, shift) = (values(0), values(1), values(2), values(3), values(4))
     }
 
-    /// Training: the batch's own mean and variance, which also move the running ones by a tenth of the difference, as
-    /// in PyTorch. A convolution's bias would shift nothing but the mean, so it is never added to the maps.
+    /// Training: the batch's own mean and variance, which also move the running ones by a part of the difference, in
+    /// steps a tenth of it, as in PyTorch. A convolution's bias would shift nothing but the mean, so it is never added to the maps.
     func useBatchStatistics(
         _ layer: Graph.NormalizedConvolution, _ parameters: UnsafePointer<Float>,
-        _ statistics: UnsafeMutablePointer<Float>, pixels: Int
+        _ statistics: UnsafeMutablePointer<Float>, pixels: Int, momentum: Float
     ) {
         BatchNormalization.coefficients(
             mean: mean, variance: variance, gamma: parameters + layer.gamma, beta: parameters + layer.beta,
             epsilon: layer.epsilon, channels: count, scale: scale, shift: shift, inverseDeviation: inverseDeviation)
-        let momentum: Float = 0.1
         let runningMean = statistics + layer.mean
         BatchNormalization.updateRunning(
             mean: mean, variance: variance, count: pixels, momentum: momentum, channels: count,

@@ -166,15 +166,6 @@ public struct Safetensors {
 
     // MARK: - Metadata
 
-    /// A value as JSON, for the metadata.
-    public static func json(_ value: some Encodable) throws(Failure) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        do { return String(decoding: try encoder.encode(value), as: UTF8.self) } catch {
-            throw Failure(.invalidArgument, "\(type(of: value)) cannot be written as JSON: \(error)")
-        }
-    }
-
     /// A value from JSON in the metadata. `name` stands for it in messages.
     public static func value<T: Decodable>(_ type: T.Type, json: String, name: String) throws(Failure) -> T {
         do { return try JSONDecoder().decode(type, from: Data(json.utf8)) } catch {

@@ -78,6 +78,7 @@ public struct PLP: Predictor, Equatable {
         if let end {
             try require(end > start, "PLP's end", end, expected: "an iteration after its start, \(start)")
         }
+        try requireNoAverage("PLP's statistics")
     }
 }
 

@@ -4,7 +4,7 @@
 //     memory ← a memory + b θ,   then   θ ← c θ + d memory
 //
 // with four numbers that depend on the iteration alone. That is all the engine has to know, and it does both in the
-// pass of the optimizer's step. The values are in PLP.swift (PLP), Averaging.swift (Lookahead and EMA).
+// pass of the optimizer's step. Each predictor has a file of its own; Prediction.swift is one at work.
 
 import PLPBase
 import PLPKernels
@@ -32,6 +32,11 @@ extension Predictor {
     public var statistics: StatisticsTreatment { .kept }
     public var remembersStart: Bool { false }
     public func hasAverage(after iteration: Int) -> Bool { false }
+
+    /// Throws where the statistics are to be recomputed, which only averages' may be.
+    func requireNoAverage(_ name: String) throws(Failure) {
+        try require(statistics != .recomputed, name, statistics, expected: "kept or predicted ones")
+    }
 }
 
 /// What happens to the momentum where a predictor replaces the parameters.
@@ -48,4 +53,7 @@ public enum StatisticsTreatment: String, Sendable, CaseIterable, Encodable {
     case kept
     /// They go through the same arithmetic as the parameters. A variance it makes negative becomes zero.
     case predicted
+    /// Of averages: they are averaged likewise, and at an epoch's end measured anew under the average, on training
+    /// images, before it is measured itself.
+    case recomputed
 }

@@ -63,6 +63,7 @@ extension Trainer.Progress.Phase {
         case .validation: PLP_PHASE_VALIDATION
         case .epochEnd: PLP_PHASE_EPOCH_END
         case .test: PLP_PHASE_TEST
+        case .statistics: PLP_PHASE_STATISTICS
         }
     }
 }

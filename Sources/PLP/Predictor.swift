@@ -1,4 +1,4 @@
-// The predictors as C knows them, and what they do, for whoever computes elsewhere.
+// The predictors as C knows them; plp_predictor, one at work; and its arithmetic, for whoever computes elsewhere.
 
 import CPLP
 import PLPKernels
@@ -13,7 +13,7 @@ private protocol Listed: Predictor {
     func write(to options: inout plp_predictor_options)
 }
 
-private let all: [any Listed.Type] = [PLP.self, Lookahead.self, EMA.self]
+private let all: [any Listed.Type] = [PLP.self, Lookahead.self, EMA.self, SWA.self]
 
 private func listed(_ kind: plp_predictor_kind) throws(Failure) -> any Listed.Type {
     guard let found = all.first(where: { $0.kind == kind }) else {
@@ -77,11 +77,30 @@ extension EMA: Listed {
     static var standard: EMA { EMA() }
 
     init(_ options: plp_predictor_options) throws(Failure) {
-        self.init(decay: options.decay, statistics: try StatisticsTreatment(options.statistics))
+        self.init(
+            decay: options.decay, warmup: options.warmup != 0, statistics: try StatisticsTreatment(options.statistics))
     }
 
     func write(to options: inout plp_predictor_options) {
         options.decay = decay
+        options.warmup = warmup ? 1 : 0
+        options.statistics = statistics.code
+    }
+}
+
+extension SWA: Listed {
+    static var kind: plp_predictor_kind { PLP_PREDICTOR_SWA }
+    static var standard: SWA { SWA(start: 0) }
+
+    init(_ options: plp_predictor_options) throws(Failure) {
+        self.init(
+            start: Int(options.start), period: Int(options.period),
+            statistics: try StatisticsTreatment(options.statistics))
+    }
+
+    func write(to options: inout plp_predictor_options) {
+        options.period = Int64(period)
+        options.start = Int64(start)
         options.statistics = statistics.code
     }
 }
@@ -107,6 +126,7 @@ extension StatisticsTreatment {
         switch self {
         case .kept: PLP_STATISTICS_KEPT
         case .predicted: PLP_STATISTICS_PREDICTED
+        case .recomputed: PLP_STATISTICS_RECOMPUTED
         }
     }
 
@@ -151,5 +171,91 @@ public func plp_predictor_action(
             resets_momentum: action.replacesParameters && predictor.momentum == .reset ? 1 : 0,
             is_average: predictor.hasAverage(after: iteration) ? 1 : 0,
             remembers_start: predictor.remembersStart ? 1 : 0)
+    }
+}
+
+final class PredictorHandle: Handle, @unchecked Sendable {
+    override class var noun: String { "predictor" }
+
+    private let ownTurns = Turns()
+    override var turns: Turns { ownTurns }
+
+    let prediction: Prediction
+
+    init(_ prediction: Prediction) { self.prediction = prediction }
+
+    func check(bytes: Int) throws(Failure) {
+        let size = try prediction.stateSize()
+        guard bytes == size else { throw .argument("bytes", found: bytes, expected: "\(size), the state's") }
+    }
+}
+
+@c @implementation
+public func plp_predictor_create(
+    _ options: UnsafePointer<plp_predictor_options>?, _ parameters: UnsafePointer<Float>?, _ count: Int64,
+    _ predictor: UnsafeMutablePointer<OpaquePointer?>?
+) -> plp_status {
+    attempt { () throws(Failure) in
+        let destination = try present(predictor, "predictor")
+        let count = try number(count, "count", in: 0...Int.max / MemoryLayout<Float>.stride)
+        let parameters = try present(parameters, "parameters")
+        let prediction = try Prediction(makePredictor(options, "options"), count: count)
+        prediction.begin(parameters)
+        publish(PredictorHandle(prediction), to: destination)
+    }
+}
+
+@c @implementation
+public func plp_predictor_free(_ predictor: OpaquePointer?) { release(predictor) }
+
+@c @implementation
+public func plp_predictor_after_step(
+    _ predictor: OpaquePointer?, _ parameters: UnsafeMutablePointer<Float>?, _ replaced: UnsafeMutablePointer<Int32>?
+) -> plp_status {
+    attempt(predictor, .changing) { (handle: PredictorHandle) throws(Failure) in
+        let hasReplaced = handle.prediction.afterStep(try present(parameters, "parameters"))
+        replaced?.pointee = hasReplaced ? 1 : 0
+    }
+}
+
+@c @implementation
+public func plp_predictor_average(_ predictor: OpaquePointer?, _ out: UnsafeMutablePointer<Float>?) -> plp_status {
+    attempt(predictor, .reading) { (handle: PredictorHandle) throws(Failure) in
+        let out = try present(out, "out")
+        let prediction = handle.prediction
+        guard prediction.hasAverage else {
+            throw .argument(
+                "predictor", found: "\(type(of: prediction.predictor)) after \(prediction.iteration) iterations",
+                expected: "one that has an average")
+        }
+        out.update(from: prediction.memory.pointer, count: prediction.count)
+    }
+}
+
+@c @implementation
+public func plp_predictor_state_size(_ predictor: OpaquePointer?, _ bytes: UnsafeMutablePointer<Int>?) -> plp_status {
+    attempt(predictor, .reading) { (handle: PredictorHandle) throws(Failure) in
+        try present(bytes, "bytes").pointee = handle.prediction.stateSize()
+    }
+}
+
+@c @implementation
+public func plp_predictor_get_state(
+    _ predictor: OpaquePointer?, _ state: UnsafeMutableRawPointer?, _ bytes: Int
+) -> plp_status {
+    attempt(predictor, .reading) { (handle: PredictorHandle) throws(Failure) in
+        try handle.check(bytes: bytes)
+        try handle.prediction.writeState(
+            to: UnsafeMutableRawBufferPointer(start: try present(state, "state"), count: bytes))
+    }
+}
+
+@c @implementation
+public func plp_predictor_set_state(
+    _ predictor: OpaquePointer?, _ state: UnsafeRawPointer?, _ bytes: Int
+) -> plp_status {
+    attempt(predictor, .changing) { (handle: PredictorHandle) throws(Failure) in
+        let bytes = try number(Int64(clamping: bytes), "bytes", in: 0...Int.max)
+        try handle.prediction.readState(from: UnsafeRawBufferPointer(start: try present(state, "state"), count: bytes))
     }
 }

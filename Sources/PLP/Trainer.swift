@@ -42,33 +42,25 @@ final class TrainerHandle: Handle, @unchecked Sendable {
 // MARK: - Options
 
 extension plp_trainer_options: Options {
+    /// Of each kind of schedule the options that Swift gives it.
     static var defaults: plp_trainer_options {
-        plp_trainer_options(
-            struct_size: size, optimizer: PLP_OPTIMIZER_SGD, learning_rate: 0.001, momentum: 0.9, weight_decay: 1e-4,
-            nesterov: 0, schedule: PLP_SCHEDULE_CONSTANT, warmup_epochs: 0, cyclic_peak: 2, cyclic_up: 2000,
-            cyclic_down: 2000, milestones: nil, milestone_count: 0, step_factor: 0.2, cosine_floor: 0, predictor: nil,
-            batch_size: 128, crop: 4, flip: 1, rotation: 0, seed: 0, threads: 0)
+        var options = plp_trainer_options()
+        options.struct_size = size
+        options.schedule = PLP_SCHEDULE_CONSTANT
+        for schedule in [Schedule.cyclic(), .multiStep(milestones: []), .cosine()] { schedule.write(to: &options) }
+        options.batch_size = Int64(Trainer.defaultBatchSize)
+        options.crop = Int64(Augmentation.standard.crop)
+        options.flip = Augmentation.standard.flip ? 1 : 0
+        options.rotation = Double(Augmentation.standard.rotation)
+        return options
     }
 
     func makeTrainer(for model: Model) throws(Failure) -> Trainer {
         try Trainer(
-            model, optimizer: try sgd(), schedule: try makeSchedule(),
-            predictor: predictor == nil ? nil : try makePredictor(predictor, "predictor"),
-            batchSize: Int(batch_size),
+            model, optimizer: optimizer == nil ? SGD() : try makeOptimizer(optimizer), schedule: try makeSchedule(),
+            predictor: predictor == nil ? nil : try makePredictor(predictor, "predictor"), batchSize: Int(batch_size),
             augmentation: try Augmentation(crop: Int(crop), flip: flip != 0, rotation: Float(rotation)), seed: seed,
             threads: Int(threads))
-    }
-
-    private func sgd() throws(Failure) -> SGD {
-        let decay: SGD.MomentumDecay =
-            switch optimizer {
-            case PLP_OPTIMIZER_SGD: .none
-            case PLP_OPTIMIZER_DEMON: .demon
-            default: throw .argument("optimizer", found: optimizer.rawValue, expected: "a plp_optimizer")
-            }
-        return SGD(
-            learningRate: learning_rate, momentum: momentum, momentumDecay: decay, nesterov: nesterov != 0,
-            weightDecay: weight_decay)
     }
 
     private func makeSchedule() throws(Failure) -> Schedule {
@@ -84,6 +76,23 @@ extension plp_trainer_options: Options {
             default: throw .argument("schedule", found: schedule.rawValue, expected: "a plp_schedule")
             }
         return warmup_epochs == 0 ? schedule : .warmUp(epochs: warmup_epochs, then: schedule)
+    }
+}
+
+extension Schedule {
+    fileprivate func write(to options: inout plp_trainer_options) {
+        switch self {
+        case .cyclic(let peak, let up, let down):
+            options.cyclic_peak = peak
+            options.cyclic_up = Int64(up)
+            options.cyclic_down = Int64(down)
+        case .multiStep(_, let factor):
+            options.step_factor = factor
+        case .cosine(let floor):
+            options.cosine_floor = floor
+        case .constant, .warmUp:
+            break
+        }
     }
 }
 

@@ -8,7 +8,7 @@ import PLPOptimization
 
 extension Trainer {
     private static let metadataKey = "plp.checkpoint"
-    private static let version = 2
+    private static let version = 3
 
     private struct Version: Decodable { var version: Int }
 
@@ -18,8 +18,9 @@ extension Trainer {
         var model: ModelConfiguration
         /// What the trainer was made with, each option as JSON.
         var options: [String: String]
-        /// Steps of the optimizer, which give the place in the predictor's cycle.
+        /// Steps of the optimizer, which give the place in the predictor's cycle, and those since its momentum started.
         var iteration: Int
+        var stepsOfMomentum: Int
         var batchesTracked: [Int64]
         var bestBatchesTracked: [Int64]?
         var history: History
@@ -27,27 +28,26 @@ extension Trainer {
 
     /// Compared as text: where an option is written in another way than before, the version has to be raised.
     private func options() throws(Failure) -> [String: String] {
-        [
-            "optimizer": try Safetensors.json(optimizer.method), "schedule": try Safetensors.json(optimizer.schedule),
-            "predictor": try optimizer.predictor.map(describe) ?? "none", "batch size": "\(batchSize)",
-            "augmentation": try Safetensors.json(augmentation), "seed": "\(seed)",
+        let predictor = if let predictor = stepper.predictor { try description(of: predictor) } else { "none" }
+        return [
+            "optimizer": try description(of: stepper.optimizer), "schedule": try json(stepper.schedule),
+            "predictor": predictor, "batch size": "\(batchSize)", "augmentation": try json(augmentation),
+            "seed": "\(seed)",
         ]
-    }
-
-    private func describe(_ predictor: any Predictor) throws(Failure) -> String {
-        "\(type(of: predictor)) \(try Safetensors.json(predictor))"
     }
 
     /// The vectors of a checkpoint, by the prefix of their tensors' names; `best` for the best model's.
     private func vectors(best: Model?) -> [(prefix: String, parameters: FloatBuffer?, statistics: FloatBuffer?)] {
-        [
-            ("model.", model.parameters, model.statistics), ("momentum.", optimizer.momentum, nil),
-            ("memory.", optimizer.memory, optimizer.statisticsMemory), ("best.", best?.parameters, best?.statistics),
-        ]
+        [("model.", model.parameters, model.statistics)]
+            + stepper.state.map { ("optimizer.\($0.name).", $0.values, nil) }
+            + [
+                ("memory.", stepper.prediction?.memory, stepper.statisticsPrediction?.memory),
+                ("best.", best?.parameters, best?.statistics),
+            ]
     }
 
-    /// Writes all the run needs to go on to the last bit: parameters, running statistics, momentum, the predictor's
-    /// memory and its place in the cycle, history, best model. Whatever interrupts it, `path` holds the old file or the
+    /// Writes all the run needs to go on to the last bit: parameters, running statistics, the optimizer's vectors, the
+    /// predictor's memory and its place in the cycle, history, best model. Whatever interrupts it, `path` holds the old file or the
     /// new one.
     public func save(to path: String) throws(Failure) {
         let tensors = vectors(best: best).flatMap { prefix, parameters, statistics in
@@ -58,9 +58,10 @@ extension Trainer {
             }
         }
         let state = State(
-            model: model.configuration, options: try options(), iteration: optimizer.iteration,
+            model: model.configuration, options: try options(), iteration: stepper.iteration,
+            stepsOfMomentum: stepper.stepsOfMomentum,
             batchesTracked: model.batchesTracked, bestBatchesTracked: best?.batchesTracked, history: history)
-        try Safetensors.write(tensors, metadata: [Self.metadataKey: Safetensors.json(state)], to: path)
+        try Safetensors.write(tensors, metadata: [Self.metadataKey: json(state)], to: path)
     }
 
     /// Takes back what ``save(to:)`` wrote, in a trainer made with the same model configuration and options (the number
@@ -101,7 +102,7 @@ extension Trainer {
         model.batchesTracked = state.batchesTracked
         if let tracked = state.bestBatchesTracked { best?.batchesTracked = tracked }
         self.best = best
-        optimizer.iteration = state.iteration
+        stepper.restore(iteration: state.iteration, stepsOfMomentum: state.stepsOfMomentum)
         history = state.history
     }
 
@@ -118,7 +119,7 @@ extension Trainer {
 
     /// Throws where a checkpoint belongs to another trainer, or makes no sense.
     private func check(_ state: State, _ path: String) throws(Failure) {
-        var different = try differences("model", Safetensors.json(state.model), Safetensors.json(model.configuration))
+        var different = try differences("model", json(state.model), json(model.configuration))
         for (option, expected) in try options().sorted(by: { $0.key < $1.key }) {
             different += differences(option, state.options[option], expected)
         }
@@ -130,7 +131,7 @@ extension Trainer {
         let counters =
             history.epochs.flatMap {
                 [$0.iterations, $0.predictions, $0.training.count, $0.training.correct, $0.training.correctTop5]
-            } + [state.iteration, history.epochs.count]
+            } + [state.iteration, state.stepsOfMomentum, history.epochs.count]
         let tracked = [state.batchesTracked, state.bestBatchesTracked].compactMap(\.self)
         guard counters.allSatisfy({ (0...largestCount).contains($0) }), history.epochs.count <= Self.mostEpochs,
             history.epochs.indices.allSatisfy({ history.epochs[$0].number == $0 }),

@@ -5,3 +5,4 @@
 @_exported import PLPOptimization
 
 @_exported import struct PLPBase.Failure
+@_exported import struct PLPKernels.PredictionAction

@@ -8,6 +8,9 @@ extension Trainer {
             case training
             /// A mini-batch of the validation images was measured.
             case validation
+            /// A mini-batch of training images was passed on to measure an average's running statistics. Nothing else is
+            /// known of it.
+            case statistics
             /// An epoch is complete, with what was measured after it: see ``finished``.
             case epochEnd
             /// A mini-batch of the test images, or in an evaluation, was measured.

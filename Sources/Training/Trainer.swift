@@ -27,11 +27,12 @@ import PLPOptimization
 public final class Trainer {
     /// The model in training, as the latest iteration left it.
     public let model: Model
-    public let optimizer: Optimizer
+    public let stepper: Stepper
     public let augmentation: Augmentation
     public let seed: UInt64
     /// Images in a mini-batch.
     public var batchSize: Int { executor.batchSize }
+    public static let defaultBatchSize = 128
 
     /// The run so far, also where `fit` threw.
     public internal(set) var history = History()
@@ -60,15 +61,17 @@ public final class Trainer {
     ///   - threads: that compute; 0 for as many as `Threads` takes by default.
     /// - Throws: `Failure` naming an option out of its range, or if the memory is too small.
     public init(
-        _ model: Model, optimizer: SGD = SGD(), schedule: Schedule = .constant, predictor: (any Predictor)? = nil,
-        batchSize: Int = 128, augmentation: Augmentation = .standard, seed: UInt64 = 0, threads: Int = 0
+        _ model: Model, optimizer: any Optimizer = SGD(), schedule: Schedule = .constant,
+        predictor: (any Predictor)? = nil, batchSize: Int = defaultBatchSize, augmentation: Augmentation = .standard,
+        seed: UInt64 = 0, threads: Int = 0
     ) throws(Failure) {
         self.model = model
         self.augmentation = augmentation
         self.seed = seed
         self.threads = try Threads(checked: threads)
-        try Memory.require(floats: 5 * model.parameters.count, for: "the optimizer's vectors")
-        self.optimizer = try Optimizer(
+        try Memory.require(
+            floats: (optimizer.state.count + 4) * model.parameters.count, for: "the optimizer's vectors")
+        stepper = try Stepper(
             optimizer, schedule: schedule, predictor: predictor, parameterCount: model.parameters.count,
             statisticsCount: model.statistics.count, threads: self.threads)
         statisticsBefore = try FloatBuffer(count: model.statistics.count)
@@ -79,6 +82,8 @@ public final class Trainer {
     // MARK: - A run
 
     static let mostEpochs = 1_000_000
+    /// Images that ``StatisticsTreatment/recomputed`` looks at, in whole mini-batches: enough for means and variances.
+    static let imagesForStatistics = 5_000
 
     /// What the best model is chosen by.
     public enum Validation {
@@ -96,8 +101,8 @@ public final class Trainer {
     /// from a restored checkpoint, or with more epochs than before. Data are the same where names and numbers of images
     /// are; their contents are not compared. Schedules and DEMON take `epochs` as the run's length.
     ///
-    /// With ``EMA``, what is evaluated and kept are the averaged parameters, and the running statistics that its option
-    /// `statistics` names.
+    /// With ``EMA`` and ``SWA``, what is evaluated and kept are the averaged parameters, and the running statistics that
+    /// their option `statistics` names.
     ///
     /// - Parameters:
     ///   - training: the set to train on.
@@ -156,6 +161,7 @@ public final class Trainer {
             }
             guard try train(loader, epochs: epochs, reply) != .stop else { return .stop }
             guard epoch.iterations == loader.iterations else { break }
+            guard recomputeStatistics(loader, epochs: epochs, reply) != .stop else { return .stop }
             var validation: Metrics?
             if let heldOut {
                 validation = try measure(currentEvaluator(), heldOut, .validation, epochs: epochs, reply)
@@ -168,6 +174,7 @@ public final class Trainer {
             guard reply(to: progress) != .stop else { return .stop }
         }
         if let test {
+            if best == nil, recomputeStatistics(loader, epochs: epochs, reply) == .stop { return .stop }
             let judged = if let best { best } else { try bestModel() }
             let evaluator = try Evaluator(judged, sharing: threads)
             let metrics = try measure(evaluator, (test, nil), .test, epochs: epochs, reply)
@@ -234,6 +241,26 @@ public final class Trainer {
             let reply = onProgress(progress)
             guard reply == .proceed else { return reply }
             begin = now()
+        }
+        return .proceed
+    }
+
+    /// Measures the running statistics of an average anew, where the predictor says so: the mean of those of the
+    /// epoch's first mini-batches, as `torch.optim.swa_utils.update_bn` does it with all of them.
+    private func recomputeStatistics(
+        _ loader: BatchLoader, epochs: Int, _ onProgress: (Progress) -> Progress.Reply
+    ) -> Progress.Reply {
+        guard let (average, statistics) = stepper.recomputable else { return .proceed }
+        loader.start(epoch: epoch.number)
+        let iterations = min(loader.iterations, (Self.imagesForStatistics - 1) / batchSize + 1)
+        for iteration in 0..<iterations {
+            guard let batch = loader.next() else { break }
+            executor.moveStatistics(
+                statistics, parameters: average, images: batch.images, count: batch.count,
+                by: 1 / Float(iteration + 1))
+            let progress = progress(
+                .statistics, epochs: epochs, iteration: iteration, of: iterations, running: Metrics())
+            guard onProgress(progress) != .stop else { return .stop }
         }
         return .proceed
     }
@@ -331,7 +358,7 @@ public final class Trainer {
     ) throws(Failure) -> Metrics {
         statisticsBefore.copy(from: model.statistics)
         let metrics = executor.computeGradients(
-            images: images, labels: labels, count: count, seed: seed, iteration: UInt64(optimizer.iteration))
+            images: images, labels: labels, count: count, seed: seed, iteration: UInt64(stepper.iteration))
         if !metrics.loss.isFinite { forgetMiniBatch() }
         try requireFinite(metrics.loss, "loss")
         return metrics
@@ -344,11 +371,11 @@ public final class Trainer {
     }
 
     @discardableResult
-    private func step(at position: RunPosition?) -> Optimizer.Outcome {
+    private func step(at position: RunPosition?) -> Stepper.Outcome {
         let start = now()
-        let outcome = optimizer.step(
+        let outcome = stepper.step(
             parameters: model.parameters, gradients: executor.gradients, statistics: model.statistics, at: position)
-        if outcome.predicted, optimizer.predictor?.statistics == .predicted { model.clampVariances() }
+        if outcome.predicted, stepper.predictor?.statistics == .predicted { model.clampVariances() }
         updates = (updates.seconds + now() - start, updates.calls + 1)
         return outcome
     }
@@ -364,14 +391,14 @@ public final class Trainer {
 
     // MARK: - Measuring
 
-    /// Loss and errors of the model in training over a data set, as it is; with ``EMA``, of the average. See
+    /// Loss and errors of the model in training over a data set, as it is; with ``EMA`` or ``SWA``, of the average. See
     /// ``Evaluator/evaluate(_:onProgress:)``.
     public func evaluate(
         _ dataset: Dataset, onProgress: (Progress) -> Progress.Reply = { _ in .proceed }
     ) throws(Failure) -> Metrics { try currentEvaluator().evaluate(dataset, onProgress: onProgress) }
 
     /// A copy of the best model so far, that of ``History/bestEpoch``; before any epoch is complete, of the one in
-    /// training (with ``EMA``, of the average).
+    /// training (with ``EMA`` or ``SWA``, of the average).
     public func bestModel() throws(Failure) -> Model {
         if let best { try best.copy() } else { try evaluatedCopy() }
     }
@@ -395,7 +422,7 @@ public final class Trainer {
 
     /// The evaluator of the model as it is now.
     private func currentEvaluator() throws(Failure) -> Evaluator {
-        let averages = optimizer.evaluated(model.parameters) !== model.parameters
+        let averages = stepper.evaluated(model.parameters) !== model.parameters
         let evaluator =
             if let known = self.evaluator, averages == (known.model !== model) { known } else {
                 try Evaluator(averages ? model.copy() : model, sharing: threads)
@@ -405,10 +432,10 @@ public final class Trainer {
         return evaluator
     }
 
-    /// Makes `other` the model to evaluate and to keep: the one in training or, with ``EMA``, the average.
+    /// Makes `other` the model to evaluate and to keep: the one in training or the average.
     private func takeEvaluated(into other: Model) {
         other.take(
-            parameters: optimizer.evaluated(model.parameters),
-            statistics: optimizer.evaluatedStatistics(model.statistics), batchesTracked: model.batchesTracked)
+            parameters: stepper.evaluated(model.parameters),
+            statistics: stepper.evaluatedStatistics(model.statistics), batchesTracked: model.batchesTracked)
     }
 }

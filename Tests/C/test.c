@@ -832,15 +832,25 @@ static plp_predictor_options predictor_options(plp_predictor_kind kind)
     return options;
 }
 
+static plp_optimizer_options optimizer_options(plp_optimizer_kind kind)
+{
+    plp_optimizer_options options;
+    OK(plp_optimizer_options_init(&options, sizeof options, kind));
+    return options;
+}
+
 static plp_predictor_options plp; /* the paper's */
+static plp_optimizer_options sgd; /* at a learning rate of 0.05 */
 
 static plp_trainer_options trainer_options(void)
 {
     plp = predictor_options(PLP_PREDICTOR_PLP);
+    sgd = optimizer_options(PLP_OPTIMIZER_SGD);
+    sgd.learning_rate = 0.05;
     plp_trainer_options options;
     OK(plp_trainer_options_init(&options, sizeof options));
     options.batch_size = 16;
-    options.learning_rate = 0.05;
+    options.optimizer = &sgd;
     options.schedule = PLP_SCHEDULE_COSINE;
     options.predictor = &plp;
     options.threads = 2;
@@ -868,8 +878,8 @@ static void test_trainer_options(plp_model *model)
 {
     plp_trainer_options defaults;
     OK(plp_trainer_options_init(&defaults, sizeof defaults));
-    CHECK(defaults.optimizer == PLP_OPTIMIZER_SGD && defaults.momentum == 0.9 && defaults.weight_decay == 1e-4);
-    CHECK(!defaults.predictor);
+    CHECK(!defaults.optimizer && !defaults.predictor);
+    CHECK(defaults.cyclic_peak == 2 && defaults.cyclic_up == 2000 && defaults.step_factor == 0.2);
     CHECK(defaults.batch_size == 128 && defaults.crop == 4 && defaults.flip == 1);
     plp_trainer *none = FOREIGN(plp_trainer);
     const int64_t falling[] = {5, 2};
@@ -881,16 +891,6 @@ static void test_trainer_options(plp_model *model)
         INVALID(plp_trainer_create(model, &options, &none), text); \
     } while (0)
 #define BAD(field, value, text) BAD_AFTER((void)0, field, value, text)
-    BAD(optimizer, (plp_optimizer)9, "optimizer: found 9");
-    BAD(learning_rate, -0.1, "learning rate");
-    BAD(learning_rate, NAN, "learning rate");
-    BAD(learning_rate, INFINITY, "learning rate");
-    BAD(momentum, 1, "momentum");
-    BAD(momentum, -0.1, "momentum");
-    BAD(momentum, NAN, "momentum");
-    BAD(weight_decay, -1, "weight decay");
-    BAD(weight_decay, NAN, "weight decay");
-    BAD_AFTER(options.momentum = 0, nesterov, 1, "momentum");
     BAD(schedule, (plp_schedule)9, "schedule: found 9");
     BAD(warmup_epochs, -1, "warm-up");
     BAD(warmup_epochs, NAN, "warm-up");
@@ -925,6 +925,39 @@ static void test_trainer_options(plp_model *model)
     plp.struct_size = 8;
     INVALID(plp_trainer_create(model, &defaults, &none), "plp_predictor_options.struct_size: found 8");
     defaults.predictor = NULL;
+    plp_optimizer_options optimizer;
+#define BAD(of, field, value, text)                                 \
+    do {                                                            \
+        optimizer = optimizer_options(PLP_OPTIMIZER_##of);          \
+        optimizer.field = value;                                    \
+        defaults.optimizer = &optimizer;                            \
+        INVALID(plp_trainer_create(model, &defaults, &none), text); \
+    } while (0)
+    BAD(SGD, kind, (plp_optimizer_kind)9, "kind: found 9");
+    BAD(SGD, struct_size, 8, "plp_optimizer_options.struct_size: found 8");
+    BAD(SGD, learning_rate, -0.1, "learning rate");
+    BAD(SGD, learning_rate, NAN, "learning rate");
+    BAD(SGD, learning_rate, INFINITY, "learning rate");
+    BAD(SGD, momentum, 1, "momentum");
+    BAD(SGD, momentum, -0.1, "momentum");
+    BAD(SGD, momentum, NAN, "momentum");
+    BAD(SGD, weight_decay, -1, "weight decay");
+    BAD(SGD, weight_decay, NAN, "weight decay");
+    BAD(SGD, momentum, (optimizer.nesterov = 1, 0), "momentum");
+    BAD(ADAMW, learning_rate, NAN, "learning rate");
+    BAD(ADAMW, weight_decay, -1, "weight decay");
+    BAD(ADAMW, beta1, 1, "beta1");
+    BAD(ADAMW, beta2, NAN, "beta2");
+    BAD(ADAMW, epsilon, -1e-9, "epsilon");
+#undef BAD
+    defaults.optimizer = NULL;
+    INVALID(plp_optimizer_options_init(&optimizer, sizeof optimizer, (plp_optimizer_kind)9), "kind: found 9");
+    INVALID(plp_optimizer_options_init(&optimizer, 8, PLP_OPTIMIZER_SGD), "plp_optimizer_options.struct_size: found 8");
+    INVALID(plp_optimizer_options_init(NULL, sizeof optimizer, PLP_OPTIMIZER_SGD), "options: found NULL");
+    optimizer = optimizer_options(PLP_OPTIMIZER_SGD);
+    CHECK(optimizer.learning_rate == 0.001 && optimizer.momentum == 0.9 && optimizer.weight_decay == 1e-4);
+    optimizer = optimizer_options(PLP_OPTIMIZER_ADAMW);
+    CHECK(optimizer.beta1 == 0.9 && optimizer.beta2 == 0.999 && optimizer.weight_decay == 0.01);
 
     /* A batch size that is allowed, for a network that then needs hundreds of gigabytes. */
     plp_model *large = NULL;
@@ -943,7 +976,10 @@ static void test_predictor_options(void)
     CHECK(options.kind == PLP_PREDICTOR_PLP && options.step == 1 && options.end == INT64_MAX && !options.period);
     options = predictor_options(PLP_PREDICTOR_LOOKAHEAD);
     CHECK(options.period == 5 && options.rate == 0.5 && options.momentum == PLP_MOMENTUM_KEPT);
-    CHECK(predictor_options(PLP_PREDICTOR_EMA).decay == 0.999);
+    options = predictor_options(PLP_PREDICTOR_EMA);
+    CHECK(options.decay == 0.999 && options.warmup && options.statistics == PLP_STATISTICS_PREDICTED);
+    options = predictor_options(PLP_PREDICTOR_SWA);
+    CHECK(options.period == 1 && !options.start && options.statistics == PLP_STATISTICS_RECOMPUTED);
 
     const plp_action untouched = {.struct_size = sizeof untouched};
     plp_action action = untouched;
@@ -974,6 +1010,9 @@ static void test_predictor_options(void)
     BAD(LOOKAHEAD, period, 0, "period");
     BAD(EMA, decay, 1, "decay");
     BAD(EMA, decay, NAN, "decay");
+    BAD(SWA, start, -1, "start");
+    BAD(SWA, period, 0, "period");
+    BAD(LOOKAHEAD, statistics, PLP_STATISTICS_RECOMPUTED, "statistics");
     BAD(EMA, struct_size, sizeof options + 8, "plp_predictor_options.struct_size");
 #undef BAD
     INVALID(plp_predictor_action(NULL, 0, &action), "options: found NULL");
@@ -1007,6 +1046,95 @@ static void test_predictor_options(void)
     CHECK(!action.changes_memory && !action.replaces_parameters && action.remembers_start);
     OK(plp_predictor_action(&options, 4, &action));
     CHECK(action.memory[0] == 0.5 && action.parameters[0] == 0 && action.parameters[1] == 1 && !action.resets_momentum);
+}
+
+/* A predictor behind somebody's own steps: what each function does, and every way to call it wrongly. */
+static void test_predictor(void)
+{
+    enum { COUNT = 50001 };
+    static float values[COUNT], other[COUNT], cycle[3][COUNT], memory[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        values[i] = sinf((float)i);
+    const plp_predictor_options paper = predictor_options(PLP_PREDICTOR_PLP), ema = predictor_options(PLP_PREDICTOR_EMA);
+    plp_predictor *predictor = NULL, *resumed = NULL, *average = NULL;
+    OK(plp_predictor_create(&paper, values, COUNT, &predictor));
+    OK(plp_predictor_create(&paper, values, COUNT, &resumed));
+    OK(plp_predictor_create(&ema, values, COUNT, &average));
+    memcpy(memory, values, sizeof memory);
+    size_t bytes = 0, less = 0;
+    OK(plp_predictor_state_size(predictor, &bytes));
+    OK(plp_predictor_state_size(average, &less));
+    CHECK(bytes > sizeof values && less < bytes);
+    char *state = malloc(bytes);
+    for (int iteration = 0; iteration < 3; iteration++) {
+        for (int i = 0; i < COUNT; i++)
+            cycle[iteration][i] = values[i] -= 0.1f * cosf((float)(i + iteration));
+        if (iteration == 2) { /* the last step of the cycle, by one that goes on from here too */
+            memcpy(other, values, sizeof other);
+            OK(plp_predictor_get_state(predictor, state, bytes));
+            OK(plp_predictor_set_state(resumed, state, bytes));
+            OK(plp_predictor_after_step(resumed, other, NULL));
+        }
+        OK(plp_predictor_after_step(average, values, NULL));
+        const double decay = (1. + iteration) / (10. + iteration);
+        for (int i = 0; i < COUNT; i++)
+            memory[i] = (float)(decay * memory[i] + (1 - decay) * values[i]);
+        int replaced = -7;
+        OK(plp_predictor_after_step(predictor, values, &replaced));
+        CHECK(replaced == (iteration == 2));
+    }
+    bool as_the_formula = true;
+    for (int i = 0; i < COUNT; i++)
+        as_the_formula = as_the_formula && values[i] == cycle[2][i] + 0.5f * (cycle[1][i] - cycle[0][i]);
+    CHECK(as_the_formula && !memcmp(values, other, sizeof values));
+    OK(plp_predictor_average(average, other));
+    bool as_the_mean = true;
+    for (int i = 0; i < COUNT; i++)
+        as_the_mean = as_the_mean && fabsf(other[i] - memory[i]) < 1e-6f;
+    CHECK(as_the_mean);
+
+    /* What is refused changes nothing. */
+    float before[2] = {values[0], values[COUNT - 1]};
+    plp_predictor *freed = NULL, *none = FOREIGN(plp_predictor);
+    OK(plp_predictor_create(&ema, values, 3, &freed));
+    INVALID(plp_predictor_average(freed, other), "predictor: found EMA after 0 iterations");
+    plp_predictor_free(freed);
+    plp_predictor_free(freed);
+    plp_predictor_free(NULL);
+    plp_predictor *wrong[] = {NULL, freed, FOREIGN(plp_predictor)};
+    for (int i = 0; i < 3; i++) {
+        INVALID(plp_predictor_after_step(wrong[i], values, NULL), "predictor: ");
+        INVALID(plp_predictor_average(wrong[i], other), "predictor: ");
+        INVALID(plp_predictor_state_size(wrong[i], &bytes), "predictor: ");
+        INVALID(plp_predictor_get_state(wrong[i], state, bytes), "predictor: ");
+        INVALID(plp_predictor_set_state(wrong[i], state, bytes), "predictor: ");
+    }
+    INVALID(plp_predictor_create(NULL, values, COUNT, &none), "options: found NULL");
+    INVALID(plp_predictor_create(&paper, NULL, COUNT, &none), "parameters: found NULL");
+    INVALID(plp_predictor_create(&paper, values, -1, &none), "count: found -1");
+    INVALID(plp_predictor_create(&paper, values, INT64_MAX, &none), "count: found 9223372036854775807");
+    INVALID(plp_predictor_create(&paper, values, COUNT, NULL), "predictor: found NULL");
+    FAILS(plp_predictor_create(&paper, values, INT64_MAX / 4, &none), PLP_ERROR_OUT_OF_MEMORY, "memory");
+    CHECK(none == FOREIGN(plp_predictor));
+    INVALID(plp_predictor_after_step(predictor, NULL, NULL), "parameters: found NULL");
+    INVALID(plp_predictor_average(predictor, other), "predictor: found PLP after 3 iterations");
+    INVALID(plp_predictor_average(average, NULL), "out: found NULL");
+    INVALID(plp_predictor_state_size(predictor, NULL), "bytes: found NULL");
+    INVALID(plp_predictor_get_state(predictor, NULL, bytes), "state: found NULL");
+    INVALID(plp_predictor_get_state(predictor, state, bytes - 1), "bytes: found");
+    INVALID(plp_predictor_set_state(predictor, NULL, bytes), "state: found NULL");
+    INVALID(plp_predictor_set_state(predictor, state, bytes - 1), "state: found");
+    INVALID(plp_predictor_set_state(predictor, state, 3), "state: found 3 bytes of another kind");
+    INVALID(plp_predictor_set_state(average, state, bytes), "state: found one of PLP {");
+    OK(plp_predictor_get_state(average, state, less));
+    INVALID(plp_predictor_set_state(predictor, state, less), "state: found one of EMA {");
+    memset(state, 0xff, bytes);
+    INVALID(plp_predictor_set_state(predictor, state, bytes), "state: found");
+    CHECK(values[0] == before[0] && values[COUNT - 1] == before[1]);
+    free(state);
+    plp_predictor_free(average);
+    plp_predictor_free(resumed);
+    plp_predictor_free(predictor);
 }
 
 /* A run of two epochs as its callback hears it. */
@@ -1247,8 +1375,8 @@ static void test_steps(void)
     plp_model *model = small_model(), *before = small_model();
     plp_trainer_options options = trainer_options();
     options.predictor = NULL;
-    options.weight_decay = 0;
-    options.learning_rate = 0.125;
+    sgd.weight_decay = 0;
+    sgd.learning_rate = 0.125;
     plp_trainer *trainer = NULL;
     OK(plp_trainer_create(model, &options, &trainer));
 
@@ -1301,7 +1429,7 @@ static void test_steps(void)
 
     /* Not finite: the message says what was found and, of a run, how far it had come. The handles go on working. */
     plp_metrics metrics;
-    options.learning_rate = 1000;
+    sgd.learning_rate = 1000;
     OK(plp_trainer_create(model, &options, &trainer));
     float *images = malloc(sizeof(float) * COUNT * IMAGE);
     for (int i = 0; i < COUNT * IMAGE; i++)
@@ -1858,6 +1986,7 @@ int main(int count, char **arguments)
     test_folders_that_are_not_flushed(model);
     test_trainer_options(model);
     test_predictor_options();
+    test_predictor();
     test_fit(train, test);
     test_stop_and_resume(train);
     test_finish(train, test);

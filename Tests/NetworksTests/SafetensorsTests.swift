@@ -117,7 +117,7 @@ import Testing
         let folder = try Folder()
         let path = folder.path + "/model"
         let configuration = ModelConfiguration(.vgg16, classes: 100_000, width: 8)
-        try Safetensors(tensors: [], metadata: ["plp.configuration": Safetensors.json(configuration)]).write(to: path)
+        try Safetensors(tensors: [], metadata: ["plp.configuration": json(configuration)]).write(to: path)
         /// The most memory this process has had, in bytes.
         func peak() -> Int {
             var usage = rusage()

@@ -48,12 +48,12 @@ import Testing
     /// On a constant gradient without momentum, whole cycles are SGD with 7/6 of the learning rate.
     @Test func isSevenSixthsOfTheLearningRateOnAConstantGradient() throws {
         func end(_ rate: Double, _ predictor: PLP?) throws -> [Float] {
-            let optimizer = try Optimizer(
+            let stepper = try Stepper(
                 SGD(learningRate: rate, momentum: 0, weightDecay: 0), predictor: predictor, parameterCount: 5,
                 threads: Threads(1))
             let (parameters, gradients) = (try FloatBuffer(count: 5), try FloatBuffer(count: 5))
             for element in 0..<5 { gradients.values[element] = Float(element) - 1.5 }
-            for _ in 0..<30 { optimizer.step(parameters: parameters, gradients: gradients) }
+            for _ in 0..<30 { stepper.step(parameters: parameters, gradients: gradients) }
             return Array(parameters.values)
         }
         for (predicted, plain) in zip(try end(0.06, PLP()), try end(0.07, nil)) {
@@ -102,15 +102,15 @@ import Testing
         #expect(run.values != kept.values)
     }
 
-    @Test(arguments: StatisticsTreatment.allCases)
+    @Test(arguments: [StatisticsTreatment.kept, .predicted])
     func statisticsAreKeptOrPredicted(treatment: StatisticsTreatment) throws {
-        let optimizer = try Optimizer(
+        let stepper = try Stepper(
             method, predictor: PLP(statistics: treatment), parameterCount: 4, statisticsCount: 2, threads: Threads(1))
         let (parameters, gradients, statistics) =
             (try FloatBuffer(count: 4), try FloatBuffer(count: 4), try FloatBuffer(count: 2))
         for values in [[1, 2], [3, 8], [4, 9]] as [[Float]] {
             for element in 0..<2 { statistics.values[element] = values[element] }
-            optimizer.step(parameters: parameters, gradients: gradients, statistics: statistics)
+            stepper.step(parameters: parameters, gradients: gradients, statistics: statistics)
         }
         #expect(Array(statistics.values) == (treatment == .kept ? [4, 9] : [5, 12]))
     }
@@ -131,7 +131,8 @@ import Testing
     @Test(arguments: [
         (PLP(step: .nan), "PLP's coefficients"), (PLP(coefficients: [1]), "PLP's coefficients"),
         (PLP(coefficients: []), "PLP's coefficients"), (PLP(period: 2), "PLP's period"),
-        (PLP(start: -1), "PLP's start"), (PLP(start: 5, end: 5), "PLP's end"),
+        (PLP(start: -1), "PLP's start"), (PLP(statistics: .recomputed), "PLP's statistics"),
+        (PLP(start: 5, end: 5), "PLP's end"),
     ])
     func refusesWhatMakesNoSense(predictor: PLP, option: String) {
         let failure = #expect(throws: Failure.self) { try predictor.validate() }
@@ -157,13 +158,13 @@ import Testing
             }
             for (value, exact) in zip(run.values, expected) { #expect(abs(Double(value) - exact) < 5e-6) }
         }
-        #expect(run.optimizer.evaluated(run.parameters) === run.parameters)
+        #expect(run.stepper.evaluated(run.parameters) === run.parameters)
     }
 
     @Test func averageLeavesTheRunAloneAndIsEvaluated() throws {
-        let run = try Run(Problem(), method, predictor: EMA(decay: 0.9))
+        let run = try Run(Problem(), method, predictor: EMA(decay: 0.9, warmup: false))
         let plain = try Run(Problem(), method)
-        #expect(run.optimizer.evaluated(run.parameters) === run.parameters)
+        #expect(run.stepper.evaluated(run.parameters) === run.parameters)
         var average = run.values.map(Double.init)
         for _ in 0..<20 {
             #expect(!run.step().predicted)
@@ -171,16 +172,50 @@ import Testing
             average = zip(average, run.values).map { 0.9 * $0 + 0.1 * Double($1) }
         }
         #expect(run.values == plain.values)
-        for (value, exact) in zip(run.optimizer.evaluated(run.parameters).values, average) {
+        for (value, exact) in zip(run.stepper.evaluated(run.parameters).values, average) {
             #expect(abs(Double(value) - exact) < 2e-6)
         }
+    }
+
+    /// At first as much of the average is new as the warm-up says, then as the decay does.
+    @Test func averageWarmsUp() throws {
+        let run = try Run(Problem(), method, predictor: EMA(decay: 0.6))
+        var average = run.values.map(Double.init)
+        for iteration in 0..<20 {
+            run.step()
+            let decay = min(0.6, Double(1 + iteration) / Double(10 + iteration))
+            average = zip(average, run.values).map { decay * $0 + (1 - decay) * Double($1) }
+        }
+        for (value, exact) in zip(run.stepper.evaluated(run.parameters).values, average) {
+            #expect(abs(Double(value) - exact) < 2e-6)
+        }
+    }
+
+    @Test func meanOfEachPeriodsEndIsEvaluated() throws {
+        let run = try Run(Problem(), method, predictor: SWA(start: 4, period: 3))
+        let plain = try Run(Problem(), method)
+        var ends: [[Float]] = []
+        for iteration in 0..<20 {
+            #expect(!run.step().predicted)
+            plain.step()
+            if [6, 9, 12, 15, 18].contains(iteration) { ends.append(run.values) }
+            let evaluated = run.stepper.evaluated(run.parameters)
+            #expect((evaluated === run.parameters) == ends.isEmpty)
+            for element in 0..<(ends.isEmpty ? 0 : run.values.count) {
+                let mean = ends.reduce(0) { $0 + Double($1[element]) } / Double(ends.count)
+                #expect(abs(Double(evaluated.values[element]) - mean) < 2e-6)
+            }
+        }
+        #expect(run.values == plain.values)
     }
 
     @Test func refuseWhatMakesNoSense() {
         let options: [(any Predictor, String)] = [
             (Lookahead(period: 0), "Lookahead's period"), (Lookahead(rate: 1.5), "Lookahead's rate"),
             (Lookahead(rate: .nan), "Lookahead's rate"), (EMA(decay: 1), "EMA's decay"),
-            (EMA(decay: .nan), "EMA's decay"),
+            (EMA(decay: .nan), "EMA's decay"), (SWA(start: -1), "SWA's start"),
+            (SWA(start: 0, period: 0), "SWA's period"),
+            (Lookahead(statistics: .recomputed), "Lookahead's statistics"),
         ]
         for (predictor, option) in options {
             let failure = #expect(throws: Failure.self) { try predictor.validate() }

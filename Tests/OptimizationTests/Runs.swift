@@ -27,14 +27,17 @@ struct Problem {
 /// An optimizer on its way through a problem.
 final class Run {
     let problem: Problem
-    let optimizer: Optimizer
+    let stepper: Stepper
     let parameters: FloatBuffer
     let gradients: FloatBuffer
 
-    init(_ problem: Problem, _ method: SGD, schedule: Schedule = .constant, predictor: (any Predictor)? = nil) throws {
+    init(
+        _ problem: Problem, _ optimizer: any Optimizer, schedule: Schedule = .constant,
+        predictor: (any Predictor)? = nil
+    ) throws {
         self.problem = problem
-        optimizer = try Optimizer(
-            method, schedule: schedule, predictor: predictor, parameterCount: problem.count, threads: Threads(2))
+        stepper = try Stepper(
+            optimizer, schedule: schedule, predictor: predictor, parameterCount: problem.count, threads: Threads(2))
         parameters = try FloatBuffer(count: problem.count)
         gradients = try FloatBuffer(count: problem.count)
         for element in 0..<problem.count { parameters.values[element] = problem.start[element] }
@@ -42,11 +45,11 @@ final class Run {
 
     /// One iteration; afterwards `gradients` still holds the gradient it used.
     @discardableResult
-    func step(at position: RunPosition? = nil) -> Optimizer.Outcome {
+    func step(at position: RunPosition? = nil) -> Stepper.Outcome {
         for element in 0..<problem.count {
             gradients.values[element] = problem.gradient(parameters.values[element], element)
         }
-        return optimizer.step(parameters: parameters, gradients: gradients, at: position)
+        return stepper.step(parameters: parameters, gradients: gradients, at: position)
     }
 
     var values: [Float] { Array(parameters.values) }

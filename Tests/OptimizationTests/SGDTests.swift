@@ -7,7 +7,7 @@ import Testing
         SGD(learningRate: 0.05, momentum: 0.9, weightDecay: 0),
         SGD(learningRate: 0.05, momentum: 0.9, weightDecay: 5e-4),
         SGD(learningRate: 0.05, momentum: 0.8, nesterov: true, weightDecay: 0.01),
-        SGD.demon(learningRate: 0.05, momentum: 0.9, weightDecay: 1e-4),
+        SGD(learningRate: 0.05, momentum: 0.9, demon: true, weightDecay: 1e-4),
     ])
     func followsTheFormula(method: SGD) throws {
         let total = 25
@@ -21,7 +21,7 @@ import Testing
             run.step(at: position)
             let left = 1 - Double(iteration) / Double(total)
             let momentum =
-                method.momentumDecay == .demon
+                method.demon
                 ? method.momentum * left / (1 - method.momentum + method.momentum * left) : method.momentum
             reference.step(
                 &expected, run.gradients.values.map(Double.init), learningRate: 0.05, momentum: momentum)
@@ -30,7 +30,7 @@ import Testing
     }
 
     @Test func demonFallsFromItsStartToZero() {
-        let method = SGD.demon(momentum: 0.9)
+        let method = SGD(momentum: 0.9, demon: true)
         func momentum(_ iteration: Int) -> Double {
             method.momentum(at: RunPosition(iteration: iteration, total: 100, perEpoch: 10))
         }

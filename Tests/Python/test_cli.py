@@ -104,6 +104,27 @@ def test_results_are_replaced_and_not_written_over(folder):
     assert {name: (folder / "before" / name).read_bytes() for name in names} == before
 
 
+def test_methods_are_an_optimizer_a_predictor_or_both(capsys):
+    methods = "sgd,demon,adamw,ema,adamw+plp*2"
+    compare = ["compare", "--methods", methods, "--epochs", "1", "--width", "0.0625", "--threads", "1", "--lr", "0.25"]
+    assert main(compare) == 0
+    assert "adamw+plp*2" in capsys.readouterr().out
+    recipes = json.loads(Path("results/compare/study.json").read_text())["methods"]
+    assert list(recipes) == methods.split(",")
+    rates = {name: (recipe["optimizer"]["type"], recipe["optimizer"]["lr"]) for name, recipe in recipes.items()}
+    assert rates == {
+        "sgd": ("SGD", 0.25),
+        "demon": ("SGD", 0.25),
+        "adamw": ("AdamW", 0.25),
+        "ema": ("SGD", 0.25),
+        "adamw+plp*2": ("AdamW", 0.5),
+    }
+    assert recipes["adamw+plp*2"]["predictor"]["type"] == "PLP" and not recipes["adamw"]["predictor"]
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert re.search(r"sgd, demon, adamw, plp,\s+lookahead, ema, adamw\+plp", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("changes", [["--method", "sgd"], ["--seed", "1"], ["--width", "0.125"], ["--epochs", "1"]])
 def test_train_keeps_another_runs_checkpoint(changes, capsys):
     assert main([*TRAIN, "2"]) == 0

@@ -1,6 +1,7 @@
 """Options: what they mean to the library, and what it says of wrong ones."""
 
 import dataclasses
+import inspect
 import json
 import re
 from fractions import Fraction
@@ -9,7 +10,7 @@ import numpy as np
 import plp
 import pytest
 from plp._plain import from_plain, to_plain
-from plp.options import by_name
+from plp.options import OPTIMIZERS, by_name
 
 
 def test_defaults_are_the_papers():
@@ -21,7 +22,7 @@ def test_defaults_are_the_papers():
 def test_options_are_frozen_and_compare_by_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
         plp.SGD().lr = 1
-    assert plp.DEMON(lr=0.1) == plp.DEMON(lr=0.1) != plp.SGD(lr=0.1)
+    assert plp.SGD(lr=0.1, demon=True) == plp.SGD(lr=0.1, demon=True) != plp.SGD(lr=0.1)
     assert repr(plp.schedules.Cosine(floor=0.5)) == "Cosine(floor=0.5)"
 
 
@@ -30,7 +31,9 @@ def test_options_are_frozen_and_compare_by_value():
     [
         plp.PAPER,
         plp.QUICK,
-        plp.Recipe(optimizer=plp.DEMON(), predictor=plp.PLP(step=2, end=10, momentum="reset"), batch_size=64),
+        plp.Recipe(
+            optimizer=plp.AdamW(betas=(0.8, 0.9)), predictor=plp.PLP(step=2, end=10, momentum="reset"), batch_size=64
+        ),
         plp.Recipe(predictor=plp.PLP(coefficients=(-1.0, 2.0)), augmentation=plp.Augmentation.none()),
         plp.Recipe(schedule=plp.schedules.Warmup(plp.schedules.MultiStep((3, 6)), epochs=2.0), predictor=plp.EMA()),
     ],
@@ -74,31 +77,44 @@ def test_damage_is_named(data, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "lr", "optimizer", "predictor"),
+    ("name", "optimizer", "predictor"),
     [
-        ("sgd", 0.001, plp.SGD, None),
-        ("sgd*7/6", 0.001 * 7 / 6, plp.SGD, None),
-        ("demon", 0.001, plp.DEMON, None),
-        ("plp*0.5", 0.0005, plp.SGD, plp.PLP()),
-        ("lookahead", 0.001, plp.SGD, plp.Lookahead()),
-        ("ema", 0.001, plp.SGD, plp.EMA()),
+        ("sgd", plp.SGD(), None),
+        ("sgd*7/6", plp.SGD(lr=0.001 * 7 / 6), None),
+        ("demon", plp.SGD(demon=True), None),
+        ("adamw", plp.AdamW(), None),
+        ("plp*0.5", plp.SGD(lr=0.0005), plp.PLP()),
+        ("lookahead", plp.SGD(), plp.Lookahead()),
+        ("ema", plp.SGD(), plp.EMA()),
+        ("demon+ema", plp.SGD(demon=True), plp.EMA()),
+        ("adamw+plp*2", plp.AdamW(lr=0.002), plp.PLP()),
     ],
 )
-def test_named_methods(name, lr, optimizer, predictor):
+def test_named_methods(name, optimizer, predictor):
     recipe = by_name(name, plp.PAPER)
-    assert recipe.optimizer.lr == pytest.approx(lr)
-    assert type(recipe.optimizer) is optimizer
+    assert recipe.optimizer == optimizer
     assert recipe.predictor == predictor
 
 
+def test_a_learning_rate_takes_the_place_of_any_optimizers_own():
+    assert by_name("adamw+plp*2", plp.QUICK, lr=0.25).optimizer == plp.AdamW(lr=0.5)
+    assert by_name("demon", plp.QUICK, lr=0.25).optimizer == plp.SGD(lr=0.25, weight_decay=5e-4, demon=True)
+
+
 def test_a_name_chooses_optimizer_and_predictor_whatever_the_recipe_has():
-    recipe = plp.Recipe(optimizer=plp.DEMON(lr=0.1), predictor=plp.PLP(step=2), batch_size=64)
+    recipe = plp.Recipe(optimizer=plp.SGD(lr=0.1, demon=True), predictor=plp.PLP(step=2), batch_size=64)
     assert by_name("sgd", recipe) == plp.Recipe(optimizer=plp.SGD(lr=0.1), batch_size=64)
-    assert by_name("demon", recipe) == plp.Recipe(optimizer=plp.DEMON(lr=0.1), batch_size=64)
+    assert by_name("demon", recipe) == plp.Recipe(optimizer=plp.SGD(lr=0.1, demon=True), batch_size=64)
+    assert by_name("adamw", recipe) == plp.Recipe(optimizer=plp.AdamW(), batch_size=64)
     assert by_name("plp", recipe) == plp.Recipe(optimizer=plp.SGD(lr=0.1), predictor=plp.PLP(), batch_size=64)
+    recipe = plp.Recipe(optimizer=plp.AdamW(lr=0.01))
+    assert by_name("adamw+plp", recipe) == plp.Recipe(optimizer=plp.AdamW(lr=0.01), predictor=plp.PLP())
+    assert by_name("sgd", recipe) == plp.Recipe()
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd*x", "sgd*1/0", ""])
+@pytest.mark.parametrize(
+    "name", ["adam", "sgd*x", "sgd*1/0", "", "plp+sgd", "sgd+adamw", "plp+ema", "sgd+plp+ema", "sgd+", "+plp"]
+)
 def test_unknown_methods(name):
     with pytest.raises(ValueError, match=re.escape(f"method {name!r}")):
         by_name(name, plp.PAPER)
@@ -107,9 +123,9 @@ def test_unknown_methods(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": plp.PLP()}, r"optimizer is PLP\(.*, expected SGD or DEMON"),
-        ({"optimizer": None}, "optimizer is None, expected SGD or DEMON"),
-        ({"predictor": "plp"}, "predictor is 'plp', expected PLP, Lookahead, EMA or None"),
+        ({"optimizer": plp.PLP()}, r"optimizer is PLP\(.*, expected SGD or AdamW"),
+        ({"optimizer": None}, "optimizer is None, expected SGD or AdamW"),
+        ({"predictor": "plp"}, "predictor is 'plp', expected PLP, Lookahead, EMA, SWA or None"),
         ({"predictor": plp.PLP}, "predictor is <class"),
         ({"schedule": plp.PLP()}, "schedule is PLP.*, expected Constant, Cyclic, MultiStep, Cosine or Warmup"),
         ({"schedule": None}, "schedule is None"),
@@ -122,6 +138,37 @@ def test_options_of_another_kind(small, options, message):
         plp.Trainer(small, **options)
     with pytest.raises(ValueError, match=message):
         plp.Recipe(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [*(kind() for kind in OPTIMIZERS), plp.PLP(), plp.Lookahead(), plp.EMA(), plp.SWA(0)]
+)
+def test_defaults_of_optimizers_and_predictors_are_the_librarys(options):
+    kind = "optimizer" if isinstance(options, OPTIMIZERS) else "predictor"
+    library, ours = plp._plp.defaults(kind, options._KIND), options._fields()
+    assert ours == {name: library[name] for name in ours}
+    # What it does not name is nothing that it looks at, or None, which is the library's own choice.
+    assert {name for name, value in library.items() if value} <= {*ours, "end"}
+
+
+def test_defaults_of_runs_are_the_librarys():
+    library = plp._plp.defaults("trainer")
+    ours = plp.Recipe()._fields() | {"seed": 0, "threads": 0}
+    for schedule in (plp.schedules.Cyclic(), plp.schedules.MultiStep(()), plp.schedules.Cosine()):
+        ours |= {name: value for name, value in schedule._fields().items() if name not in ("schedule", "milestones")}
+    assert ours == {name: library[name] for name in ours}
+    assert library.keys() - ours.keys() == {"milestones", "warmup_epochs"}
+    parameters = inspect.signature(plp.Trainer).parameters
+    assert parameters["seed"].default == library["seed"] and parameters["threads"].default == library["threads"]
+    recipe = {name: parameters[name].default for name in vars(plp.Recipe())}
+    assert plp.Recipe(**recipe) == plp.Recipe()
+
+
+def test_defaults_of_models_are_the_librarys():
+    library = plp._plp.defaults("model")
+    ours = {name: parameter.default for name, parameter in inspect.signature(plp.Model).parameters.items()}
+    assert ours.keys() == library.keys()
+    assert all(library[name] == value for name, value in ours.items() if value is not None)
 
 
 def test_the_defaults_are_the_same_wherever_a_run_is_described(small):
@@ -156,7 +203,7 @@ def test_colours_may_come_as_arrays():
     assert plp.Model(width=1 / 64, mean=np.full(3, 0.5), deviation=[0.25, 0.25, 0.25]).parameter_count > 0
 
 
-@pytest.mark.parametrize("predictor", [plp.Lookahead(period=2), plp.EMA(decay=0.5)], ids=str)
+@pytest.mark.parametrize("predictor", [plp.Lookahead(period=2), plp.EMA(decay=0.5), plp.SWA(start=1)], ids=str)
 def test_averages_may_take_running_statistics_along(small, synthetic, predictor):
     def statistics(rule):
         model = plp.Model("resnet18", width=1 / 16, seed=1)
@@ -182,7 +229,11 @@ def refuses(make, name, value):
         ({"optimizer": plp.SGD(lr=float("nan"))}, "learning.rate|lr", "nan"),
         ({"optimizer": plp.SGD(lr="fast")}, "learning.rate|lr", "fast"),
         ({"optimizer": plp.SGD(momentum=1.0)}, "momentum", "1.0"),
-        ({"optimizer": plp.DEMON(momentum=-0.1)}, "momentum", "-0.1"),
+        ({"optimizer": plp.SGD(momentum=-0.1, demon=True)}, "momentum", "-0.1"),
+        ({"optimizer": plp.AdamW(betas=(0.9, 1.0))}, "beta2", "1.0"),
+        ({"optimizer": plp.AdamW(betas=0.9)}, "betas", "0.9"),
+        ({"optimizer": plp.AdamW(eps=-1.0)}, "epsilon", "-1.0"),
+        ({"optimizer": plp.AdamW(weight_decay="much")}, "weight.decay", "much"),
         ({"optimizer": plp.SGD(weight_decay=float("inf"))}, "weight.decay", "inf"),
         ({"predictor": plp.PLP(coefficients=())}, "coefficients", "[]"),
         ({"predictor": plp.PLP(coefficients=(1.0, float("nan")))}, "coefficients", "1.0, nan"),
@@ -196,6 +247,9 @@ def refuses(make, name, value):
         ({"predictor": plp.PLP(period=0)}, "period", "0"),
         ({"predictor": plp.Lookahead(rate=-0.5)}, "rate", "-0.5"),
         ({"predictor": plp.EMA(decay=1.0)}, "decay", "1.0"),
+        ({"predictor": plp.SWA(start=-1)}, "start", "-1"),
+        ({"predictor": plp.SWA(start=5, period=0)}, "period", "0"),
+        ({"predictor": plp.PLP(statistics="recomputed")}, "statistics", "recomputed"),
         ({"schedule": plp.schedules.Cyclic(up=0)}, "up", "0"),
         ({"schedule": plp.schedules.MultiStep((5, 3))}, "milestones", "5, 3"),
         ({"schedule": plp.schedules.MultiStep((3,), factor=-1.0)}, "factor", "-1.0"),
@@ -275,6 +329,16 @@ def test_actions_are_the_rules_arithmetic():
         (1, 0, 1, 0, False, False, False, True),
         (0.75, 0.25, 0, 1, True, False, False, True),
     ]
-    assert actions(plp.EMA(decay=0.75), 7) == [(0.75, 0.25, 1, 0, False, False, True, True)]
+    assert actions(plp.EMA(decay=0.75), 0, 1000) == [
+        (0.1, 0.9, 1, 0, False, False, True, True),
+        (0.75, 0.25, 1, 0, False, False, True, True),
+    ]
+    assert actions(plp.SWA(start=4, period=2), 4, 5, 6, 11) == [
+        nothing,
+        (0, 1, 1, 0, False, False, True, False),
+        (1, 0, 1, 0, False, False, True, False),
+        (0.75, 0.25, 1, 0, False, False, True, False),
+    ]
+    assert actions(plp.EMA(decay=0.75, warmup=False), 7) == [(0.75, 0.25, 1, 0, False, False, True, True)]
     with pytest.raises(ValueError, match="iteration: found -1"):
         actions(plp.PLP(), -1)

@@ -155,7 +155,7 @@ def test_copies_of_trainers_go_on_to_the_last_bit(make, predictor, small, synthe
     train, test = synthetic
     trainer = plp.Trainer(
         small,
-        optimizer=plp.DEMON(lr=0.05),
+        optimizer=plp.SGD(lr=0.05, demon=True),
         predictor=predictor,
         schedule=plp.schedules.Cosine(),
         batch_size=50,

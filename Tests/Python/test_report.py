@@ -40,7 +40,8 @@ def test_the_report_tells_builds_apart(tmp_path):
     ("optimizer", "source"),
     [
         (plp.SGD(lr=0.05), "the paper's"),
-        (plp.DEMON(), "the paper's"),
+        (plp.SGD(demon=True), "the paper's"),
+        (plp.AdamW(), "our choice; the paper's: SGD or DEMON, momentum 0.9, weight decay 1e-4"),
         (plp.SGD(weight_decay=5e-4), "our choice; the paper's: SGD or DEMON, momentum 0.9, weight decay 1e-4"),
     ],
     ids=str,

@@ -9,7 +9,7 @@ import PLPTraining
 @Suite struct CheckpointTests {
     static let predictors: [(any Predictor)?] = [
         nil, PLP(), PLP(period: 5, momentum: .reset, statistics: .predicted), Lookahead(statistics: .predicted),
-        EMA(decay: 0.9),
+        EMA(decay: 0.9), SWA(start: 1, period: 2),
     ]
 
     /// Stopped in the middle of an epoch and of a predictor's cycle, restored into a new trainer and finished, a run is
@@ -17,8 +17,10 @@ import PLPTraining
     @Test(arguments: predictors.indices, [(0, 4), (1, 0)])
     func resumesToTheLastBit(predictor: Int, stop: (epoch: Int, iteration: Int)) throws {
         let predictor = Self.predictors[predictor]
+        let optimizer: any Optimizer =
+            predictor is SWA || predictor?.momentum == .reset ? AdamW() : SGD(learningRate: 0.05, demon: true)
         func trainer() throws -> Trainer {
-            try Small.trainer(optimizer: .demon(learningRate: 0.05), predictor: predictor)
+            try Small.trainer(optimizer: optimizer, predictor: predictor)
         }
         func fit(_ trainer: Trainer, _ reply: (Trainer.Progress) -> Trainer.Progress.Reply = { _ in .proceed }) throws {
             try trainer.fit(
@@ -34,7 +36,7 @@ import PLPTraining
         try second.restore(from: folder.path + "/run.safetensors")
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["run.safetensors"])
         #expect(try Snapshot(second) == Snapshot(first))
-        #expect(second.optimizer.iteration == stop.epoch * 7 + stop.iteration + 1)
+        #expect(second.stepper.iteration == stop.epoch * 7 + stop.iteration + 1)
         try fit(second)
         #expect(try Snapshot(second) == Snapshot(whole))
     }
@@ -107,7 +109,7 @@ import PLPTraining
         ) { try trainer.restore(from: folder.path + "/changed") }
         // Whatever else another version has.
         try Safetensors(tensors: [], metadata: ["plp.checkpoint": #"{"version":1}"#]).write(to: folder.path + "/older")
-        expectFailure(.invalidArgument, "older: version: found 1, expected 2") {
+        expectFailure(.invalidArgument, "older: version: found 1, expected 3") {
             try trainer.restore(from: folder.path + "/older")
         }
         #expect(try Snapshot(trainer) == before)
@@ -177,20 +179,20 @@ import PLPTraining
             var options: [String: String]
         }
         func options(
-            _ optimizer: SGD, _ schedule: Schedule, _ predictor: (any Predictor)?
+            _ optimizer: any Optimizer, _ schedule: Schedule, _ predictor: (any Predictor)?
         ) throws -> [String: String] {
             let trainer = try Small.trainer(optimizer: optimizer, schedule: schedule, predictor: predictor)
             let folder = try Folder()
             try trainer.save(to: folder.path + "/run")
             let json = try #require(Safetensors(path: folder.path + "/run").metadata["plp.checkpoint"])
             let state = try JSONDecoder().decode(State.self, from: Data(json.utf8))
-            #expect(state.version == 2)
+            #expect(state.version == 3)
             return state.options
         }
         #expect(
             try options(SGD(), .constant, nil) == [
                 "optimizer":
-                    #"{"learningRate":0.001,"momentum":0.9,"momentumDecay":"none","nesterov":false,"weightDecay":0.0001}"#,
+                    #"SGD {"demon":false,"learningRate":0.001,"momentum":0.9,"nesterov":false,"weightDecay":0.0001}"#,
                 "schedule": #"{"constant":{}}"#, "predictor": "none", "batch size": "8",
                 "augmentation": #"{"crop":4,"flip":true,"rotation":0}"#, "seed": "1",
             ])
@@ -206,13 +208,19 @@ import PLPTraining
                 #"Lookahead {"momentum":"reset","period":5,"rate":0.5,"statistics":"kept"}"#
             ),
             (
-                .cyclic(), #"{"cyclic":{"down":2000,"peak":2,"up":2000}}"#, EMA(statistics: .predicted),
-                #"EMA {"decay":0.999,"statistics":"predicted"}"#
+                .cyclic(), #"{"cyclic":{"down":2000,"peak":2,"up":2000}}"#, EMA(),
+                #"EMA {"decay":0.999,"statistics":"predicted","warmup":true}"#
+            ),
+            (
+                .constant, #"{"constant":{}}"#, SWA(start: 5),
+                #"SWA {"period":1,"start":5,"statistics":"recomputed"}"#
             ),
         ]
         for (schedule, scheduleText, predictor, predictorText) in kinds {
-            let found = try options(.demon(), schedule, predictor)
-            #expect(found["optimizer"]?.contains(#""momentumDecay":"demon""#) == true)
+            let found = try options(AdamW(), schedule, predictor)
+            #expect(
+                found["optimizer"]
+                    == #"AdamW {"beta1":0.9,"beta2":0.999,"epsilon":1e-08,"learningRate":0.001,"weightDecay":0.01}"#)
             #expect(found["schedule"] == scheduleText)
             #expect(found["predictor"] == predictorText)
         }

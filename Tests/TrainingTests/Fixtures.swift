@@ -13,7 +13,7 @@ enum Small {
 
     /// 8 mini-batches in an epoch without validation; 7, and 2 of validation images, with `.fraction(0.2)`.
     static func trainer(
-        model: Model? = nil, optimizer: SGD = SGD(learningRate: 0.05), schedule: Schedule = .cosine(),
+        model: Model? = nil, optimizer: any Optimizer = SGD(learningRate: 0.05), schedule: Schedule = .cosine(),
         predictor: (any Predictor)? = nil, batchSize: Int = 8, seed: UInt64 = 1, threads: Int = 1
     ) throws -> Trainer {
         try Trainer(

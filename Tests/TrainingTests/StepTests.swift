@@ -25,7 +25,7 @@ import PLPTraining
             #expect(loss == same && loss.count == 8)
         }
         #expect(try Snapshot(bytes) == Snapshot(values))
-        #expect(bytes.optimizer.iteration == 4)
+        #expect(bytes.stepper.iteration == 4)
     }
 
     @Test func gradientsLeaveTheModelAlone() throws {

@@ -41,12 +41,15 @@ int main(int count, char **arguments)
     plp_model *model;
     check(plp_model_create(&network, &model));
 
+    plp_optimizer_options sgd;
+    check(plp_optimizer_options_init(&sgd, sizeof sgd, PLP_OPTIMIZER_SGD));
+    sgd.learning_rate = 0.1;
+    sgd.weight_decay = 5e-4;
     plp_predictor_options prediction;
     check(plp_predictor_options_init(&prediction, sizeof prediction, PLP_PREDICTOR_PLP));
     plp_trainer_options options;
     check(plp_trainer_options_init(&options, sizeof options));
-    options.learning_rate = 0.1;
-    options.weight_decay = 5e-4;
+    options.optimizer = &sgd;
     options.schedule = PLP_SCHEDULE_COSINE;
     options.predictor = &prediction;
     plp_trainer *trainer;

@@ -19,20 +19,21 @@ from . import datasets, schedules
 from ._plp import Error, build_info
 from ._plp import version as __version__
 from .model import Model
-from .options import DEMON, EMA, PAPER, PLP, QUICK, SGD, Augmentation, Lookahead, Recipe
-from .prediction import predict
+from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Lookahead, Recipe
+from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
 from .studies import Run, Settings, Study, compare
 from .training import Trainer
 
 __all__ = [
-    "DEMON",
     "EMA",
     "PAPER",
     "PLP",
     "QUICK",
     "SGD",
+    "SWA",
+    "AdamW",
     "Augmentation",
     "Epoch",
     "Error",
@@ -40,6 +41,7 @@ __all__ = [
     "Lookahead",
     "Metrics",
     "Model",
+    "Prediction",
     "Profile",
     "Progress",
     "Recipe",

@@ -100,6 +100,7 @@ static PyObject *none_or_error(plp_status status)
 
 HANDLE(dataset)
 HANDLE(model)
+HANDLE(predictor)
 HANDLE(trainer)
 
 /* ---- Options ----------------------------------------------------------------------------------------------------- */
@@ -127,7 +128,7 @@ typedef struct {
 
 /* What pointers in a struct of options point to, for as long as the call takes. */
 typedef struct {
-    Py_buffer arrays[2];
+    Py_buffer arrays[2]; /* milestones, coefficients */
     int array_count;
     double number;
 } backing;
@@ -186,6 +187,37 @@ static bool set_options(const field *fields, void *options, PyObject *dict, back
     return true;
 }
 
+/* The entry of a struct of options, as set_field takes it; None for a pointer, which is NULL. */
+static PyObject *get_field(const field *field, const char *options)
+{
+    const void *source = options + field->offset;
+    switch (field->type) {
+    case INT: return PyLong_FromLong(*(const int *)source);
+    case INT64: return PyLong_FromLongLong(*(const int64_t *)source);
+    case UINT64: return PyLong_FromUnsignedLongLong(*(const uint64_t *)source);
+    case DOUBLE: return PyFloat_FromDouble(*(const double *)source);
+    case FLOAT3: {
+        const float *values = source;
+        return Py_BuildValue("fff", values[0], values[1], values[2]);
+    }
+    case STRING: return PyUnicode_FromString(*(const char *const *)source);
+    default: Py_RETURN_NONE;
+    }
+}
+
+/* What set_options would have to set. */
+static PyObject *get_options(const field *fields, const void *options)
+{
+    PyObject *dict = PyDict_New();
+    for (const field *field = fields; dict && field->name; field++) {
+        PyObject *value = get_field(field, options);
+        if (!value || PyDict_SetItemString(dict, field->name, value) < 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
 static void release(backing *backing)
 {
     while (backing->array_count > 0)
@@ -205,19 +237,25 @@ static const field model_fields[] = {
 
 #define STRUCT plp_trainer_options
 static const field trainer_fields[] = {
-    FIELD(INT, optimizer), FIELD(DOUBLE, learning_rate), FIELD(DOUBLE, momentum), FIELD(DOUBLE, weight_decay),
-    FIELD(INT, nesterov), FIELD(INT, schedule), FIELD(DOUBLE, warmup_epochs), FIELD(DOUBLE, cyclic_peak),
-    FIELD(INT64, cyclic_up), FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count),
-    FIELD(DOUBLE, step_factor), FIELD(DOUBLE, cosine_floor), FIELD(INT64, batch_size), FIELD(INT64, crop),
-    FIELD(INT, flip), FIELD(DOUBLE, rotation), FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
+    FIELD(INT, schedule), FIELD(DOUBLE, warmup_epochs), FIELD(DOUBLE, cyclic_peak), FIELD(INT64, cyclic_up),
+    FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count), FIELD(DOUBLE, step_factor),
+    FIELD(DOUBLE, cosine_floor), FIELD(INT64, batch_size), FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation),
+    FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
+};
+#undef STRUCT
+
+#define STRUCT plp_optimizer_options
+static const field optimizer_fields[] = {
+    FIELD(INT, kind), FIELD(DOUBLE, learning_rate), FIELD(DOUBLE, weight_decay), FIELD(DOUBLE, momentum),
+    FIELD(INT, nesterov), FIELD(INT, demon), FIELD(DOUBLE, beta1), FIELD(DOUBLE, beta2), FIELD(DOUBLE, epsilon), {NULL},
 };
 #undef STRUCT
 
 #define STRUCT plp_predictor_options
 static const field predictor_fields[] = {
     FIELD(INT, kind), FIELD(INT64, period), FIELD(INT64, start), FIELD(INT64, end), FIELD(DOUBLE, step),
-    ARRAY(DOUBLES, coefficients, coefficient_count), FIELD(DOUBLE, rate), FIELD(DOUBLE, decay), FIELD(INT, momentum),
-    FIELD(INT, statistics), {NULL},
+    ARRAY(DOUBLES, coefficients, coefficient_count), FIELD(DOUBLE, rate), FIELD(DOUBLE, decay), FIELD(INT, warmup),
+    FIELD(INT, momentum), FIELD(INT, statistics), {NULL},
 };
 #undef STRUCT
 
@@ -229,13 +267,47 @@ static bool kind_of(PyObject *dict, int *kind)
     return !PyErr_Occurred();
 }
 
-/* Fills `options` from a dict that names their kind. */
+/* Fill `options` from a dict that names their kind. */
+static bool set_optimizer(plp_optimizer_options *options, PyObject *dict, backing *backing)
+{
+    int kind;
+    return kind_of(dict, &kind)
+           && !failed(plp_optimizer_options_init(options, sizeof *options, (plp_optimizer_kind)kind))
+           && set_options(optimizer_fields, options, dict, backing);
+}
+
 static bool set_predictor(plp_predictor_options *options, PyObject *dict, backing *backing)
 {
     int kind;
     return kind_of(dict, &kind)
            && !failed(plp_predictor_options_init(options, sizeof *options, (plp_predictor_kind)kind))
            && set_options(predictor_fields, options, dict, backing);
+}
+
+/* The defaults of "model", "trainer", or of a kind of "optimizer" or "predictor". */
+static PyObject *defaults(PyObject *module, PyObject *args)
+{
+    const char *of;
+    int kind = 0;
+    union {
+        plp_model_options model;
+        plp_trainer_options trainer;
+        plp_optimizer_options optimizer;
+        plp_predictor_options predictor;
+    } options;
+    if (!PyArg_ParseTuple(args, "s|i", &of, &kind))
+        return NULL;
+    if (!strcmp(of, "model"))
+        return failed(plp_model_options_init(&options.model, sizeof options.model))
+                   ? NULL : get_options(model_fields, &options);
+    if (!strcmp(of, "trainer"))
+        return failed(plp_trainer_options_init(&options.trainer, sizeof options.trainer))
+                   ? NULL : get_options(trainer_fields, &options);
+    if (!strcmp(of, "optimizer"))
+        return failed(plp_optimizer_options_init(&options.optimizer, sizeof options.optimizer, (plp_optimizer_kind)kind))
+                   ? NULL : get_options(optimizer_fields, &options);
+    return failed(plp_predictor_options_init(&options.predictor, sizeof options.predictor, (plp_predictor_kind)kind))
+               ? NULL : get_options(predictor_fields, &options);
 }
 
 /* ---- Arrays ------------------------------------------------------------------------------------------------------ */
@@ -626,25 +698,105 @@ static PyObject *predictor_action(PyObject *module, PyObject *args)
                 : NULL;
 }
 
+/* (options, float32 array as it is before the first step) */
+static PyObject *predictor_create(PyObject *module, PyObject *args)
+{
+    PyObject *dict;
+    Py_buffer parameters;
+    plp_predictor_options options;
+    backing backing = {0};
+    if (!PyArg_ParseTuple(args, "O!y*", &PyDict_Type, &dict, &parameters))
+        return NULL;
+    plp_predictor *predictor = NULL;
+    plp_status status = PLP_OK;
+    bool set = set_predictor(&options, dict, &backing);
+    if (set)
+        UNLOCKED(status = plp_predictor_create(&options, parameters.buf, parameters.len / 4, &predictor));
+    release(&backing);
+    PyBuffer_Release(&parameters);
+    return set ? predictor_wrap(status, predictor) : NULL;
+}
+
+/* The array is as long as at the start: what calls this has looked. */
+static PyObject *predictor_after_step(PyObject *module, PyObject *args)
+{
+    plp_predictor *predictor;
+    Py_buffer parameters;
+    if (!PyArg_ParseTuple(args, "O&w*", predictor_of, &predictor, &parameters))
+        return NULL;
+    int replaced = 0;
+    plp_status status;
+    UNLOCKED(status = plp_predictor_after_step(predictor, parameters.buf, &replaced));
+    PyBuffer_Release(&parameters);
+    return failed(status) ? NULL : PyBool_FromLong(replaced);
+}
+
+static PyObject *predictor_average(PyObject *module, PyObject *args)
+{
+    plp_predictor *predictor;
+    Py_buffer out;
+    if (!PyArg_ParseTuple(args, "O&w*", predictor_of, &predictor, &out))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_predictor_average(predictor, out.buf));
+    PyBuffer_Release(&out);
+    return none_or_error(status);
+}
+
+static PyObject *predictor_state_size(PyObject *module, PyObject *capsule)
+{
+    plp_predictor *predictor;
+    size_t bytes = 0;
+    if (!predictor_of(capsule, &predictor) || failed(plp_predictor_state_size(predictor, &bytes)))
+        return NULL;
+    return PyLong_FromSize_t(bytes);
+}
+
+static PyObject *predictor_get_state(PyObject *module, PyObject *args)
+{
+    plp_predictor *predictor;
+    Py_buffer state;
+    if (!PyArg_ParseTuple(args, "O&w*", predictor_of, &predictor, &state))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_predictor_get_state(predictor, state.buf, (size_t)state.len));
+    PyBuffer_Release(&state);
+    return none_or_error(status);
+}
+
+static PyObject *predictor_set_state(PyObject *module, PyObject *args)
+{
+    plp_predictor *predictor;
+    Py_buffer state;
+    if (!PyArg_ParseTuple(args, "O&y*", predictor_of, &predictor, &state))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_predictor_set_state(predictor, state.buf, (size_t)state.len));
+    PyBuffer_Release(&state);
+    return none_or_error(status);
+}
+
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
 
-/* (model, dict of options, dict of the predictor's or None) */
+/* (model, the optimizer's options, the predictor's or None, the others), as dicts */
 static PyObject *trainer_create(PyObject *module, PyObject *args)
 {
     plp_model *model;
-    PyObject *dict, *predictor_dict;
+    PyObject *dict, *optimizer_dict, *predictor_dict;
     plp_trainer_options options;
+    plp_optimizer_options optimizer;
     plp_predictor_options predictor;
     backing backing = {0};
-    if (!PyArg_ParseTuple(args, "O&O!O", model_of, &model, &PyDict_Type, &dict, &predictor_dict))
+    if (!PyArg_ParseTuple(args, "O&O!OO!", model_of, &model, &PyDict_Type, &optimizer_dict, &predictor_dict,
+                          &PyDict_Type, &dict))
         return NULL;
     if (failed(plp_trainer_options_init(&options, sizeof options)))
         return NULL;
-    if (!set_options(trainer_fields, &options, dict, &backing)
+    if (!set_options(trainer_fields, &options, dict, &backing) || !set_optimizer(&optimizer, optimizer_dict, &backing)
         || (predictor_dict != Py_None && !set_predictor(&predictor, predictor_dict, &backing)))
         return release(&backing), NULL;
-    if (predictor_dict != Py_None)
-        options.predictor = &predictor;
+    options.optimizer = &optimizer;
+    options.predictor = predictor_dict == Py_None ? NULL : &predictor;
     plp_trainer *trainer = NULL;
     plp_status status;
     UNLOCKED(status = plp_trainer_create(model, &options, &trainer));
@@ -890,7 +1042,14 @@ static PyMethodDef functions[] = {
     {"model_set_state", model_set_state, METH_VARARGS, NULL},
     {"model_logits", model_logits, METH_VARARGS, NULL},
     {"model_evaluate", model_evaluate, METH_VARARGS, NULL},
+    {"defaults", defaults, METH_VARARGS, NULL},
     {"predictor_action", predictor_action, METH_VARARGS, NULL},
+    {"predictor_create", predictor_create, METH_VARARGS, NULL},
+    {"predictor_after_step", predictor_after_step, METH_VARARGS, NULL},
+    {"predictor_average", predictor_average, METH_VARARGS, NULL},
+    {"predictor_state_size", predictor_state_size, METH_O, NULL},
+    {"predictor_get_state", predictor_get_state, METH_VARARGS, NULL},
+    {"predictor_set_state", predictor_set_state, METH_VARARGS, NULL},
     {"trainer_create", trainer_create, METH_VARARGS, NULL},
     {"trainer_fit", trainer_fit, METH_VARARGS, NULL},
     {"trainer_step", trainer_step, METH_VARARGS, NULL},
@@ -926,10 +1085,11 @@ static bool add_enumerators(PyObject *module)
 #define ENUMERATOR(name) {#name, PLP_##name}
         ENUMERATOR(UINT8), ENUMERATOR(FLOAT32), ENUMERATOR(INT64), ENUMERATOR(SPLIT_TRAIN), ENUMERATOR(SPLIT_TEST),
         ENUMERATOR(ENTRY_PARAMETER), ENUMERATOR(ENTRY_STATISTIC), ENUMERATOR(ENTRY_COUNTER), ENUMERATOR(OPTIMIZER_SGD),
-        ENUMERATOR(OPTIMIZER_DEMON), ENUMERATOR(SCHEDULE_CONSTANT), ENUMERATOR(SCHEDULE_CYCLIC),
+        ENUMERATOR(OPTIMIZER_ADAMW), ENUMERATOR(SCHEDULE_CONSTANT), ENUMERATOR(SCHEDULE_CYCLIC),
         ENUMERATOR(SCHEDULE_MULTI_STEP), ENUMERATOR(SCHEDULE_COSINE), ENUMERATOR(PREDICTOR_PLP),
-        ENUMERATOR(PREDICTOR_LOOKAHEAD), ENUMERATOR(PREDICTOR_EMA), ENUMERATOR(MOMENTUM_KEPT),
-        ENUMERATOR(MOMENTUM_RESET), ENUMERATOR(STATISTICS_KEPT), ENUMERATOR(STATISTICS_PREDICTED),
+        ENUMERATOR(PREDICTOR_LOOKAHEAD), ENUMERATOR(PREDICTOR_EMA), ENUMERATOR(PREDICTOR_SWA),
+        ENUMERATOR(MOMENTUM_KEPT), ENUMERATOR(MOMENTUM_RESET), ENUMERATOR(STATISTICS_KEPT),
+        ENUMERATOR(STATISTICS_PREDICTED), ENUMERATOR(STATISTICS_RECOMPUTED), ENUMERATOR(PHASE_STATISTICS),
         ENUMERATOR(PHASE_TRAINING), ENUMERATOR(PHASE_VALIDATION), ENUMERATOR(PHASE_EPOCH_END), ENUMERATOR(PHASE_TEST),
     };
     for (size_t i = 0; i < sizeof enumerators / sizeof *enumerators; i++)

@@ -15,8 +15,9 @@ import numpy as np
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
 from ._files import sole_writer, write_whole
 from .datasets import Dataset
-from .options import RECIPES, Recipe, by_name
+from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
 
+METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 ARCHITECTURES = ("resnet18", "vgg16", "googlenet")
 TRAIN = {"epochs": 10, "width": 1.0, "recipe": "quick"}
 COMPARE = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper"}
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     does = "Train one network. Given again, the command goes on from its checkpoint."
     one = commands.add_parser("train", help="train one network", description=does)
     _add(one, "network", "which to train", "resnet18", nargs="?", choices=ARCHITECTURES)
-    _add(one, "--method", "sgd, demon, plp, lookahead, ema, sgd*7/6, …", "plp", metavar="NAME")
+    _add(one, "--method", f"{METHODS}, adamw+plp, sgd*7/6, …", "plp", metavar="NAME")
     _add_run(one, TRAIN)
     _add_output(one, "results/train")
     one.set_defaults(run=_train)
@@ -141,7 +142,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 
 def _train(options: argparse.Namespace) -> int:
-    recipe = by_name(options.method, _recipe(options))
+    recipe = by_name(options.method, _recipe(options), options.lr)
     train, test = _data(options)
     model = Model(
         options.network, classes=train.classes, image_size=train.image_size, width=options.width, seed=options.seed
@@ -208,14 +209,15 @@ def _compare(options: argparse.Namespace) -> int:
     train, test = _data(options)
     if options.quick:
         train = train[:10_000]
+    recipe = _recipe(options)
     study = compare(
         options.networks,
-        [name.strip() for name in options.methods.split(",")],
+        {name: by_name(name, recipe, options.lr) for name in map(str.strip, options.methods.split(","))},
         train=train,
         test=test,
         epochs=options.epochs,
         repeats=options.repeats,
-        recipe=_recipe(options),
+        recipe=recipe,
         width=options.width,
         seed=options.seed,
         threads=options.threads,

@@ -10,15 +10,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from . import _plp
 from ._checks import checked_integer, checked_numbers, checked_type
 from .schedules import SCHEDULES, Constant, Cosine, Cyclic, Schedule
 
 
+class _Options:
+    """Options under the names that they have in the library; None stands for what it chooses itself."""
+
+    _KIND: ClassVar[int]
+    _NAMES: ClassVar[dict[str, str]] = {}  #: in the library, where they differ
+
+    def _fields(self) -> dict[str, Any]:
+        own = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        carried = {self._NAMES.get(name, name): self._carried(name, value) for name, value in own.items()}
+        return {"kind": self._KIND, **{name: value for name, value in carried.items() if value is not None}}
+
+    def _carried(self, name: str, value: Any) -> Any:
+        return value
+
+
+class _Optimizer(_Options):
+    _NAMES: ClassVar[dict[str, str]] = {"lr": "learning_rate", "eps": "epsilon"}
+
+
+class _Predictor(_Options):
+    _CHOICES: ClassVar[dict[str, dict[str, int]]] = {
+        "momentum": {"kept": _plp.MOMENTUM_KEPT, "reset": _plp.MOMENTUM_RESET},
+        "statistics": {
+            "kept": _plp.STATISTICS_KEPT,
+            "predicted": _plp.STATISTICS_PREDICTED,
+            "recomputed": _plp.STATISTICS_RECOMPUTED,
+        },
+    }
+
+    def _carried(self, name: str, value: Any) -> Any:
+        if name in self._CHOICES:
+            return _choice(name, value, self._CHOICES[name])
+        return checked_integer(name, value, least=1) if name == "period" and value is not None else value
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(_Optimizer):
     """Stochastic gradient descent with PyTorch's update: g += weight_decay θ; v = momentum v + g; θ -= lr v.
 
     With ``nesterov``, θ -= lr (g + momentum v). The defaults are the paper's.
@@ -28,57 +63,47 @@ class SGD:
         momentum: at least 0 and below 1.
         weight_decay: 0 to 1000.
         nesterov: needs a momentum above 0.
+        demon: whether the momentum decays to 0 over the run (arXiv 1910.04952). At iteration t of T it is
+            β (1 - t/T) / ((1 - β) + β (1 - t/T)), with β = ``momentum``.
     """
+
+    _KIND: ClassVar[int] = _plp.OPTIMIZER_SGD
 
     lr: float = 0.001
     momentum: float = 0.9
     weight_decay: float = 1e-4
     nesterov: bool = False
-
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "optimizer": _plp.OPTIMIZER_SGD,
-            "learning_rate": self.lr,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-            "nesterov": self.nesterov,
-        }
+    demon: bool = False
 
 
 @dataclass(frozen=True)
-class DEMON(SGD):
-    """SGD whose momentum decays to 0 over the run (arXiv 1910.04952).
+class AdamW(_Optimizer):
+    """Adam with decoupled weight decay and PyTorch's update (arXiv 1711.05101): θ -= lr weight_decay θ;
+    m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²; θ -= lr m̂ / (√v̂ + eps), m̂ = m / (1 - β1^t) and v̂ likewise at step t.
 
-    At iteration t of T: β_t = β (1 - t/T) / ((1 - β) + β (1 - t/T)), with β = ``momentum``.
+    A predictor that resets the momentum resets m and its t; v stays. The defaults are PyTorch's.
+
+    Args:
+        lr: the learning rate, before the schedule's factor; 0 to 1000.
+        betas: β1 and β2, at least 0 and below 1.
+        eps: 0 to 1000.
+        weight_decay: 0 to 1000.
     """
 
-    def _fields(self) -> dict[str, Any]:
-        return {**super()._fields(), "optimizer": _plp.OPTIMIZER_DEMON}
+    _KIND: ClassVar[int] = _plp.OPTIMIZER_ADAMW
 
-
-class _Options:
-    """Options under the names that they have in the library; None stands for what it chooses itself."""
-
-    _KIND: ClassVar[int]
+    lr: float = 0.001
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
 
     def _fields(self) -> dict[str, Any]:
-        own = {field.name: self._carried(field.name, getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
-        return {"kind": self._KIND, **{name: value for name, value in own.items() if value is not None}}
-
-    def _carried(self, name: str, value: Any) -> Any:
-        return value
-
-
-class _Predictor(_Options):
-    _CHOICES: ClassVar[dict[str, dict[str, int]]] = {
-        "momentum": {"kept": _plp.MOMENTUM_KEPT, "reset": _plp.MOMENTUM_RESET},
-        "statistics": {"kept": _plp.STATISTICS_KEPT, "predicted": _plp.STATISTICS_PREDICTED},
-    }
-
-    def _carried(self, name: str, value: Any) -> Any:
-        if name in self._CHOICES:
-            return _choice(name, value, self._CHOICES[name])
-        return checked_integer(name, value, least=1) if name == "period" and value is not None else value
+        own = super()._fields()
+        try:
+            beta1, beta2 = own.pop("betas")
+        except (TypeError, ValueError):
+            raise ValueError(f"betas is {self.betas!r}, expected two numbers") from None
+        return {**own, "beta1": beta1, "beta2": beta2}
 
 
 @dataclass(frozen=True)
@@ -138,22 +163,48 @@ class Lookahead(_Predictor):
 
 @dataclass(frozen=True)
 class EMA(_Predictor):
-    """Evaluates an exponential moving average of the parameters, m = decay m + (1 - decay) θ; θ is trained on.
+    """Evaluates an exponential moving average of the parameters, m = β m + (1 - β) θ; θ is trained on.
 
     Args:
-        decay: at least 0 and below 1.
-        statistics: the running statistics that the average is evaluated with: the ``"kept"`` ones of the run, or
-            ``"predicted"``, their average.
+        decay: β, at least 0 and below 1.
+        warmup: whether β is min(decay, (1 + t) / (10 + t)) at iteration t, so that the average forgets the parameters
+            from before the training sooner.
+        statistics: the running statistics that the average is evaluated with: their own average (``"predicted"``),
+            ``"recomputed"`` for it as with :class:`SWA`, or the run's (``"kept"``), which do not fit it.
     """
 
     _KIND: ClassVar[int] = _plp.PREDICTOR_EMA
 
     decay: float = 0.999
-    statistics: Literal["kept", "predicted"] = "kept"
+    warmup: bool = True
+    statistics: Literal["kept", "predicted", "recomputed"] = "predicted"
 
 
-Optimizer = SGD | DEMON
-Predictor = PLP | Lookahead | EMA
+@dataclass(frozen=True)
+class SWA(_Predictor):
+    """Stochastic weight averaging (arXiv 1803.05407): from a start on, evaluates the mean of the parameters after every
+    ``period`` iterations; they themselves are trained on.
+
+    Args:
+        start: the first iteration of the first period, counted from 0; usual are three quarters of the run. Until the
+            first period is over, the parameters are evaluated.
+        period: iterations, 1 or more; the paper's is an epoch's.
+        statistics: the running statistics that the mean is evaluated with: their own mean (``"predicted"``); or that,
+            but :meth:`plp.Trainer.fit` measures them anew on 5,000 training images at each epoch's end
+            (``"recomputed"``); or the run's (``"kept"``), which do not fit it.
+    """
+
+    _KIND: ClassVar[int] = _plp.PREDICTOR_SWA
+
+    start: int
+    period: int = 1
+    statistics: Literal["kept", "predicted", "recomputed"] = "recomputed"
+
+
+Optimizer = SGD | AdamW
+Predictor = PLP | Lookahead | EMA | SWA
+OPTIMIZERS: tuple[type[Optimizer], ...] = get_args(Optimizer)
+PREDICTORS: tuple[type[Predictor], ...] = get_args(Predictor)
 
 
 @dataclass(frozen=True)
@@ -194,8 +245,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
-        checked_type("optimizer", self.optimizer, SGD, DEMON)
-        checked_type("predictor", self.predictor, PLP, Lookahead, EMA, type(None))
+        checked_type("optimizer", self.optimizer, *OPTIMIZERS)
+        checked_type("predictor", self.predictor, *PREDICTORS, type(None))
         checked_type("schedule", self.schedule, *SCHEDULES)
         checked_type("augmentation", self.augmentation, Augmentation)
 
@@ -205,7 +256,7 @@ class Recipe:
 
     def _fields(self) -> dict[str, Any]:
         result = {"batch_size": self.batch_size}
-        for part in (self.optimizer, self.schedule, self.augmentation):
+        for part in (self.schedule, self.augmentation):
             result |= part._fields()
         return result
 
@@ -218,19 +269,17 @@ QUICK = Recipe(optimizer=SGD(lr=0.05, weight_decay=5e-4), schedule=Cosine())
 
 RECIPES = {"paper": PAPER, "quick": QUICK}
 
-METHODS: dict[str, tuple[type[Optimizer], Predictor | None]] = {
-    "sgd": (SGD, None),
-    "demon": (DEMON, None),
-    "plp": (SGD, PLP()),
-    "lookahead": (SGD, Lookahead()),
-    "ema": (SGD, EMA()),
-}
+NAMED_OPTIMIZERS: dict[str, Optimizer] = {"sgd": SGD(), "demon": SGD(demon=True), "adamw": AdamW()}
+NAMED_PREDICTORS: dict[str, Predictor] = {"plp": PLP(), "lookahead": Lookahead(), "ema": EMA()}
+"""SWA has no name: where it starts depends on the run."""
 
 
-def by_name(method: str, recipe: Recipe) -> Recipe:
-    """What a method's name makes of a recipe: ``"plp"``, or with a factor on the learning rate, ``"sgd*7/6"``.
+def by_name(method: str, recipe: Recipe, lr: float | None = None) -> Recipe:
+    """What a method's name makes of a recipe: an optimizer, a predictor, which is one with SGD, or both, and a factor
+    on the learning rate: ``"adamw"``, ``"plp"``, ``"adamw+plp"``, ``"sgd*7/6"``.
 
-    Kind of optimizer and predictor are the name's, all else is the recipe's.
+    Kind of optimizer and predictor are the name's. An optimizer's options are the recipe's where its optimizer is of
+    that kind, and else the defaults. All else is the recipe's. ``lr`` takes the place of the optimizer's own.
 
     Raises:
         ValueError: there is no such method, or the factor is not a number above 0.
@@ -238,10 +287,20 @@ def by_name(method: str, recipe: Recipe) -> Recipe:
     if not isinstance(method, str):
         raise ValueError(f"a method is {method!r:.60}, expected a name such as 'plp'")
     base, star, factor = method.partition("*")
-    if base not in METHODS:
-        raise ValueError(f"there is no method {method!r}, expected one of {', '.join(METHODS)}")
-    optimizer, predictor = METHODS[base]
-    own = replace(recipe, optimizer=optimizer(**vars(recipe.optimizer)), predictor=predictor)
+    parts = base.split("+")
+    if parts[0] in NAMED_PREDICTORS:
+        parts.insert(0, "sgd")
+    optimizer, predictor = NAMED_OPTIMIZERS.get(parts[0]), NAMED_PREDICTORS.get(parts[-1])
+    if optimizer is None or len(parts) > 2 or (len(parts) == 2 and predictor is None):
+        optimizers, predictors = ", ".join(NAMED_OPTIMIZERS), ", ".join(NAMED_PREDICTORS)
+        raise ValueError(f"there is no method {method!r}, expected {optimizers}, {predictors}, or one of each with a +")
+    if isinstance(optimizer, SGD) and isinstance(recipe.optimizer, SGD):
+        optimizer = replace(recipe.optimizer, demon=optimizer.demon)
+    elif isinstance(recipe.optimizer, type(optimizer)):
+        optimizer = recipe.optimizer
+    if lr is not None:
+        optimizer = replace(optimizer, lr=lr)
+    own = replace(recipe, optimizer=optimizer, predictor=predictor)
     return own.scaled(_factor(method, factor)) if star else own
 
 

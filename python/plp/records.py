@@ -51,7 +51,9 @@ class Epoch:
 class Progress:
     """Where a run stands, as a callback hears it after each iteration. Epochs and iterations are counted from 1."""
 
-    phase: str  #: what the iteration did: ``"training"``, ``"validation"``, ``"epoch end"`` or ``"test"``
+    #: What the iteration did: ``"training"``, ``"validation"``, ``"epoch end"``, ``"test"``, or ``"statistics"`` where
+    #: it measured an average's running statistics, and nothing else.
+    phase: str
     epoch: int
     epochs: int  #: of the whole run
     iteration: int  #: of this phase

@@ -24,7 +24,7 @@ except ImportError as error:
     raise ImportError("plp.torch needs PyTorch 2.0 or later: pip install torch") from error
 
 from . import _plp
-from .options import EMA, PLP, Lookahead, Predictor
+from .options import EMA, PLP, SWA, Lookahead, Predictor
 
 __all__ = ["Attachment", "attach", "update_statistics"]
 
@@ -358,7 +358,7 @@ class _Cycle:
 
 
 _REPEATING = "PLP and Lookahead"
-_AVERAGING = (EMA,)
+_AVERAGING = (EMA, SWA)
 
 
 def _kind(tensor: torch.Tensor) -> str:

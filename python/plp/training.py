@@ -31,6 +31,7 @@ _PHASES = {
     _plp.PHASE_VALIDATION: "validation",
     _plp.PHASE_EPOCH_END: "epoch end",
     _plp.PHASE_TEST: "test",
+    _plp.PHASE_STATISTICS: "statistics",
 }
 
 
@@ -49,8 +50,8 @@ class Trainer:
 
     Args:
         model: what is trained, in place.
-        optimizer: :class:`plp.SGD` or :class:`plp.DEMON`.
-        predictor: None, or :class:`plp.PLP`, :class:`plp.Lookahead`, :class:`plp.EMA`.
+        optimizer: :class:`plp.SGD` or :class:`plp.AdamW`.
+        predictor: None, or :class:`plp.PLP`, :class:`plp.Lookahead`, :class:`plp.EMA`, :class:`plp.SWA`.
         schedule: of the learning rate; one of :mod:`plp.schedules`.
         batch_size: images in a mini-batch, 1 to 65,536; an epoch's last one may have less.
         augmentation: of training images in :meth:`fit`; ``Augmentation.none()`` for none.
@@ -86,9 +87,9 @@ class Trainer:
         self._open()
 
     def _open(self) -> None:
-        predictor = self.recipe.predictor
+        optimizer, predictor = self.recipe.optimizer._fields(), self.recipe.predictor
         options = {**self.recipe._fields(), "seed": self._seed, "threads": self._threads}
-        self._handle = _plp.trainer_create(self.model._handle, options, predictor and predictor._fields())
+        self._handle = _plp.trainer_create(self.model._handle, optimizer, predictor and predictor._fields(), options)
 
     def __getstate__(self) -> dict[str, Any]:
         with TemporaryDirectory() as folder:
@@ -189,7 +190,7 @@ class Trainer:
 
     @property
     def best_model(self) -> Model:
-        """A copy of the best model so far; before any epoch is complete, of the one in training (EMA: the average)."""
+        """A copy of the best model so far; before any epoch is complete, of the one in training (or its average)."""
         return Model._of(_plp.trainer_best_model(self._handle))
 
     def step(self, images: ArrayLike, labels: ArrayLike) -> float:
@@ -232,7 +233,7 @@ class Trainer:
         return array, dtype, checked_labels(labels, len(array)), len(array), self.model.image_size
 
     def evaluate(self, dataset: Dataset) -> Metrics:
-        """Measures the model in training (with EMA: the average) on a dataset as it is. Ctrl-C ends it."""
+        """Measures the model in training (with EMA and SWA: the average) on a dataset as it is. Ctrl-C ends it."""
         return Metrics(*_plp.trainer_evaluate(self._handle, dataset_handle("dataset", dataset)))
 
     @property

@@ -109,8 +109,8 @@ def choices(study: Study) -> list[list[str]]:
             "optimizer",
             shown(recipe.optimizer),
             of_the_paper(
-                _without(recipe.optimizer, "lr"),
-                _without(PAPER.optimizer, "lr"),
+                _without(recipe.optimizer, "lr", "demon"),
+                _without(PAPER.optimizer, "lr", "demon"),
                 "SGD or DEMON, momentum 0.9, weight decay 1e-4",
             ),
         ],
@@ -124,7 +124,11 @@ def choices(study: Study) -> list[list[str]]:
         ["batch size", f"{recipe.batch_size}", OURS],
         ["augmentation", shown(recipe.augmentation), OURS],
         ["momentum at a prediction", "kept, unless the method says otherwise", OURS],
-        ["batch-norm statistics at a prediction", "kept, unless the method says otherwise", OURS],
+        [
+            "batch-norm statistics at a prediction",
+            "kept, unless the method says otherwise; of an average they fit it",
+            OURS,
+        ],
     ]
 
 

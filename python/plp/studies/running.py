@@ -52,11 +52,12 @@ def compare(
 
     Args:
         networks: architectures, as for :class:`plp.Model`.
-        methods: names: ``"sgd"``, ``"demon"``, ``"plp"``, ``"lookahead"``, ``"ema"``, each also with a factor on the
-            learning rate, such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction
-            is SGD with that rate); a name chooses optimizer and predictor in place of the recipe's. Or a dict from
-            names of one's own to recipes, or to what they change in ``recipe``:
-            ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2)}}``.
+        methods: names: an optimizer, ``"sgd"``, ``"demon"``, ``"adamw"``; a predictor, ``"plp"``, ``"lookahead"``,
+            ``"ema"``, which is one with SGD; or both, ``"adamw+plp"``. Each also with a factor on the learning rate,
+            such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction is SGD with that
+            rate). A name chooses optimizer and predictor in place of the recipe's; the recipe's options of an
+            optimizer hold for one of its kind. Or a dict from names of one's own to recipes, or to what they change in
+            ``recipe``: ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2)}}``.
         train, test: without a test set the table shows the validation images.
         epochs: of each run.
         repeats: runs of each method, each with another seed.

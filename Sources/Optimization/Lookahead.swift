@@ -1,4 +1,4 @@
-// Two predictors that average iterates. Both remember the parameters from before the first iteration.
+// Lookahead: slow parameters behind the fast ones.
 
 import PLPBase
 import PLPKernels
@@ -34,34 +34,6 @@ public struct Lookahead: Predictor, Equatable {
     public func validate() throws(Failure) {
         try require("Lookahead's period", period, in: 1...largestCount)
         try require("Lookahead's rate", rate, in: 0...1)
-    }
-}
-
-/// An exponential moving average of the parameters, which the training itself never sees: the average is what is
-/// evaluated and kept.
-///
-///     average ← β average + (1 − β) θ
-///
-/// With `statistics: .kept`, the average is evaluated with the run's own running statistics of batch normalization,
-/// which were measured under the run's parameters; `.predicted` averages them likewise.
-public struct EMA: Predictor, Equatable {
-    /// β, the part of the average that stays at each iteration; at least 0 and below 1.
-    public var decay: Double
-    public var statistics: StatisticsTreatment
-    public var remembersStart: Bool { true }
-
-    public init(decay: Double = 0.999, statistics: StatisticsTreatment = .kept) {
-        self.decay = decay
-        self.statistics = statistics
-    }
-
-    public func action(after iteration: Int) -> PredictionAction? {
-        PredictionAction(memory: (decay, 1 - decay), parameters: (1, 0))
-    }
-
-    public func hasAverage(after iteration: Int) -> Bool { true }
-
-    public func validate() throws(Failure) {
-        try require(decay >= 0 && decay < 1, "EMA's decay", decay, expected: "a number from 0 to below 1")
+        try requireNoAverage("Lookahead's statistics")
     }
 }
