@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import plp
 import pytest
 
@@ -112,6 +113,38 @@ def test_any_floating_dtype(dtype):
     expected = by_hand(reference, torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9), data)
     # Halves of these two formats are exact; the rounding of θ2/2 - θ1/2 is the same in both.
     assert torch.equal(flat(model), expected)
+
+
+PREDICTORS = {
+    "PLP": plp.PLP(),
+    "PLP further": plp.PLP(step=2.5, period=5, start=2, end=14),
+    "Lookahead": plp.Lookahead(period=4),
+    "EMA": plp.EMA(decay=0.9),
+    "SWA": plp.SWA(start=4, period=3),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_numbers_are_those_of_the_library(name):
+    """Whose plp.Prediction has its own kernels: PyTorch's optimizer and the library's arithmetic, to the bit."""
+    predictor, data = PREDICTORS[name], batches(17)
+    model, reference = network(), network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    attachment = plp.torch.attach(optimizer, predictor)
+    plain = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9)
+    theta = flat(reference).numpy()
+    prediction = plp.Prediction(predictor, theta)
+    for batch in data:
+        steps(model, optimizer, [batch])
+        theta[...] = steps(reference, plain, [batch])[0].numpy()
+        prediction.after_step(theta)
+        set_flat(reference, torch.from_numpy(theta))
+        np.testing.assert_allclose(flat(model).numpy(), theta, rtol=3e-7, atol=1e-8)
+    if isinstance(predictor, (plp.EMA, plp.SWA)):
+        with attachment.average():
+            np.testing.assert_allclose(flat(model).numpy(), prediction.average(), rtol=1e-6, atol=1e-8)
+    elif predictor == plp.PLP():
+        assert np.array_equal(flat(model).numpy(), theta)
 
 
 # ---- Saving and going on --------------------------------------------------------------------------------------------

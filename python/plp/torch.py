@@ -69,7 +69,7 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
         raise TypeError(f"PyTorch is {torch.__version__}, expected 2.0 or later, whose optimizers take hooks")
     if not isinstance(predictor, Predictor):
         raise ValueError(f"predictor is {predictor!r:.80}, expected one such as plp.PLP()")
-    if predictor.statistics == "predicted":
+    if predictor.statistics == "predicted" and not isinstance(predictor, _AVERAGING):
         raise ValueError("statistics is 'predicted', but an optimizer does not know batch norm's statistics")
     if optimizer in _attached:
         raise ValueError(
