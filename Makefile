@@ -1,7 +1,7 @@
 # The commands of README.md; `make` alone lists them. Needs Debian 12 or what is like it, and a Swift toolchain.
 
 PREFIX = /usr/local
-DATA = $(PLP_DATA)
+DATA = $(or $(PLP_DATA),synthetic)
 
 SWIFT_VERSION = 6.3
 PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
@@ -22,7 +22,7 @@ help: ## list the commands
 build: $(installed) ## build the library and install the Python package in .venv
 
 run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-100's
-	.venv/bin/plp compare --quick --fresh $(if $(DATA),--data "$(DATA)")
+	.venv/bin/plp compare --quick --fresh --data "$(DATA)"
 
 # Without testable imports, which no test needs, the tests link what `build` has compiled. What the kernels do instead
 # where AVX-512 is missing is tested on any machine, in a build folder of its own.

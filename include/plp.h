@@ -171,6 +171,7 @@ typedef struct plp_model_options {
     uint64_t seed;              /* 0: of the initial parameters */
     float mean[3];              /* CIFAR-100's; byte b of channel c enters as (b/255 - mean[c]) / deviation[c] */
     float deviation[3];
+    const char *trained_on; /* NULL; name of the data set that values to be set come from, as plp_model_info tells it */
 } plp_model_options;
 
 /* Networks of another image_size are PyTorch's: the layers are the same. VGG16's first linear layer takes the maps that
@@ -209,9 +210,11 @@ typedef struct plp_model_info {
     float deviation[3];
     int64_t parameter_count; /* trainable values: weights and biases */
     int64_t entry_count;     /* entries of the state dictionary, see below */
+    const char *trained_on;  /* name of the data set that a trainer used last, also before the model was saved, or NULL;
+                                valid until the model is freed */
 } plp_model_info;
 
-/* The configuration the model was made with, and its size. */
+/* The configuration the model was made with, its size, and what it was trained on. */
 plp_status plp_model_describe(const plp_model *model, plp_model_info *info);
 
 /* The state dictionary: PyTorch's names, order, shapes and layouts (convolution weights are OIHW, row-major). */

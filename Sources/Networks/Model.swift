@@ -16,6 +16,8 @@ public final class Model {
     public let statistics: FloatBuffer
     /// Mini-batches that each batch normalisation has seen in training.
     public var batchesTracked: [Int64]
+    /// The name of the data set that it was trained on last; nil where it was not, or by other means.
+    public package(set) var trainedOn: String?
 
     let graph: Graph
 
@@ -69,6 +71,7 @@ public final class Model {
     package func copy() throws(Failure) -> Model {
         let copy = try Model(configuration, graph)
         copy.take(parameters: parameters, statistics: statistics, batchesTracked: batchesTracked)
+        copy.trainedOn = trainedOn
         return copy
     }
 
@@ -172,15 +175,18 @@ public final class Model {
     // MARK: - Files
 
     private static let configurationKey = "plp.configuration"
+    private static let trainedOnKey = "plp.trained-on"
 
-    /// Writes the state dictionary as safetensors, durably, with the configuration in its metadata.
+    /// Writes the state dictionary as safetensors, durably, with configuration and data set's name in its metadata.
     public func save(to path: String) throws(Failure) {
+        var metadata = [Self.configurationKey: try json(configuration)]
+        metadata[Self.trainedOnKey] = trainedOn
         try Safetensors.write(
             entries.map { entry in
                 Safetensors.Source(
                     name: entry.name, shape: entry.shape, type: entry.kind == .counter ? .int64 : .float32
                 ) { self.values(of: entry) }
-            }, metadata: [Self.configurationKey: try json(configuration)], to: path)
+            }, metadata: metadata, to: path)
     }
 
     /// Reads a model that `save(to:)` wrote.
@@ -204,6 +210,7 @@ public final class Model {
         } catch { throw Failure(.corrupt, "\(path): \(error.message)") }
         try self.init(configuration, graph)
         take(found)
+        trainedOn = file.metadata[Self.trainedOnKey]
     }
 }
 

@@ -12,6 +12,8 @@ final class ModelHandle: Handle, @unchecked Sendable {
 
     let model: Model
     private let architecture: OwnedString
+    /// Of the data sets that descriptions have told of, since who asked may still look at the older ones.
+    private var dataNames: [String: OwnedString] = [:]
     private let entryNames: [OwnedString]
     private let indices: [String: Int]
     /// Made at the first call that needs one, and kept for the next ones.
@@ -26,13 +28,15 @@ final class ModelHandle: Handle, @unchecked Sendable {
 
     var description: plp_model_info {
         let configuration = model.configuration
+        if let name = model.trainedOn, dataNames[name] == nil { dataNames[name] = OwnedString(name) }
         return plp_model_info(
             struct_size: plp_model_info.size, architecture: architecture.pointer,
             classes: Int64(configuration.classes), image_size: Int64(configuration.imageSize),
             width: configuration.width, dropout: Double(configuration.dropout),
             channel_count_epsilons: configuration.channelCountEpsilons ? 1 : 0, seed: configuration.seed,
             mean: triple(configuration.mean), deviation: triple(configuration.deviation),
-            parameter_count: Int64(model.parameterCount), entry_count: Int64(model.entries.count))
+            parameter_count: Int64(model.parameterCount), entry_count: Int64(model.entries.count),
+            trained_on: model.trainedOn.flatMap { dataNames[$0]?.pointer })
     }
 
     func entry(_ index: Int64) throws(Failure) -> StateEntry {
@@ -124,7 +128,7 @@ extension plp_model_options: Options {
             struct_size: size, architecture: defaultArchitecture.pointer, classes: Int64(configuration.classes),
             image_size: Int64(configuration.imageSize), width: configuration.width, dropout: nil,
             channel_count_epsilons: 0, seed: configuration.seed, mean: triple(configuration.mean),
-            deviation: triple(configuration.deviation))
+            deviation: triple(configuration.deviation), trained_on: nil)
     }
 
     func configuration() throws(Failure) -> ModelConfiguration {
@@ -154,7 +158,10 @@ public func plp_model_create(
 ) -> plp_status {
     attempt { () throws(Failure) in
         let model = try present(model, "model")
-        publish(ModelHandle(try Model(try chosen(options).configuration())), to: model)
+        let options = try chosen(options)
+        let made = try Model(try options.configuration())
+        if options.trained_on != nil { made.trainedOn = try text(options.trained_on, "trained_on") }
+        publish(ModelHandle(made), to: model)
     }
 }
 

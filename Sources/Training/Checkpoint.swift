@@ -16,6 +16,7 @@ extension Trainer {
     private struct State: Codable {
         var version = Trainer.version
         var model: ModelConfiguration
+        var trainedOn: String?
         /// What the trainer was made with, each option as JSON.
         var options: [String: String]
         /// Steps of the optimizer, which give the place in the predictor's cycle, and those since its momentum started.
@@ -58,8 +59,8 @@ extension Trainer {
             }
         }
         let state = State(
-            model: model.configuration, options: try options(), iteration: stepper.iteration,
-            stepsOfMomentum: stepper.stepsOfMomentum,
+            model: model.configuration, trainedOn: model.trainedOn, options: try options(),
+            iteration: stepper.iteration, stepsOfMomentum: stepper.stepsOfMomentum,
             batchesTracked: model.batchesTracked, bestBatchesTracked: best?.batchesTracked, history: history)
         try Safetensors.write(tensors, metadata: [Self.metadataKey: json(state)], to: path)
     }
@@ -100,6 +101,7 @@ extension Trainer {
         }
         for (entry, values, buffer) in values { model.setValues(of: entry, to: values, in: buffer) }
         model.batchesTracked = state.batchesTracked
+        model.trainedOn = state.trainedOn
         if let tracked = state.bestBatchesTracked { best?.batchesTracked = tracked }
         self.best = best
         stepper.restore(iteration: state.iteration, stepsOfMomentum: state.stepsOfMomentum)

@@ -208,6 +208,7 @@ public final class Trainer {
             history.data == data || history.data.isEmpty, "data", data,
             expected: "\(excerpt(history.data)), which this run is trained on; for another run, make another trainer")
         history.data = data
+        model.trainedOn = training.name
         return division
     }
 
@@ -400,7 +401,9 @@ public final class Trainer {
     /// A copy of the best model so far, that of ``History/bestEpoch``; before any epoch is complete, of the one in
     /// training (with ``EMA`` or ``SWA``, of the average).
     public func bestModel() throws(Failure) -> Model {
-        if let best { try best.copy() } else { try evaluatedCopy() }
+        let copy = if let best { try best.copy() } else { try evaluatedCopy() }
+        copy.trainedOn = model.trainedOn  // which a restored best does not know
+        return copy
     }
 
     /// An evaluator of what ``evaluate(_:onProgress:)`` measures, which stays as it is while training goes on.

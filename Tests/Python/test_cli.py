@@ -22,13 +22,14 @@ def folder(tmp_path, monkeypatch):
     """An empty folder to be in, without CIFAR-100 and with a synthetic set that is small."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLP_DATA", raising=False)
+    monkeypatch.setattr("plp._download.user_cache_path", lambda *_, **__: tmp_path / "cache")
     synthetic = plp.datasets.synthetic
     monkeypatch.setattr(plp.datasets, "synthetic", lambda: synthetic(100, 40))
     return tmp_path
 
 
-TRAIN = ["train", "resnet18", "--width", "0.0625", "--threads", "1", "--epochs"]
-RESULTS = Path("results/train")
+TRAIN = ["train", "resnet18", "--data", "synthetic", "--width", "0.0625", "--threads", "1", "--epochs"]
+RESULTS = Path("results/resnet18-plp-seed0")
 
 
 SCREEN = {"TERM": "xterm", "COLUMNS": "160", "LINES": "24"}
@@ -61,8 +62,30 @@ def test_train_and_evaluate(capsys):
     }
     assert drawn(RESULTS / "curves.png")
     assert "synthetic" in capsys.readouterr().err
-    assert main(["evaluate", "results/train/model.safetensors", "--threads", "1"]) == 0
+    assert main(["evaluate", str(RESULTS / "model.safetensors"), "--data", "synthetic", "--threads", "1"]) == 0
     assert re.search(r"accuracy \d+\.\d\d%, top-1 error", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", [["train"], ["compare"], ["evaluate", "model.safetensors"]])
+def test_no_data_are_no_synthetic_data(command, capsys):
+    plp.Model(width=1 / 16).save("model.safetensors")
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "no CIFAR-100 there; `plp download` fetches it; --data FOLDER names its place, --data synthetic" in error
+    assert "data or " in error and "/cache" in error
+
+
+def test_a_model_is_evaluated_on_the_data_that_it_knows(capsys):
+    train, _ = plp.datasets.synthetic()
+    ours = plp.datasets.from_arrays(train.images, train.labels, name="our photographs")
+    for data, expected in ((ours, 1), (train, 0), (train[:50], 0), (None, 0)):
+        model = plp.Model(width=1 / 16)
+        if data:
+            plp.Trainer(model, threads=1).fit(data, progress=False)
+        model.save("model.safetensors")
+        assert main(["evaluate", "model.safetensors", "--data", "synthetic"]) == expected
+        told = "was trained on our photographs, found synthetic train: choose other --data" in capsys.readouterr().err
+        assert told == bool(expected)
 
 
 def test_train_on_a_terminal(folder):
@@ -106,7 +129,8 @@ def test_results_are_replaced_and_not_written_over(folder):
 
 def test_methods_are_an_optimizer_a_predictor_or_both(capsys):
     methods = "sgd,demon,adamw,ema,adamw+plp*2"
-    compare = ["compare", "--methods", methods, "--epochs", "1", "--width", "0.0625", "--threads", "1", "--lr", "0.25"]
+    small = ["--data", "synthetic", "--epochs", "1", "--width", "0.0625", "--threads", "1"]
+    compare = ["compare", "--methods", methods, *small, "--lr", "0.25"]
     assert main(compare) == 0
     assert "adamw+plp*2" in capsys.readouterr().out
     recipes = json.loads(Path("results/compare/study.json").read_text())["methods"]
@@ -127,18 +151,49 @@ def test_methods_are_an_optimizer_a_predictor_or_both(capsys):
 
 @pytest.mark.parametrize("changes", [["--method", "sgd"], ["--seed", "1"], ["--width", "0.125"], ["--epochs", "1"]])
 def test_train_keeps_another_runs_checkpoint(changes, capsys):
+    there = ["--output", str(RESULTS)]
+    assert main([*TRAIN, "2", *there]) == 0
+    before = {path: path.read_bytes() for path in RESULTS.iterdir()}
+    assert main([*TRAIN, "2", *there, *changes]) == 1
+    assert capsys.readouterr().err.endswith(f"; choose another --output, or --fresh to lose what is in {RESULTS}\n")
+    assert {path: path.read_bytes() for path in RESULTS.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        (["--method", "sgd*7/6"], "resnet18-sgd-7-6-seed0"),
+        (["--seed", "1"], "resnet18-plp-seed1"),
+        (["--width", "0.125"], "resnet18-plp-seed0-2"),
+        (["--lr", "0.1"], "resnet18-plp-seed0-2"),
+        (["--epochs", "1"], "resnet18-plp-seed0-2"),
+    ],
+)
+def test_a_run_of_other_options_has_a_folder_of_its_own(changes, name, capsys):
     assert main([*TRAIN, "2"]) == 0
     before = {path: path.read_bytes() for path in RESULTS.iterdir()}
-    assert main([*TRAIN, "2", *changes]) == 1
-    assert capsys.readouterr().err.endswith("; choose another --output, or --fresh to lose what is in results/train\n")
+    assert main([*TRAIN, "2", *changes]) == 0
+    assert {path.name for path in Path("results").iterdir()} == {RESULTS.name, name}
     assert {path: path.read_bytes() for path in RESULTS.iterdir()} == before
+    told = f"{RESULTS}/ holds a run of other options: this one goes to results/{name}/" in capsys.readouterr().err
+    assert told == name.endswith("-2")
+    assert main([*TRAIN, "3", *(changes if changes[0] != "--epochs" else [])]) == 0  # goes on where its own is
+    assert {path.name for path in Path("results").iterdir()} == {RESULTS.name, name}
+
+
+def test_a_run_on_other_data_has_a_folder_of_its_own(monkeypatch):
+    assert main([*TRAIN, "1"]) == 0
+    train, test = plp.datasets.synthetic()
+    monkeypatch.setattr(plp.datasets, "synthetic", lambda: (train[:80], test))
+    assert main([*TRAIN, "1"]) == 0
+    assert {path.name for path in Path("results").iterdir()} == {RESULTS.name, f"{RESULTS.name}-2"}
 
 
 def test_train_says_what_to_do_about_a_damaged_checkpoint(capsys):
     RESULTS.mkdir(parents=True)
     (RESULTS / "checkpoint.plp").write_bytes(b"no checkpoint")
     assert main([*TRAIN, "1"]) == 1
-    assert capsys.readouterr().err.endswith("; choose another --output, or --fresh to lose what is in results/train\n")
+    assert capsys.readouterr().err.endswith(f"; choose another --output, or --fresh to lose what is in {RESULTS}\n")
     assert main([*TRAIN, "1", "--fresh"]) == 0
 
 
@@ -183,7 +238,7 @@ def test_train_names_only_what_it_wrote(monkeypatch, capsys):
 
 
 def test_compare_and_report(folder, capsys):
-    compare = ["compare", "--methods", "sgd, plp", "--epochs", "1", "--width", "0.0625", "--threads", "1"]
+    compare = ["compare", "--data", "synthetic", "--methods", "sgd, plp", "--epochs", "1", "--width", "0.0625"]
     results = folder / "results" / "compare"
     assert main(compare) == 0
     assert capsys.readouterr().out.count("resnet18") == 2
@@ -201,15 +256,15 @@ def test_compare_and_report(folder, capsys):
 def test_a_mistake_does_not_cost_the_study(folder):
     made_up().save(folder / "study.json")
     before = (folder / "study.json").read_bytes()
-    assert main(["compare", "--methods", "sgd,adam", "--fresh", "--output", "."]) == 1
+    assert main(["compare", "--data", "synthetic", "--methods", "sgd,adam", "--fresh", "--output", "."]) == 1
     assert (folder / "study.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("command", "defaults"),
     [
-        ("train", ["results/train", "default: 10)", "default: quick)"]),
-        ("compare", ["results/compare", "default: 10, with --quick 5)", "default: paper, with --quick quick)"]),
+        ("train", ["default: results/NETWORK-METHOD-seedN,", "default: 10)", "default: quick)"]),
+        ("compare", ["results/compare", "default: 10, with --quick 6)", "default: paper, with --quick quick)"]),
     ],
 )
 def test_help_names_the_defaults(command, defaults, capsys, monkeypatch):
@@ -241,12 +296,12 @@ def test_info_and_profile(capsys):
     [
         (["train", "--data", "nowhere"], "nowhere"),
         (["train", "--method", "adam"], "no method 'adam'"),
-        (["train", "--method", "sgd*"], "method 'sgd*' has the factor ''"),
-        (["train", "--width", "-1"], "width"),
+        (["train", "--data", "synthetic", "--method", "sgd*"], "method 'sgd*' has the factor ''"),
+        (["train", "--data", "synthetic", "--width", "-1"], "width"),
         (["profile", "--threads", "-1"], "threads"),
-        (["train", "--lr", "nan"], "learning rate"),
-        (["train", "--epochs", "0"], "epochs"),
-        (["compare", "alexnet"], "alexnet"),
+        (["train", "--data", "synthetic", "--lr", "nan"], "learning rate"),
+        (["train", "--data", "synthetic", "--epochs", "0"], "epochs"),
+        (["compare", "--data", "synthetic", "alexnet"], "alexnet"),
         (["evaluate", "nothing.safetensors"], "nothing.safetensors"),
         (["report", "nothing.json"], "nothing.json"),
         (["download", "--url", "http://127.0.0.1:1/x.tar.gz"], "cannot reach"),

@@ -132,6 +132,7 @@ def test_pickles_are_not_executed(tmp_path):
 def test_find_names_a_missing_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLP_DATA", raising=False)
+    monkeypatch.setattr("plp._download.user_cache_path", lambda *_, **__: tmp_path / "cache")
     assert plp.datasets.find() is None
     with pytest.raises(FileNotFoundError):
         plp.datasets.find(tmp_path / "nowhere")

@@ -85,6 +85,25 @@ def test_whole(publish, tmp_path, capfd):
     assert "fetching cifar-100-python.tar.gz" in capfd.readouterr().err
 
 
+def test_what_was_fetched_is_found_from_any_folder(publish, tmp_path, monkeypatch):
+    """In the user's cache, but for what data/ and PLP_DATA hold."""
+    monkeypatch.setattr("plp._download.user_cache_path", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.delenv("PLP_DATA", raising=False)
+    publish(pack(FILES))
+    assert download() == tmp_path / "cache" / "cifar-100-python"
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        with pytest.raises(plp.Error, match="cache/cifar-100-python/"):  # found, and no data set
+            plp.datasets.cifar100()
+    download("data")
+    with pytest.raises(plp.Error, match="there/data/cifar-100-python/"):
+        plp.datasets.cifar100()
+    monkeypatch.setenv("PLP_DATA", download(tmp_path / "named").parent.as_posix())
+    with pytest.raises(plp.Error, match="named/cifar-100-python/"):
+        plp.datasets.cifar100()
+
+
 def test_nothing_is_fetched_twice(publish, server, tmp_path):
     publish(pack(FILES))
     download(tmp_path)

@@ -147,7 +147,20 @@ def test_study(tmp_path):
 
 
 def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "plp", "train", "--epochs", "10000", "--width", "0.0625", "--output", "results"]
+    command = [
+        sys.executable,
+        "-m",
+        "plp",
+        "train",
+        "--data",
+        "synthetic",
+        "--epochs",
+        "10000",
+        "--width",
+        "0.0625",
+        "--output",
+        "results",
+    ]
     with running(command, tmp_path) as process:
         assert process.stderr.readline()  # the data it found
         time.sleep(2)

@@ -27,7 +27,9 @@ def run(*command, cwd):
 
 def test_python(tmp_path):
     printed = run(sys.executable, "-c", program("python"), cwd=tmp_path)
-    assert "accuracy" in printed
+    accuracy = re.search(r"test set, model of epoch \d: accuracy ([\d.]+)%", printed)[1]
+    assert float(accuracy) > 5  # where chance is 1
+    assert "plp against sgd*7/6: " in printed
     assert (tmp_path / "resnet18.safetensors").exists() and (tmp_path / "report.html").exists()
 
 

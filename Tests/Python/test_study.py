@@ -184,11 +184,19 @@ def test_damage_to_a_study_is_an_error_and_nothing_else(tmp_path):
     assert refused > 1000 and read > 100  # such as a run that is not there
 
 
-def test_an_earlier_versions_study_is_read():
+def test_an_earlier_versions_study_is_read(tmp_path):
     """Recipes were not read as objects then, and named the type of all their parts."""
-    study = plp.Study.load(ROOT / "docs" / "sgd_plp.json")
+    path = ROOT / "docs" / "sgd_plp.json"
+    study = plp.Study.load(path)
     assert study.methods["plp"] == replace(plp.QUICK, predictor=plp.PLP())
     assert study.settings.recipe == plp.QUICK and len(study.runs) == 12
+    data = json.loads(path.read_text())
+    data["methods"]["plp"]["optimizer"] = {"type": "DEMON", "lr": 0.1}
+    data["methods"]["plp"]["predictor"] = {"type": "EMA", "decay": 0.99, "statistics": "kept"}
+    (tmp_path / "study.json").write_text(json.dumps(data))
+    recipe = plp.Study.load(tmp_path / "study.json").methods["plp"]
+    assert recipe.optimizer == plp.SGD(lr=0.1, demon=True)
+    assert recipe.predictor == plp.EMA(decay=0.99, warmup=False, statistics="kept")
 
 
 def test_a_later_versions_study_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Models and trainers: state dictionaries, steps, fits, checkpoints, and what goes wrong."""
 
+import copy
 import errno
 import subprocess
 import sys
@@ -554,3 +555,16 @@ def test_predict_in_a_thread_with_a_small_stack():
 def test_wrong_predictions(iterates, coefficients):
     with pytest.raises(ValueError):
         plp.predict(*iterates, coefficients=coefficients)
+
+
+def test_a_model_remembers_what_it_was_trained_on(small, synthetic, tmp_path):
+    assert small.trained_on is None
+    trainer = plp.Trainer(small, threads=1)
+    trainer.fit(synthetic[0][:100], validation=0.2, progress=False)
+    assert small.trained_on == trainer.best_model.trained_on == "synthetic train[:100]"
+    assert copy.deepcopy(small).trained_on == "synthetic train[:100]"
+    trainer.save(tmp_path / "checkpoint.plp")
+    restored = plp.Trainer(plp.Model("resnet18", width=1 / 16, seed=1), threads=1)
+    restored.restore(tmp_path / "checkpoint.plp")
+    restored.best_model.save(tmp_path / "best.safetensors")
+    assert plp.Model.load(tmp_path / "best.safetensors").trained_on == "synthetic train[:100]"

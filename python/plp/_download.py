@@ -13,6 +13,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from platformdirs import user_cache_path
+
 from ._plp import Error
 from ._progress import byte_progress
 
@@ -48,8 +50,13 @@ MOST = 1 << 28  # bytes of an archive; the published ones have 169 million
 ADVICE = "check the network, or unpack the archive into the data folder by hand"
 
 
+def cache() -> Path:
+    """The user's folder for what can be fetched again, such as ``~/.cache/plp``."""
+    return user_cache_path("plp", appauthor=False)
+
+
 def download(
-    folder: str | os.PathLike[str] = "data",
+    folder: str | os.PathLike[str] | None = None,
     layout: str = "python",
     *,
     url: str | None = None,
@@ -58,7 +65,8 @@ def download(
     """Fetches and unpacks CIFAR-100 into ``folder``; does nothing where it is already there.
 
     Args:
-        folder: where ``cifar-100-python/`` or ``cifar-100-binary/`` is to be; made if need be.
+        folder: where ``cifar-100-python/`` or ``cifar-100-binary/`` is to be; made if need be. None for the user's
+            cache, where :func:`plp.datasets.cifar100` finds it from any folder.
         layout: ``"python"`` (169 MB) or ``"binary"`` (169 MB); they hold the same images.
         url: a mirror to fetch from, in place of the University of Toronto's server. The MD5 must be the same.
         progress: whether to show a progress bar.
@@ -76,7 +84,7 @@ def download(
         raise ValueError(f"layout is {layout!r}, expected one of {', '.join(map(repr, ARCHIVES))}")
     archive = ARCHIVES[layout]
     url = url or archive.url
-    target = Path(folder) / archive.folder
+    target = Path(cache() if folder is None else folder) / archive.folder
     if all((target / name).is_file() for name in archive.files):
         return target
 

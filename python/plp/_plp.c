@@ -231,7 +231,7 @@ static void release(backing *backing)
 static const field model_fields[] = {
     FIELD(STRING, architecture), FIELD(INT64, classes), FIELD(INT64, image_size), FIELD(DOUBLE, width),
     FIELD(DOUBLE_OR_NULL, dropout), FIELD(INT, channel_count_epsilons), FIELD(UINT64, seed), FIELD(FLOAT3, mean),
-    FIELD(FLOAT3, deviation), {NULL},
+    FIELD(FLOAT3, deviation), FIELD(STRING, trained_on), {NULL},
 };
 #undef STRUCT
 
@@ -585,12 +585,13 @@ static PyObject *model_describe(PyObject *module, PyObject *capsule)
     plp_model_info info = {.struct_size = sizeof info};
     if (!model_of(capsule, &model) || failed(plp_model_describe(model, &info)))
         return NULL;
-    return Py_BuildValue("{sssLsLsdsdsisKs(fff)s(fff)sLsN}", "architecture", info.architecture, "classes",
+    return Py_BuildValue("{sssLsLsdsdsisKs(fff)s(fff)sLszsN}", "architecture", info.architecture, "classes",
                          (long long)info.classes, "image_size", (long long)info.image_size, "width", info.width, "dropout",
                          info.dropout, "channel_count_epsilons", info.channel_count_epsilons, "seed",
                          (unsigned long long)info.seed, "mean", info.mean[0], info.mean[1], info.mean[2], "deviation",
                          info.deviation[0], info.deviation[1], info.deviation[2], "parameter_count",
-                         (long long)info.parameter_count, "entries", model_entries(model, info.entry_count));
+                         (long long)info.parameter_count, "trained_on", info.trained_on, "entries",
+                         model_entries(model, info.entry_count));
 }
 
 /* (model, tuple of an array for each entry), all of which are read or written at one moment */

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
+from ._download import cache
 from ._files import sole_writer, write_whole
 from .datasets import Dataset
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
@@ -20,8 +22,9 @@ from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_nam
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 ARCHITECTURES = ("resnet18", "vgg16", "googlenet")
 TRAIN = {"epochs": 10, "width": 1.0, "recipe": "quick"}
-COMPARE = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper"}
-COMPARE_QUICK = {"methods": "sgd,plp", "epochs": 5, "width": 0.25, "recipe": "quick"}
+COMPARE = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper", "repeats": 1}
+COMPARE_QUICK = {"methods": "sgd,sgd*7/6,plp", "epochs": 6, "width": 0.125, "recipe": "quick", "repeats": 3}
+QUICK_IMAGES = 5_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,23 +46,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"plp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    does = "Train one network. Given again, the command goes on from its checkpoint."
+    does = "Train one network. Given again, the command goes on from its checkpoint; with other options it starts anew."
     one = commands.add_parser("train", help="train one network", description=does)
     _add(one, "network", "which to train", "resnet18", nargs="?", choices=ARCHITECTURES)
     _add(one, "--method", f"{METHODS}, adamw+plp, sgd*7/6, …", "plp", metavar="NAME")
     _add_run(one, TRAIN)
-    _add_output(one, "results/train")
+    _add_output(one, "results/NETWORK-METHOD-seedN, or that and -2, … where it holds a run of other options")
     one.set_defaults(run=_train)
 
     does = "Train with several methods side by side. Given again, the command makes the runs that its study lacks."
     several = commands.add_parser("compare", help="train with several methods side by side", description=does)
     help = f"{', '.join(ARCHITECTURES)} (default: resnet18)"
     several.add_argument("networks", nargs="*", default=["resnet18"], metavar="network", help=help)
-    several.add_argument("--quick", action="store_true", help="SGD and PLP on a small ResNet18, in about three minutes")
+    several.add_argument("--quick", action="store_true", help="PLP, SGD and the control on a tiny ResNet18, in minutes")
     _add(several, "--methods", "as in train", COMPARE["methods"], COMPARE_QUICK["methods"], metavar="A,B,…")
     _add_run(several, COMPARE, COMPARE_QUICK)
-    _add(several, "--repeats", "runs of each method, with seeds one apart", 1, type=int, metavar="N")
-    _add_output(several, "results/compare")
+    repeats = (COMPARE["repeats"], COMPARE_QUICK["repeats"])
+    _add(several, "--repeats", "runs of each method, with seeds one apart", *repeats, type=int, metavar="N")
+    _add_output(several, "results/compare", Path("results/compare"))
     several.set_defaults(run=_compare)
 
     evaluate = commands.add_parser("evaluate", help="measure a saved model on the test set")
@@ -73,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     download = commands.add_parser("download", help="fetch CIFAR-100")
-    _add(download, "folder", "where to", "data", nargs="?")
+    _add(download, "folder", "where to", cache(), nargs="?")
     _add(download, "--layout", "of the files", "python", choices=("python", "binary"))
     download.add_argument("--url", help="a mirror to fetch from; what arrives is checked all the same")
     download.set_defaults(run=_download)
@@ -94,11 +98,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add(parser: argparse.ArgumentParser, name: str, help: str, default: Any, quick: Any = None, **how: Any) -> None:
     """An argument whose help names its default. Where --quick has another, the command puts in the one that holds."""
     shown = f"(default: {default}{f', with --quick {quick}' if quick is not None else ''})"
-    parser.add_argument(name, help=f"{help} {shown}".strip(), default=default if quick is None else None, **how)
+    parser.add_argument(
+        name, help=f"{help} {shown}".strip().replace("%", "%%"), default=default if quick is None else None, **how
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    help = "of CIFAR-100; else $PLP_DATA or data/; without either the synthetic set is used"
+    help = f"of CIFAR-100 (default: $PLP_DATA, else data/, else {cache()}); synthetic: images made by code".replace(
+        "%", "%%"
+    )
     parser.add_argument("--data", metavar="FOLDER", help=help)
 
 
@@ -123,16 +131,23 @@ def _add_threads(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--threads", "that compute; 0 for what `plp info` says", 0, type=int, metavar="N")
 
 
-def _add_output(parser: argparse.ArgumentParser, folder: str) -> None:
-    _add(parser, "--output", "for what it writes, and goes on from", Path(folder), type=Path, metavar="FOLDER")
+def _add_output(parser: argparse.ArgumentParser, shown: str, default: Path | None = None) -> None:
+    help = f"for what it writes, and goes on from (default: {shown})"
+    parser.add_argument("--output", help=help, default=default, type=Path, metavar="FOLDER")
     parser.add_argument("--fresh", action="store_true", help="start anew, in place of what the output folder holds")
 
 
 def _data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
-    """CIFAR-100 where it is found, else the synthetic set; says which."""
-    train, test = datasets.find(options.data) or datasets.synthetic()
-    where = "" if train.name.startswith("CIFAR") else "; no CIFAR-100 in data/ (`plp download` fetches it)"
-    print(f"{train.name}: {len(train):,} images, {test.name}: {len(test):,}{where}", file=sys.stderr)
+    """CIFAR-100 where it is found, or the synthetic set where that is asked for; says which."""
+    if options.data == "synthetic":
+        train, test = datasets.synthetic()
+    else:
+        try:
+            train, test = datasets.cifar100(options.data)
+        except FileNotFoundError as error:
+            ways = "--data FOLDER names its place, --data synthetic takes images made by code"
+            raise FileNotFoundError(error.errno, f"{error.strerror}; {ways}", error.filename) from None
+    print(f"{train.name}: {len(train):,} images, {test.name}: {len(test):,}", file=sys.stderr)
     return train, test
 
 
@@ -144,11 +159,14 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _train(options: argparse.Namespace) -> int:
     recipe = by_name(options.method, _recipe(options), options.lr)
     train, test = _data(options)
-    model = Model(
-        options.network, classes=train.classes, image_size=train.image_size, width=options.width, seed=options.seed
-    )
-    trainer = Trainer(model, **vars(recipe), seed=options.seed, threads=options.threads)
-    output: Path = options.output
+
+    def new_trainer() -> Trainer:
+        size = {"classes": train.classes, "image_size": train.image_size, "width": options.width}
+        model = Model(options.network, **size, seed=options.seed)
+        return Trainer(model, **vars(recipe), seed=options.seed, threads=options.threads)
+
+    output: Path = options.output or _folder(options, new_trainer, train)
+    trainer = new_trainer()
     output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "checkpoint.plp"
     with sole_writer(checkpoint):
@@ -166,6 +184,31 @@ def _train(options: argparse.Namespace) -> int:
     if failure:
         raise failure
     return 130 if trainer.history.interrupted else 0
+
+
+def _folder(options: argparse.Namespace, new_trainer: Callable[[], Trainer], train: Dataset) -> Path:
+    """Where a run lies that names no place: in a folder named after it, or a further one where others have that."""
+    name = re.sub(r"[^\w.]+", "-", f"{options.network}-{options.method}-seed{options.seed}")
+    first = folder = Path("results") / name
+    number = 1
+    while not (options.fresh or _is_of_this_run(folder / "checkpoint.plp", options, new_trainer(), train)):
+        number += 1
+        folder = first.with_name(f"{name}-{number}")
+    if folder != first:
+        print(f"{first}/ holds a run of other options: this one goes to {folder}/", file=sys.stderr)
+    return folder
+
+
+def _is_of_this_run(checkpoint: Path, options: argparse.Namespace, trainer: Trainer, train: Dataset) -> bool:
+    """Whether a run may go on from a checkpoint, or start there since there is none."""
+    try:
+        trainer.restore(checkpoint)
+    except ValueError:  # of another network, or other options
+        return False
+    except (Error, OSError):  # none, or one of which the run itself will say what is wrong with it
+        return True
+    history = trainer.history
+    return history.data.startswith(f"{train.name}, {len(train)} images") and len(history) <= options.epochs
 
 
 def _fit(
@@ -208,7 +251,7 @@ def _compare(options: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     train, test = _data(options)
     if options.quick:
-        train = train[:10_000]
+        train = train[:QUICK_IMAGES]
     recipe = _recipe(options)
     study = compare(
         options.networks,
@@ -238,7 +281,9 @@ def _show(study: Study, output: Path) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     model = Model.load(options.model)
-    _, test = _data(options)
+    train, test = _data(options)
+    if model.trained_on and model.trained_on.partition("[")[0] != train.name:  # a part of the data counts as the whole
+        raise ValueError(f"{options.model} was trained on {model.trained_on}, found {train.name}: choose other --data")
     metrics = model.evaluate(test, threads=options.threads)
     print(
         f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
@@ -275,5 +320,5 @@ def _profile(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     print(f"plp {__version__}\n{build_info()}")
     found = datasets.find()
-    print(f"CIFAR-100: {'found' if found else 'not found in data/ (`plp download` fetches it)'}")
+    print(f"CIFAR-100: {'found' if found else 'not found (`plp download` fetches it)'}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from . import _plp
 from ._checks import as_array, checked_integer, checked_labels, checked_seed
-from ._download import download
+from ._download import cache, download
 from ._plp import Error
 
 if TYPE_CHECKING:
@@ -139,12 +140,14 @@ def dataset_handle(name: str, dataset: Dataset) -> Any:
     return dataset._handle
 
 
-def cifar100(folder: str | os.PathLike[str] = "data", *, download: bool = False) -> tuple[Dataset, Dataset]:
+def cifar100(folder: str | os.PathLike[str] | None = None, *, download: bool = False) -> tuple[Dataset, Dataset]:
     """CIFAR-100: 50,000 training and 10,000 test images of 100 classes.
 
     Args:
-        folder: holds ``cifar-100-python/`` or ``cifar-100-binary/``, or is one of them.
-        download: fetch the published archive into ``folder`` where it is not there; see :func:`download`.
+        folder: holds ``cifar-100-python/`` or ``cifar-100-binary/``, or is one of them. None for the first of
+            ``$PLP_DATA``, ``data/`` and the user's cache that does.
+        download: fetch the published archive into ``folder``, or that cache, where it is not there yet; see
+            :func:`download`.
 
     Returns:
         The training set and the test set.
@@ -154,13 +157,24 @@ def cifar100(folder: str | os.PathLike[str] = "data", *, download: bool = False)
         plp.Error: a file is truncated, oversized or damaged.
         OSError: a file cannot be read.
     """
-    try:
-        return _both_splits("cifar100", folder)
-    except FileNotFoundError:
-        if not download:
-            raise
-    _download_archive(folder)
-    return cifar100(folder)
+    places = _places() if folder is None else [folder]
+    for place in places:
+        try:
+            return _both_splits("cifar100", place)
+        except FileNotFoundError:
+            if len(places) == 1 and not download:
+                raise
+    if not download:
+        raise FileNotFoundError(
+            errno.ENOENT, "no CIFAR-100 there; `plp download` fetches it", " or ".join(map(str, places))
+        )
+    return cifar100(_download_archive(places[-1]))
+
+
+def _places() -> list[str | os.PathLike[str]]:
+    """Where CIFAR-100 is looked for when no folder is named; the last is where it is fetched to."""
+    named = os.environ.get("PLP_DATA")
+    return [named] if named else ["data", cache()]
 
 
 _download_archive = download  # cifar100's argument of that name hides it
@@ -217,15 +231,14 @@ def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset] | None:
-    """CIFAR-100 from ``folder``, or else from ``$PLP_DATA`` or ``data/``; None where it is in neither.
+    """CIFAR-100 where :func:`cifar100` finds it; None where no folder is named and it is nowhere.
 
     Raises:
         FileNotFoundError: a folder was named, by argument or environment, and it is not there.
     """
-    named = folder or os.environ.get("PLP_DATA")
     try:
-        return cifar100(named or "data")
+        return cifar100(folder)
     except FileNotFoundError:
-        if named:
+        if folder or os.environ.get("PLP_DATA"):
             raise
         return None

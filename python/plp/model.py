@@ -84,10 +84,14 @@ class Model:
         self._handle = handle
         self._info = _plp.model_describe(handle)
         entries = self._info.pop("entries")
+        del self._info["trained_on"]  # which changes
         self._entries = [_Entry(name, kind, _DTYPES[dtype], shape) for name, kind, dtype, shape in entries]
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_options": {k: v for k, v in self._info.items() if k != "parameter_count"}, "_state": self.state_dict()}
+        options = {k: v for k, v in self._info.items() if k != "parameter_count"}
+        if self.trained_on:
+            options["trained_on"] = self.trained_on
+        own = {"_options": options, "_state": self.state_dict()}
         return {**vars(self), **own, "_handle": None, "_info": None, "_entries": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -144,6 +148,11 @@ class Model:
     def parameter_count(self) -> int:
         """Trainable values: weights and biases."""
         return self._info["parameter_count"]
+
+    @property
+    def trained_on(self) -> str | None:
+        """The name of the data set that it was trained on last, also before it was saved; None where it was not."""
+        return _plp.model_describe(self._handle)["trained_on"]
 
     @property
     def parameter_names(self) -> list[str]:

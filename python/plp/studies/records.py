@@ -190,24 +190,29 @@ VERSION = 2
 
 
 def _of_this_version(data: Any) -> Any:
-    """A study's file as plain data, as this version writes it.
-
-    Version 1, which did not say its number, named the type of a recipe and an augmentation too.
-    """
+    """A study's file as plain data, as this version writes it; version 1 did not say its number."""
     if not isinstance(data, dict):
         raise ValueError(f"found {data!r:.40}, expected an object")
     version = data.pop("version", 1)
     if version not in (1, VERSION):
         raise ValueError(f"found version {version!r:.40}, expected 1 to {VERSION}")
-    return _without_needless_types(data) if version == 1 else data
+    return _from_version_1(data) if version == 1 else data
 
 
-def _without_needless_types(value: Any) -> Any:
+def _from_version_1(value: Any) -> Any:
+    """Recipes and augmentations named their type too, DEMON was an optimizer, and no EMA warmed up."""
     if isinstance(value, list):
-        return [_without_needless_types(part) for part in value]
-    if isinstance(value, dict):
-        needless = value.get("type") in ("Recipe", "Augmentation")
-        return {k: _without_needless_types(v) for k, v in value.items() if not (needless and k == "type")}
+        return [_from_version_1(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    value = {name: _from_version_1(part) for name, part in value.items()}
+    match value.get("type"):
+        case "Recipe" | "Augmentation":
+            del value["type"]
+        case "DEMON":
+            value |= {"type": "SGD", "demon": True}
+        case "EMA":
+            value = {"warmup": False} | value
     return value
 
 
