@@ -55,6 +55,7 @@ bench: build bench-packages ## measure speed and memory, side by side with PyTor
 	sh Benchmarks/make_peer.sh $(peer)
 	swift run -c release KernelBenchmark >Benchmarks/results/kernels.txt && cat Benchmarks/results/kernels.txt
 	.venv/bin/python Benchmarks/suite.py
+	.venv/bin/python Benchmarks/scaling.py
 	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
 
 wheel: $(portable) | .venv/bin/pip ## build a wheel for any processor with AVX2 or AVX-512, in dist/

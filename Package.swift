@@ -20,9 +20,13 @@ func refuse(_ message: String) -> Never {
     exit(1)
 }
 
+// PLP_LOOP_TIMES=1 makes a build that can say how long each part of each parallel loop takes: see Benchmarks/scaling.py.
+let recordsLoops = Context.environment["PLP_LOOP_TIMES"] == "1"
+let loopSettings: [SwiftSetting] = recordsLoops ? [.define("LOOP_TIMES")] : []
+
 let kernelSettings: [SwiftSetting] =
     [.unsafeFlags(["-Ounchecked", "-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])]
-    + (hasAVX512 ? [.define("AVX512")] : [])
+    + (hasAVX512 ? [.define("AVX512")] : []) + loopSettings
 
 // libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only. Once
 // loaded it stays: threads that have called it call it when they end.
@@ -36,7 +40,9 @@ let librarySettings: [LinkerSetting] =
     + ["_FoundationCollections", "_FoundationCShims"].map { .linkedLibrary($0) }
 
 // Modules bear the package's name, because those of all packages in a program share one space of names.
-func module(_ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = []) -> Target {
+func module(
+    _ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = loopSettings
+) -> Target {
     .target(name: "PLP\(name)", dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
 }
 
@@ -73,3 +79,10 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+if recordsLoops {
+    package.targets.append(
+        .executableTarget(
+            name: "LoopBenchmark", dependencies: ["PLPTraining", "PLPKernels", "PLPBase"], path: "Benchmarks/Loops",
+            swiftSettings: loopSettings))
+}

@@ -57,6 +57,9 @@ public final class Threads: Sendable {
     /// caches what it computes on; then it takes over what others have not begun.
     @inline(__always)
     private func forEach(_ count: Int, backward: Bool, _ body: (_ index: Int, _ worker: Int) -> Void) {
+        #if LOOP_TIMES
+            if let times = LoopTimes.current { return times.record(count, backward: backward) { body($0, 0) } }
+        #endif
         let workers = min(count, self.count)
         guard workers > 1 else {
             for index in 0..<count { body(backward ? count - 1 - index : index, 0) }

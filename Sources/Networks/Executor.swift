@@ -63,6 +63,9 @@ public final class Executor {
         precondition(mode == .training && (1...batchSize).contains(count))
         let pass = Pass(images: images, count: count, seed: seed, iteration: iteration)
         run(&forward, pass)
+        #if LOOP_TIMES
+            LoopTimes.current?.begin("step", "loss")
+        #endif
         let metrics = SoftmaxCrossEntropy.evaluate(
             logits: logitsBase, labels: labels, count: count, classes: model.configuration.classes,
             gradient: logitsGradient)
@@ -108,6 +111,9 @@ public final class Executor {
     private func run(_ steps: inout [Step], _ pass: Pass) {
         var before = now()
         for index in steps.indices {
+            #if LOOP_TIMES
+                LoopTimes.current?.begin(steps[index].layer, steps[index].operation.rawValue)
+            #endif
             steps[index].run(self, pass)
             let after = now()
             steps[index].seconds += after - before

@@ -373,6 +373,9 @@ public final class Trainer {
 
     @discardableResult
     private func step(at position: RunPosition?) -> Stepper.Outcome {
+        #if LOOP_TIMES
+            LoopTimes.current?.begin("parameters", ProfileEntry.Operation.update.rawValue)
+        #endif
         let start = now()
         let outcome = stepper.step(
             parameters: model.parameters, gradients: executor.gradients, statistics: model.statistics, at: position)
