@@ -1,4 +1,4 @@
-"""The library by itself: images per second and peak memory over batch sizes, one thread and two, and what PLP costs.
+"""The library by itself: images per second and peak memory over batch sizes, many threads and one, and what PLP costs.
 
     python suite.py [--networks …] [--batch-sizes 32 64 128 256 512] [--rounds 5] [--pairs 15]
                     [--width 1]
@@ -19,7 +19,7 @@ def sweep(network, options):
 
     All sizes take turns, training and evaluating, so that none has the machine's better minutes.
     """
-    sides = {size: {"batch_size": size} for size in options.batch_sizes}
+    sides = {size: {"batch_size": size, "threads": machine()["cores"]} for size in options.batch_sizes}
     with workers(sides, network, options.width) as sizes:
         megabytes = {}
         for worker in sizes:
@@ -44,24 +44,36 @@ def sweep(network, options):
     ]
 
 
-def scaling(network, options):
-    """How many times as fast two threads train as one, and what two processes of one thread each do together.
+def counts(cores):
+    """Numbers of threads to measure: the powers of two, and all cores."""
+    return sorted({cores, *(1 << power for power in range(1, cores.bit_length()) if 1 << power <= cores)} - {1})
 
-    The latter share nothing but the machine: what they fall short of 2 is the processors' and the memory's, not ours.
+
+def scaling(network, options):
+    """{threads: how many times as fast they train as one, and what as many processes of one thread do together}.
+
+    The latter share nothing but the machine: what they fall short of their number is the processors' and the memory's.
     """
-    sides = {"one": {"threads": 1}, "other": {"threads": 1}, "two": {"threads": 2}}
-    with workers(sides, network, options.width) as (one, other, two):
-        seconds = in_turns(
-            {
-                "one": partial(one.seconds, "train"),
-                "two": partial(two.seconds, "train"),
-                "both": lambda: mean(answer["seconds"] for answer in at_once([one, other], "train 1")),
-            },
-            options.pairs,
-        )
+    threads = counts(machine()["cores"])
+    most = max(threads, default=1)
+    sides = {f"process {number}": {"threads": 1} for number in range(most)}
+    sides |= {f"{count} threads": {"threads": count} for count in threads}
+    with workers(sides, network, options.width) as sides:
+        singles, shared = sides[:most], dict(zip(threads, sides[most:]))
+
+        def together(count):
+            return mean(answer["seconds"] for answer in at_once(singles[:count], "train 1"))
+
+        measures = {"one": partial(singles[0].seconds, "train")}
+        measures |= {("threads", count): partial(worker.seconds, "train") for count, worker in shared.items()}
+        measures |= {("processes", count): partial(together, count) for count in threads}
+        seconds = in_turns(measures, options.pairs)
     return {
-        "threads": ratio(seconds["one"], seconds["two"]),
-        "processes": ratio([2 * value for value in seconds["one"]], seconds["both"]),
+        count: {
+            "threads": ratio(seconds["one"], seconds["threads", count]),
+            "processes": ratio([count * value for value in seconds["one"]], seconds["processes", count]),
+        }
+        for count in threads
     }
 
 
@@ -73,7 +85,8 @@ def prediction(network, options):
         seconds = worker.seconds("train", 3)
         return seconds, (worker.ask("updates") - before) / 3
 
-    with workers({"sgd": {}, "plp": {"predictor": "plp"}}, network, options.width) as both:
+    sides = {"sgd": {}, "plp": {"predictor": "plp"}}
+    with workers(sides, network, options.width, threads=machine()["cores"]) as both:
         turns = in_turns({worker.name: partial(cycle, worker) for worker in both}, options.pairs)
     steps = {name: [step for step, _ in values] for name, values in turns.items()}
     updates = {name: median(update for _, update in values) for name, values in turns.items()}
@@ -97,8 +110,8 @@ def markdown(results, options):
     about, networks = results["machine"], results["networks"].items()
     some = next(iter(results["networks"].values()))
     text = (
-        f"# The library by itself\n\n{about['date']}, {about['processor']}, two threads, width {options.width:g}. "
-        "Medians, and in brackets the lowest and the highest.\n"
+        f"# The library by itself\n\n{about['date']}, {about['processor']}, {about['cores']} threads, "
+        f"width {options.width:g}. Medians, and in brackets the lowest and the highest.\n"
     )
     header = [f"batch {size}" for size in options.batch_sizes]
     for what in ("training", "evaluation"):
@@ -108,16 +121,14 @@ def markdown(results, options):
     text += "\n" + table(["peak memory in training, MB", *header], rows)
 
     rows = [
-        [network, *(cell(result["scaling"][what], 3) for what in ("threads", "processes"))]
+        [network, count, *(cell(ratios[what], 3) for what in ("threads", "processes"))]
         for network, result in networks
+        for count, ratios in result["scaling"].items()
     ]
     text += (
-        "\nTraining at batch 128 on two threads, and what two processes of one thread each reach together, which share "
-        "nothing but the machine:\n\n"
-        + table(
-            [f"times as fast as one thread, n = {some['scaling']['threads']['n']}", "two threads", "two processes"],
-            rows,
-        )
+        "\nTraining at batch 128 on some threads, and what as many processes of one thread each reach together, which "
+        "share nothing but the machine:\n\n"
+        + table([f"times as fast as one thread, n = {options.pairs}", "number", "threads", "processes"], rows)
     )
     rows = [[network, *costs(result["prediction"])] for network, result in networks]
     return (
