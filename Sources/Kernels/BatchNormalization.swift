@@ -45,12 +45,12 @@ public enum BatchNormalization {
     /// Merges the records of `blocks` blocks, in float64 and in their order, to mean and biased variance.
     public static func mergeMoments(
         _ records: UnsafePointer<Float>, blocks: Int, channels: Int, mean: UnsafeMutablePointer<Float>,
-        variance: UnsafeMutablePointer<Float>
+        variance: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         let stride = momentsCount(channels: channels)
         func pixels(_ block: Int) -> Double { Double(records[block * stride + 2 * channels]) }
         let total = (0..<blocks).reduce(0) { $0 + pixels($1) }
-        forEachVector(in: 0..<channels) { channel, count in
+        forEachVector(of: channels, threads) { channel, count in
             var sum = SIMD16<Double>()
             for block in 0..<blocks {
                 sum += pixels(block) * SIMD16<Double>(at: records + block * stride + channel, count: count)
@@ -136,9 +136,9 @@ public enum BatchNormalization {
     /// Adds up the records of `blocks` blocks, in float64 and in their order, to dγ and dβ.
     public static func mergeSums(
         _ records: UnsafePointer<Float>, blocks: Int, channels: Int, inverseDeviation: UnsafePointer<Float>,
-        dgamma: UnsafeMutablePointer<Float>, dbeta: UnsafeMutablePointer<Float>
+        dgamma: UnsafeMutablePointer<Float>, dbeta: UnsafeMutablePointer<Float>, threads: Threads
     ) {
-        forEachVector(in: 0..<channels) { channel, count in
+        forEachVector(of: channels, threads) { channel, count in
             var sum = SIMD16<Double>()
             var products = SIMD16<Double>()
             for block in 0..<blocks {
@@ -180,6 +180,15 @@ extension SIMD16<Double> {
     @inline(__always)
     fileprivate func store(to target: UnsafeMutablePointer<Float>, count: Int) {
         Vector(lowHalf: SIMD8(lowHalf), highHalf: SIMD8(highHalf)).store(to: target, count: count)
+    }
+}
+
+/// Calls `body` for each 16 channels, and for what is left over, as parts of a loop.
+@inline(__always)
+private func forEachVector(of channels: Int, _ threads: Threads, _ body: (_ start: Int, _ count: Int) -> Void) {
+    threads.forEach(divideUp(channels, by: Vector.lanes)) { index in
+        let start = index * Vector.lanes
+        body(start, min(Vector.lanes, channels - start))
     }
 }
 

@@ -141,7 +141,7 @@ public struct PixelBlocks: Sendable {
     /// sums over a block are float32.
     public init(pixels: Int, channels: Int) {
         self.pixels = pixels
-        size = min(max(16384 / max(channels, 1), 16), 1024)
+        size = min(max(Cut.block / max(channels, 1), 16), 1024)
     }
 
     public init(_ maps: Maps) { self.init(pixels: maps.pixels, channels: maps.channels) }

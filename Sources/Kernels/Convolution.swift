@@ -167,7 +167,8 @@ struct GradientSlices {
     /// Adds the sums of all slices in `dw`.
     func add(in dw: UnsafeMutablePointer<Float>, _ scratch: UnsafeMutablePointer<Float>, threads: Threads) {
         guard count > 1 else { return }
-        let chunk = 4096
+        let vectors = Cut.size(of: divideUp(weightCount, by: Vector.lanes), atMost: 4096 / Vector.lanes, atLeast: 8)
+        let chunk = vectors * Vector.lanes
         threads.forEach(divideUp(weightCount, by: chunk)) { index in
             let end = min((index + 1) * chunk, weightCount)
             for lane in Swift.stride(from: index * chunk, to: end, by: Vector.lanes) {
@@ -196,12 +197,9 @@ struct Blocks {
 
     var bandsPerImage: Int { divideUp(height, by: bandHeight) }
 
-    /// Makes blocks of about `size` bands. If they are few, their number becomes a multiple of four, lest most threads
-    /// wait for one that has a block more.
-    mutating func cut(images: Int, size: Int) {
-        let (bands, size) = (images * bandsPerImage, max(size, 1))
-        let count = divideUp(bands, by: size)
-        bandsPerBlock = count < 64 ? divideUp(bands, by: max(4, (count + 2) / 4 * 4)) : size
+    /// Makes blocks of so many bands at most, and no fewer than so many if it can be.
+    mutating func cut(images: Int, atMost most: Int, atLeast least: Int) {
+        bandsPerBlock = Cut.size(of: images * bandsPerImage, atMost: most, atLeast: least)
     }
 
     func count(images: Int) -> Int { divideUp(images * bandsPerImage, by: bandsPerBlock) }

@@ -146,8 +146,10 @@ struct GatheredPass: MapPass {
         let pixels = spacing * divideUp(targetWidth, by: spacing)
         largestDepth = phases.map { $0.taps.count }.max()! * sourceChannels
         blocks = Blocks(height: targetHeight, width: targetWidth, bandHeight: spacing)
-        // Bands that gather into half of an L2 cache, for products of some hundred rows at most.
-        blocks.cut(images: shape.images, size: min(192, max(48, 96 * 1024 / largestDepth)) / pixels)
+        let (most, fewest) = Cut.gatheredRows
+        blocks.cut(
+            images: shape.images, atMost: min(most, max(fewest, Cut.gathered / largestDepth)) / pixels,
+            atLeast: divideUp(fewest, by: pixels))
     }
 
     private var columns: Int { divideUp(targetWidth, by: spacing) }
@@ -284,8 +286,8 @@ private func gradientTaps(_ shape: ConvolutionShape, _ y: Int, _ x: Int) -> [Tap
     }
 }
 
-/// Weight gradient: the transposed gathered matrix times dy. A job is a block of the gradient's rows over a slice of
-/// the pixels.
+/// Weight gradient: the transposed gathered matrix times dy. A part is a block of the gradient, rows by columns, over a
+/// slice of the pixels.
 struct GatheredWeightGradient: WeightGradientPass {
     /// Rows of the gradient: some taps of all channels, or some channels of one tap.
     private struct Rows {
@@ -307,19 +309,16 @@ struct GatheredWeightGradient: WeightGradientPass {
     private let slices: GradientSlices
     private let blocks: Blocks
 
-    private static let largestRowBlock = 256
-    private static let jobs = 24
-
     init(_ shape: ConvolutionShape) {
         self.shape = shape
         let (taps, channels) = (shape.kernel * shape.kernel, shape.inputChannels)
-        if channels < Self.largestRowBlock {
-            let tapsPerBlock = Self.largestRowBlock / channels
+        if channels < Cut.gradientRows {
+            let tapsPerBlock = Cut.gradientRows / channels
             rowBlocks = stride(from: 0, to: taps, by: tapsPerBlock).map {
                 Rows(shape, taps: $0..<min($0 + tapsPerBlock, taps), channels: 0..<channels)
             }
         } else {
-            let parts = divideUp(channels, by: Self.largestRowBlock)
+            let parts = divideUp(channels, by: Cut.gradientRows)
             let part = divideUp(channels, by: parts)
             rowBlocks = (0..<taps).flatMap { tap in
                 (0..<parts).map {
@@ -328,19 +327,19 @@ struct GatheredWeightGradient: WeightGradientPass {
             }
         }
         largestDepth = rowBlocks.map(\.count).max()!
-        let rows = shape.images * shape.outputHeight
-        slices = GradientSlices(
-            count: min(divideUp(Self.jobs, by: rowBlocks.count), rows), weightCount: shape.weightCount)
         blocks = Blocks(
             height: shape.outputHeight, width: shape.outputWidth, bandHeight: 1,
-            bandsPerBlock: max(1, 128 / shape.outputWidth))
+            bandsPerBlock: max(1, Cut.gradientPixels / shape.outputWidth))
+        slices = GradientSlices(
+            count: Cut.slices(
+                of: rowBlocks.count * divideUp(shape.outputChannels, by: Cut.columns),
+                atMost: blocks.count(images: shape.images)),
+            weightCount: shape.weightCount)
     }
 
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
     private var gatheredCount: Int { pixelsPerBlock * Gathering.rowStride(depth: largestDepth) + Vector.lanes }
-    private var scratchCount: Int {
-        gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: shape.outputChannels)
-    }
+    private var scratchCount: Int { gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: Cut.columns) }
 
     func workspaceCount(workers: Int) -> Int { slices.sumsCount + workers * scratchCount }
 
@@ -350,24 +349,32 @@ struct GatheredWeightGradient: WeightGradientPass {
     ) {
         let scratch = workspace + slices.sumsCount
         let blockCount = blocks.count(images: x.count)
-        threads.sweep(rowBlocks.count * slices.count) { job, worker in
-            let (slice, number) = job.quotientAndRemainder(dividingBy: rowBlocks.count)
+        let columnBlocks = divideUp(shape.outputChannels, by: Cut.columns)
+        threads.sweep(slices.count * rowBlocks.count * columnBlocks) { part, worker in
+            let (rest, column) = part.quotientAndRemainder(dividingBy: columnBlocks)
+            let (slice, row) = rest.quotientAndRemainder(dividingBy: rowBlocks.count)
             accumulate(
-                x, dy, rows: rowBlocks[number], blocks: slices.part(slice, of: blockCount),
-                to: slices.sum(slice, in: dw, workspace), scratch: scratch + worker * scratchCount)
+                x, dy, rows: rowBlocks[row],
+                columns: column * Cut.columns..<min((column + 1) * Cut.columns, shape.outputChannels),
+                blocks: slices.part(slice, of: blockCount), to: slices.sum(slice, in: dw, workspace),
+                scratch: scratch + worker * scratchCount)
         }
         slices.add(in: dw, workspace, threads: threads)
     }
 
     private func accumulate(
-        _ x: Maps, _ dy: Maps, rows: Rows, blocks range: Range<Int>, to sum: UnsafeMutablePointer<Float>,
-        scratch: UnsafeMutablePointer<Float>
+        _ x: Maps, _ dy: Maps, rows: Rows, columns: Range<Int>, blocks range: Range<Int>,
+        to sum: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
     ) {
-        let target =
-            sum + (rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound) * shape.outputChannels
-        if range.isEmpty { return target.update(repeating: 0, count: rows.count * shape.outputChannels) }
+        let firstRow = rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound
+        let target = sum + firstRow * shape.outputChannels + columns.lowerBound
+        if range.isEmpty {
+            for row in 0..<rows.count {
+                (target + row * shape.outputChannels).update(repeating: 0, count: columns.count)
+            }
+        }
         let rowStride = Gathering.rowStride(depth: rows.count)
-        let source = x.slice(rows.channels)
+        let (source, gradient) = (x.slice(rows.channels), dy.slice(columns))
         let right = scratch + gatheredCount
         for block in range {
             let bands = blocks.bands(of: block, images: x.count)
@@ -385,12 +392,12 @@ struct GatheredWeightGradient: WeightGradientPass {
                 }
                 left = LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride)
             }
-            PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: shape.outputChannels, to: right) { pixel in
-                UnsafePointer(dy.base + (pixels.lowerBound + pixel) * dy.stride)
+            PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: columns.count, to: right) { pixel in
+                UnsafePointer(gradient.base + (pixels.lowerBound + pixel) * gradient.stride)
             }
             multiply(
-                left, right, to: target, stride: shape.outputChannels, rows: rows.count,
-                columns: shape.outputChannels, depth: pixels.count, accumulate: block != range.lowerBound)
+                left, right, to: target, stride: shape.outputChannels, rows: rows.count, columns: columns.count,
+                depth: pixels.count, accumulate: block != range.lowerBound)
         }
     }
 }

@@ -1,9 +1,9 @@
 // The fully connected layer y = x W + b and its gradients. W is [inputs][outputs], rows of x and y are images.
 //
-// The forward product is OpenBLAS's, on one thread each. The gradients are products of Products.swift, because W, by
-// far the largest of the three matrices, need not be packed for them: 1.4 and 1.1 times as fast as OpenBLAS for VGG16's
-// largest layer. The split over threads depends on the shape alone: every value is computed in one piece, the same on
-// any number of threads.
+// The forward product is OpenBLAS's, on one thread each, where it has a kernel for the vectors that these kernels are
+// compiled for. Elsewhere, and for the gradients, products are those of Products.swift: W, by far the largest of the
+// three matrices, need not be packed for gradients, which are 1.4 and 1.1 times as fast as OpenBLAS's for VGG16's
+// largest layer. Parts depend on shapes alone: every value is computed in one piece, the same on any number of threads.
 
 import COpenBLAS
 
@@ -11,20 +11,64 @@ public enum Linear {
     /// y = x W + b, then ReLU if asked for.
     public static func forward(
         _ x: UnsafePointer<Float>, weights: UnsafePointer<Float>, bias: UnsafePointer<Float>,
-        to y: UnsafeMutablePointer<Float>, count: Int, inputs: Int, outputs: Int, relu: Bool = false, threads: Threads
+        to y: UnsafeMutablePointer<Float>, count: Int, inputs: Int, outputs: Int, relu: Bool = false,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
-        forEachBlock(of: outputs, threads) { block in
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(count), blasint(block.count), blasint(inputs), 1,
-                x, blasint(inputs), weights + block.lowerBound, blasint(outputs), 0, y + block.lowerBound,
-                blasint(outputs))
-            for image in 0..<count {
-                let row = y + image * outputs
-                forEachVector(in: block) { column, lanes in
-                    let sum = Vector(at: row + column, count: lanes) + Vector(at: bias + column, count: lanes)
-                    (relu ? sum.rectified : sum).store(to: row + column, count: lanes)
+        OpenBLAS.onOneThread {
+            forEachBlock(count, outputs, threads) { rows, columns, worker in
+                let (x, y) = (x + rows.lowerBound * inputs, y + rows.lowerBound * outputs + columns.lowerBound)
+                let weights = weights + columns.lowerBound
+                if OpenBLAS.hasKernel {
+                    cblas_sgemm(
+                        CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(rows.count), blasint(columns.count),
+                        blasint(inputs), 1, x, blasint(inputs), weights, blasint(outputs), 0, y, blasint(outputs))
+                } else {
+                    multiplyPacking(
+                        x, weights, to: y, rows: rows.count, columns: columns.count, inputs: inputs, outputs: outputs,
+                        packed: workspace + worker * packedCount)
+                }
+                for row in 0..<rows.count {
+                    forEachVector(in: 0..<columns.count) { column, lanes in
+                        let place = y + row * outputs + column
+                        let sum =
+                            Vector(at: place, count: lanes)
+                            + Vector(at: bias + columns.lowerBound + column, count: lanes)
+                        (relu ? sum.rectified : sum).store(to: place, count: lanes)
+                    }
                 }
             }
+        }
+    }
+
+    private static let packedCount = Cut.depth * Cut.columns
+
+    /// Some rows and columns of x W, W packed a piece at a time.
+    private static func multiplyPacking(
+        _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, rows: Int,
+        columns: Int, inputs: Int, outputs: Int, packed: UnsafeMutablePointer<Float>
+    ) {
+        for first in stride(from: 0, to: inputs, by: Cut.depth) {
+            let depth = min(Cut.depth, inputs - first)
+            PackedMatrix.pack(0..<depth, of: depth, columns: columns, to: packed) { weights + (first + $0) * outputs }
+            multiply(
+                LeftMatrix(base: x + first, rowStride: inputs, depthStride: 1), packed, to: y, stride: outputs,
+                rows: rows, columns: columns, depth: depth, accumulate: first > 0)
+        }
+    }
+
+    /// Blocks of the result: columns, and rows where columns are few.
+    private static func forEachBlock(
+        _ count: Int, _ outputs: Int, _ threads: Threads,
+        _ body: (_ rows: Range<Int>, _ columns: Range<Int>, _ worker: Int) -> Void
+    ) {
+        let columnBlocks = divideUp(outputs, by: Cut.columns)
+        let rows = divideUp(count, by: Cut.slices(of: columnBlocks, atMost: divideUp(count, by: Vector.lanes)))
+        let rowBlocks = divideUp(count, by: rows)
+        threads.forEach(columnBlocks * rowBlocks) { index, worker in
+            let (column, row) = index.quotientAndRemainder(dividingBy: rowBlocks)
+            body(
+                row * rows..<min((row + 1) * rows, count),
+                column * Cut.columns..<min((column + 1) * Cut.columns, outputs), worker)
         }
     }
 
@@ -40,15 +84,17 @@ public enum Linear {
         }
     }
 
-    // Images and rows of W that the gradients take at a time. A row of copies is an odd number of cache lines, see
-    // `Gathering.rowStride`.
-    private static let imageChunk = 256
-    private static let rowBlock = 48
+    /// Rows of W, or of its gradient, in one part.
+    private static func rowBlock(_ inputs: Int) -> Int {
+        Cut.size(of: inputs, atMost: Cut.linearRows.most, atLeast: Cut.linearRows.fewest)
+    }
 
-    /// Floats of scratch memory that a gradient needs.
-    public static func workspaceCount(count: Int, outputs: Int, threads: Threads) -> Int {
-        (roundUp(outputs, to: Vector.lanes) + threads.count * rowBlock)
-            * roundUp(min(count, imageChunk), to: Vector.lanes)
+    /// Floats of scratch memory that forward or a gradient needs.
+    public static func workspaceCount(count: Int, inputs: Int, outputs: Int, threads: Threads) -> Int {
+        max(
+            threads.count * packedCount,
+            (roundUp(outputs, to: Vector.lanes) + threads.count * rowBlock(inputs))
+                * roundUp(min(count, Cut.linearImages), to: Vector.lanes))
     }
 
     /// dx = dy Wᵀ, as dxᵀ = W dyᵀ: so W is read once and where it lies, and only dy is packed.
@@ -56,8 +102,9 @@ public enum Linear {
         _ dy: UnsafePointer<Float>, weights: UnsafePointer<Float>, to dx: UnsafeMutablePointer<Float>, count: Int,
         inputs: Int, outputs: Int, workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
-        for first in stride(from: 0, to: count, by: imageChunk) {
-            let images = min(imageChunk, count - first)
+        let rowBlock = rowBlock(inputs)
+        for first in stride(from: 0, to: count, by: Cut.linearImages) {
+            let images = min(Cut.linearImages, count - first)
             let columns = PackedMatrix.paddedColumns(images)
             let (packed, products) = (workspace, workspace + outputs * columns)
             threads.forEach(divideUp(outputs, by: Vector.lanes)) { index in
@@ -103,14 +150,16 @@ public enum Linear {
         bias db: UnsafeMutablePointer<Float>, count: Int, inputs: Int, outputs: Int,
         workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
-        for first in stride(from: 0, to: count, by: imageChunk) {
-            let images = min(imageChunk, count - first)
+        let rowBlock = rowBlock(inputs)
+        for first in stride(from: 0, to: count, by: Cut.linearImages) {
+            let images = min(Cut.linearImages, count - first)
             let (packed, copies) = (workspace, workspace + PackedMatrix.count(rows: images, columns: outputs))
-            threads.forEach(divideUp(images, by: Vector.lanes)) { index in
-                let image = index * Vector.lanes
-                PackedMatrix.pack(
-                    image..<min(image + Vector.lanes, images), of: images, columns: outputs, to: packed
-                ) { dy + (first + $0) * outputs }
+            let group = Cut.size(of: images, atMost: Vector.lanes)
+            threads.forEach(divideUp(images, by: group)) { index in
+                let image = index * group
+                PackedMatrix.pack(image..<min(image + group, images), of: images, columns: outputs, to: packed) {
+                    dy + (first + $0) * outputs
+                }
             }
             threads.forEach(divideUp(inputs, by: rowBlock)) { index, worker in
                 let row = index * rowBlock
@@ -124,19 +173,12 @@ public enum Linear {
                     stride: outputs, rows: rows, columns: outputs, depth: images, accumulate: first > 0)
             }
         }
-        forEachVector(in: 0..<outputs) { column, lanes in
+        threads.forEach(divideUp(outputs, by: Vector.lanes)) { index in
+            let column = index * Vector.lanes
+            let lanes = min(Vector.lanes, outputs - column)
             var sum = Vector()
             for image in 0..<count { sum += Vector(at: dy + image * outputs + column, count: lanes) }
             sum.store(to: db + column, count: lanes)
-        }
-    }
-
-    /// About 16 blocks, of 32 to 256 columns: small layers still keep two threads busy, and each product is wide enough
-    /// to run at speed.
-    private static func forEachBlock(of columns: Int, _ threads: Threads, _ body: (Range<Int>) -> Void) {
-        let size = min(max(columns / 16 / 16 * 16, 32), 256)
-        OpenBLAS.onOneThread {
-            threads.forEach(divideUp(columns, by: size)) { body($0 * size..<min(($0 + 1) * size, columns)) }
         }
     }
 }

@@ -38,35 +38,49 @@ public enum SoftmaxCrossEntropy {
     /// Of equal logits the lower class's ranks first. NaN ranks above all numbers and is never a correct guess.
     public static func evaluate(
         logits: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, classes: Int,
-        gradient: UnsafeMutablePointer<Float>? = nil
+        gradient: UnsafeMutablePointer<Float>? = nil, threads: Threads
     ) -> BatchMetrics {
         var metrics = BatchMetrics(count: count)
-        for image in 0..<count {
-            let logits = logits + image * classes
-            let label = Int(labels[image])
-            let own = logits[label]
-            var largest = -Float.infinity
-            var rank = 0
-            for value in 0..<classes {
-                largest = max(largest, logits[value])
-                if !(logits[value] < own || (logits[value] == own && value >= label)) { rank += 1 }
+        withUnsafeTemporaryAllocation(of: (loss: Double, rank: Int).self, capacity: count) { results in
+            let group = Cut.size(of: count, atMost: Vector.lanes)
+            threads.forEach(divideUp(count, by: group)) { index in
+                for image in index * group..<min((index + 1) * group, count) {
+                    results[image] = evaluate(
+                        logits + image * classes, label: Int(labels[image]), classes: classes,
+                        gradient: gradient.map { $0 + image * classes }, images: count)
+                }
             }
-            metrics.correct += rank < 1 ? 1 : 0
-            metrics.correctTop5 += rank < min(5, classes) ? 1 : 0
-
-            var sum = 0.0
-            for value in 0..<classes {
-                let exponential = expf(logits[value] - largest)
-                gradient?[image * classes + value] = exponential
-                sum += Double(exponential)
+            for (loss, rank) in results {
+                metrics.lossSum += loss
+                metrics.correct += rank < 1 ? 1 : 0
+                metrics.correctTop5 += rank < min(5, classes) ? 1 : 0
             }
-            metrics.lossSum += log(sum) - Double(own - largest)
-
-            guard let gradient = gradient.map({ $0 + image * classes }) else { continue }
-            let scale = Float(1 / (sum * Double(count)))
-            for value in 0..<classes { gradient[value] *= scale }
-            gradient[label] -= 1 / Float(count)
         }
         return metrics
+    }
+
+    /// One of `images` images: its loss, and how many classes rank before its label.
+    private static func evaluate(
+        _ logits: UnsafePointer<Float>, label: Int, classes: Int, gradient: UnsafeMutablePointer<Float>?, images: Int
+    ) -> (loss: Double, rank: Int) {
+        let own = logits[label]
+        var largest = -Float.infinity
+        var rank = 0
+        for value in 0..<classes {
+            largest = max(largest, logits[value])
+            if !(logits[value] < own || (logits[value] == own && value >= label)) { rank += 1 }
+        }
+        var sum = 0.0
+        for value in 0..<classes {
+            let exponential = expf(logits[value] - largest)
+            gradient?[value] = exponential
+            sum += Double(exponential)
+        }
+        if let gradient {
+            let scale = Float(1 / (sum * Double(images)))
+            for value in 0..<classes { gradient[value] *= scale }
+            gradient[label] -= 1 / Float(images)
+        }
+        return (log(sum) - Double(own - largest), rank)
     }
 }

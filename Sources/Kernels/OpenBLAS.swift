@@ -13,6 +13,18 @@ enum OpenBLAS {
 
     private static let state = Mutex(State())
 
+    /// Whether it computes on vectors as wide as these kernels do. It chooses its own by the processor, and takes those
+    /// that are newer than itself for the oldest: Debian 12's has SSE3 for an Emerald Rapids.
+    static let hasKernel: Bool = {
+        let name = String(cString: openblas_get_corename()).lowercased()
+        #if AVX512
+            let kernels = ["skylakex", "cooperlake", "sapphirerapids"]
+        #else
+            let kernels = ["haswell", "zen", "skylakex", "cooperlake", "sapphirerapids"]
+        #endif
+        return kernels.contains(name)
+    }()
+
     /// Runs `body` with OpenBLAS on one thread, and puts the number of threads back when the last of those that overlap
     /// in time is done. Forks wait, since OpenBLAS's locks would stay locked in the child.
     static func onOneThread(_ body: () -> Void) {

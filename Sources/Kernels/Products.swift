@@ -80,8 +80,7 @@ func multiply(
     _ a: LeftMatrix, _ packed: UnsafePointer<Float>, to c: UnsafeMutablePointer<Float>, stride cStride: Int,
     rows: Int, columns: Int, depth: Int, accumulate: Bool = false
 ) {
-    // A piece of a panel 512 deep stays in the L2 cache for all rows.
-    let piece = 512
+    let piece = Cut.depth
     PackedMatrix.forEachPanel(rows: depth, columns: columns) { column, width, offset in
         for start in stride(from: 0, to: max(depth, 1), by: piece) {
             multiplyPanel(

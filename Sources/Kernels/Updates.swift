@@ -135,9 +135,8 @@ public enum Updates {
     /// Calls `body` for each 16 values and the rest, in blocks of 64 KB.
     @inline(__always)
     private static func forAll(_ count: Int, _ threads: Threads, _ body: (_ position: Int, _ lanes: Int) -> Void) {
-        let blockSize = 16384
-        threads.forEach(divideUp(count, by: blockSize)) { block in
-            forEachVector(in: block * blockSize..<min((block + 1) * blockSize, count), body)
+        threads.forEach(divideUp(count, by: Cut.block)) { block in
+            forEachVector(in: block * Cut.block..<min((block + 1) * Cut.block, count), body)
         }
     }
 }

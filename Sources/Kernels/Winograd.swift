@@ -68,20 +68,33 @@ extension WinogradTile {
     /// Floats of a tile at all points, of both factors or of a factor and a product.
     static func floatsPerTile(_ inputs: Int, _ outputs: Int) -> Int { points * (inputs + outputs) }
 
-    /// Tiles that fit an L2 cache of a megabyte beside U, or dU, of so many channels; nil where there is hardly room for
-    /// any: U then comes from further away, whatever the tiles are.
+    /// Tiles that fit the L2 cache beside U, or dU, of so many channels; nil where there is hardly room for any: U then
+    /// comes from further away, whatever the tiles are.
     static func tilesBesideWeights(_ inputs: Int, _ outputs: Int) -> Int? {
-        let tiles = (cachedFloats - weightPoints * inputs * outputs) / floatsPerTile(inputs, outputs)
+        let tiles = (Cut.cache - weightPoints * inputs * outputs) / floatsPerTile(inputs, outputs)
         return tiles >= 16 ? tiles : nil
     }
-
-    /// Most of an L2 cache of a megabyte.
-    static var cachedFloats: Int { 224 * 1024 }
 
     @inline(__always)
     static func weightPoint(ofSquare point: Int) -> Int {
         let (row, column) = point.quotientAndRemainder(dividingBy: Input.outputs)
         return weightPoint(of: row) * Weights.outputs + weightPoint(of: column)
+    }
+
+    /// What a tap of the weights counts at a point.
+    @inline(__always)
+    static func weight(of tap: Int, at point: Int) -> Float {
+        var weight: Float = 0
+        Weights.apply({ $0 == tap ? Vector(repeating: 1) : .zero }, { if $0 == point { weight = $1[0] } })
+        return weight
+    }
+
+    /// Whether no point before it belongs to the same point of the weights: those that share one follow each other.
+    @inline(__always)
+    static func isFirstOfWeightPoint(square point: Int) -> Bool {
+        func isFirst(_ point: Int) -> Bool { point == 0 || weightPoint(of: point) != weightPoint(of: point - 1) }
+        let (row, column) = point.quotientAndRemainder(dividingBy: Input.outputs)
+        return isFirst(row) && isFirst(column)
     }
 }
 

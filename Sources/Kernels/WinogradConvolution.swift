@@ -1,7 +1,10 @@
-// 3×3 convolution over the tiles of Winograd.swift. A block of tiles goes through input transform, one matrix product
-// for each point, and output transform, near enough together to stay in the caches of the thread that computes it:
+// 3×3 convolution over the tiles of Winograd.swift: input transform, one matrix product for each point, and output
+// transform,
 //
-//     V[point][tile][source channel] · U[point][source channel][target channel] = M[point][tile][target channel]
+//     V[point][tile][source channel] · U[point][source channel][target channel] = M[point][tile][target channel].
+//
+// Either a block of tiles goes through all three on one thread, or each is a loop of all threads over a chunk of tiles:
+// see Cuts.swift.
 //
 // The input gradient is the convolution of dy with the kernel turned around, source and target exchanged.
 
@@ -68,7 +71,11 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private let sourceChannels: Int
     private let targetChannels: Int
     private let padding: Int
+    /// Blocks that a part transforms to the target, and all of the way there where U is small.
     private var blocks: Blocks
+    /// Blocks whose V and M are in memory together: one for each worker, or many for all.
+    private var blocksPerChunk = 1
+    private let isByPoints: Bool
 
     init(_ shape: ConvolutionShape, _ direction: Direction) {
         self.direction = direction
@@ -81,36 +88,49 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             (sourceChannels, targetChannels, padding) = (shape.outputChannels, shape.inputChannels, 2 - shape.padding)
             blocks = Blocks(height: shape.height, width: shape.width, bandHeight: side)
         }
-        blocks.cut(images: shape.images, size: desiredTiles / tilesPerRow)
-    }
-
-    /// Tiles that a block should have: V and M should fill an L2 cache, beside U where that is small enough. Where it is
-    /// not, the fewer tiles the more often all of U is read.
-    private var desiredTiles: Int {
-        let (inputs, outputs) = (sourceChannels, targetChannels)
-        return min(
-            48,
-            Tile.tilesBesideWeights(inputs, outputs)
-                ?? max(24, Tile.cachedFloats / Tile.floatsPerTile(inputs, outputs)))
+        let floatsPerTile = Tile.floatsPerTile(sourceChannels, targetChannels)
+        isByPoints = Tile.weightPoints * sourceChannels * targetChannels > Cut.weights
+        let (most, fewest): (Int, Int)
+        if isByPoints {
+            (most, fewest) = (max(1, Cut.cache / floatsPerTile), 1)
+        } else if let tiles = Tile.tilesBesideWeights(sourceChannels, targetChannels) {
+            (most, fewest) = (min(tiles, Cut.tiles), Cut.fewestTiles.near)
+        } else {
+            (most, fewest) = (min(max(24, Cut.cache / floatsPerTile), Cut.tiles), Cut.fewestTiles.far)
+        }
+        blocks.cut(images: shape.images, atMost: most / tilesPerRow, atLeast: divideUp(fewest, by: tilesPerRow))
+        if isByPoints {
+            let count = blocks.count(images: shape.images)
+            let most = Cut.chunk(beside: Tile.weightPoints * sourceChannels * targetChannels)
+            blocksPerChunk = divideUp(count, by: divideUp(count, by: max(1, most / (tilesPerBlock * floatsPerTile))))
+        }
     }
 
     private var tilesPerRow: Int { divideUp(blocks.width, by: Tile.Output.outputs) }
     private var tilesPerBlock: Int { blocks.bandsPerBlock * tilesPerRow }
+    private var tilesPerChunk: Int { blocksPerChunk * tilesPerBlock }
 
     // Sizes in memory. From point to point another cache line, so that the points of a tile do not compete for the same
     // lines of the cache.
     private var sourceStride: Int { roundUp(sourceChannels, to: Vector.lanes) }
     private var targetStride: Int { PackedMatrix.paddedColumns(targetChannels) }
-    private var pointStrideV: Int { tilesPerBlock * sourceStride + Vector.lanes }
-    private var pointStrideM: Int { tilesPerBlock * targetStride + Vector.lanes }
+    private var pointStrideV: Int { tilesPerChunk * sourceStride + Vector.lanes }
+    private var pointStrideM: Int { tilesPerChunk * targetStride + Vector.lanes }
     private var pointStrideU: Int {
         PackedMatrix.count(rows: sourceChannels, columns: targetChannels) + Vector.lanes
     }
 
     func blocks(images: Int) -> Int { blocks.count(images: images) }
 
+    private var transformedCount: Int { Tile.points * (pointStrideV + pointStrideM) }
+    /// By points: the turned kernel, and a piece of U for each worker.
+    private var kernelCount: Int { direction == .inputGradient ? 9 * sourceChannels * targetStride : 0 }
+    private var pieceCount: Int { Tile.Weights.outputs * (Cut.pieceDepth * Cut.pieceColumns + Vector.lanes) }
+
     func workspaceCount(workers: Int) -> Int {
-        Tile.weightPoints * pointStrideU + workers * Tile.points * (pointStrideV + pointStrideM)
+        isByPoints
+            ? kernelCount + transformedCount + workers * pieceCount
+            : Tile.weightPoints * pointStrideU + workers * transformedCount
     }
 
     @specialized(where Tile == FourOutputs)
@@ -121,33 +141,150 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
         workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
     ) {
-        let u = workspace
-        let scratch = u + Tile.weightPoints * pointStrideU
-        transformWeights(weights, to: u, threads)
-
         let sources = TileGrid(
             maps: source, side: Tile.Input.inputs, spacing: Tile.sourceSpacing, origin: Tile.origin(padding: padding),
             tilesPerRow: tilesPerRow, bandsPerImage: blocks.bandsPerImage)
         let targets = TileGrid(
             maps: target, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
             bandsPerImage: blocks.bandsPerImage)
-        threads.sweep(blocks.count(images: target.count)) { block, worker in
-            let bands = blocks.bands(of: block, images: target.count)
-            let tiles = bands.lowerBound * tilesPerRow..<bands.upperBound * tilesPerRow
-            let v = scratch + worker * Tile.points * (pointStrideV + pointStrideM)
-            let m = v + Tile.points * pointStrideV
-            sources.transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV) {
-                $0 * sourceStride + $1
+        let count = blocks.count(images: target.count)
+        func tiles(_ range: Range<Int>) -> Range<Int> {
+            let first = blocks.bands(of: range.lowerBound, images: target.count).lowerBound
+            let end = blocks.bands(of: range.upperBound - 1, images: target.count).upperBound
+            return first * tilesPerRow..<end * tilesPerRow
+        }
+        func finish(_ block: Int, _ m: UnsafePointer<Float>) {
+            transformOutput(m, to: targets, tiles(block..<block + 1), accumulate: accumulate)
+            epilogue?(block, blocks.pixels(of: blocks.bands(of: block, images: target.count)))
+        }
+
+        guard isByPoints else {
+            let (u, scratch) = (workspace, workspace + Tile.weightPoints * pointStrideU)
+            transformWeights(weights, to: u, threads)
+            threads.sweep(count) { block, worker in
+                let v = scratch + worker * transformedCount
+                let m = v + Tile.points * pointStrideV
+                let tiles = tiles(block..<block + 1)
+                transformInput(tiles, of: sources, to: v)
+                for point in 0..<Tile.points {
+                    multiply(
+                        LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
+                        u + Tile.weightPoint(ofSquare: point) * pointStrideU, to: m + point * pointStrideM,
+                        stride: targetStride, rows: tiles.count, columns: targetStride, depth: sourceChannels)
+                }
+                finish(block, m)
             }
-            for point in 0..<Tile.points {
+            return
+        }
+        let v = workspace + kernelCount
+        let m = v + Tile.points * pointStrideV
+        let pieces = v + transformedCount
+        var kernel = weights
+        if direction == .inputGradient {
+            turn(weights, to: workspace, threads)
+            kernel = UnsafePointer(workspace)
+        }
+        for first in stride(from: 0, to: count, by: blocksPerChunk) {
+            let chunk = first..<min(first + blocksPerChunk, count)
+            let tiles = tiles(chunk)
+            let group = Cut.size(of: tiles.count, atMost: 8)
+            threads.sweep(divideUp(tiles.count, by: group)) { index in
+                let start = index * group
+                let end = min(start + group, tiles.count)
+                transformInput(
+                    tiles.lowerBound + start..<tiles.lowerBound + end, of: sources, to: v + start * sourceStride)
+            }
+            let columns = divideUp(targetStride, by: Cut.pieceColumns)
+            threads.forEach(Tile.Input.outputs * columns) { index, worker in
+                let (row, column) = index.quotientAndRemainder(dividingBy: columns)
+                multiplyRow(
+                    v, kernel, to: m, pointRow: row,
+                    columns: column * Cut.pieceColumns..<min((column + 1) * Cut.pieceColumns, targetStride),
+                    tiles: tiles.count, piece: pieces + worker * pieceCount)
+            }
+            threads.sweep(chunk.count) { index in
+                finish(first + index, m + index * tilesPerBlock * targetStride)
+            }
+        }
+    }
+
+    /// V of some tiles, the first of them at `v`.
+    private func transformInput(_ tiles: Range<Int>, of sources: TileGrid, to v: UnsafeMutablePointer<Float>) {
+        sources.transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV) { $0 * sourceStride + $1 }
+    }
+
+    /// Some columns of M at a row of points. The pieces of U that this takes are made on the way, and never leave the
+    /// cache.
+    private func multiplyRow(
+        _ v: UnsafePointer<Float>, _ kernel: UnsafePointer<Float>, to m: UnsafeMutablePointer<Float>, pointRow: Int,
+        columns: Range<Int>, tiles: Int, piece u: UnsafeMutablePointer<Float>
+    ) {
+        for first in stride(from: 0, to: sourceChannels, by: Cut.pieceDepth) {
+            let depth = min(Cut.pieceDepth, sourceChannels - first)
+            let pointStride = depth * columns.count + Vector.lanes
+            transformWeights(
+                kernel, row: Tile.weightPoint(of: pointRow), first..<first + depth, columns, to: u,
+                pointStride: pointStride)
+            for pointColumn in 0..<Tile.Input.outputs {
+                let point = pointRow * Tile.Input.outputs + pointColumn
                 multiply(
-                    LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
-                    u + Tile.weightPoint(ofSquare: point) * pointStrideU, to: m + point * pointStrideM,
-                    stride: targetStride, rows: tiles.count,
-                    columns: targetStride, depth: sourceChannels)
+                    LeftMatrix(base: v + point * pointStrideV + first, rowStride: sourceStride, depthStride: 1),
+                    u + Tile.weightPoint(of: pointColumn) * pointStride,
+                    to: m + point * pointStrideM + columns.lowerBound, stride: targetStride, rows: tiles,
+                    columns: columns.count, depth: depth,
+                    accumulate: first > 0)
             }
-            transformOutput(m, to: targets, tiles, accumulate: accumulate)
-            epilogue?(block, blocks.pixels(of: bands))
+        }
+    }
+
+    /// A row of points of U = G w Gᵀ, for some source and target channels, packed for each point.
+    private func transformWeights(
+        _ kernel: UnsafePointer<Float>, row: Int, _ sources: Range<Int>, _ columns: Range<Int>,
+        to u: UnsafeMutablePointer<Float>, pointStride: Int
+    ) {
+        let g = (Tile.weight(of: 0, at: row), Tile.weight(of: 1, at: row), Tile.weight(of: 2, at: row))
+        let stride = direction == .forward ? targetChannels : targetStride
+        let tapStride = sourceChannels * stride
+        PackedMatrix.forEachPanel(rows: sources.count, columns: columns.count) { panel, width, offset in
+            for (index, source) in sources.enumerated() {
+                for lane in Swift.stride(from: 0, to: width, by: Vector.lanes) {
+                    let column = columns.lowerBound + panel + lane
+                    let taps = kernel + source * stride + column
+                    let target = u + offset + index * width + lane
+                    @inline(__always) func tap(_ row: Int, _ column: Int) -> Vector {
+                        Vector(
+                            at: taps + (3 * row + column) * tapStride, count: stride - columns.lowerBound - panel - lane
+                        )
+                    }
+                    Tile.Weights.apply(
+                        { (g.0 * tap(0, $0)).adding(g.1, tap(1, $0)).adding(g.2, tap(2, $0)) },
+                        { $1.store(to: target + $0 * pointStride) })
+                }
+            }
+        }
+    }
+
+    /// The kernel as the input gradient convolves with it: turned around, source and target exchanged.
+    private func turn(
+        _ weights: UnsafePointer<Float>, to kernel: UnsafeMutablePointer<Float>, _ threads: Threads
+    ) {
+        let chunks = divideUp(sourceChannels, by: Vector.lanes)
+        threads.forEach(9 * chunks) { index in
+            let (tap, chunk) = index.quotientAndRemainder(dividingBy: chunks)
+            let source = chunk * Vector.lanes
+            let count = min(Vector.lanes, sourceChannels - source)
+            withUnsafeTemporaryAllocation(of: Vector.self, capacity: 2 * Vector.lanes) { block in
+                for target in stride(from: 0, to: targetStride, by: Vector.lanes) {
+                    loadTransposed(
+                        weights + ((8 - tap) * targetChannels + target) * sourceChannels + source,
+                        rowStride: sourceChannels, rows: targetChannels - target, columns: count,
+                        to: block.baseAddress!)
+                    for lane in 0..<count {
+                        block[lane].store(
+                            to: kernel + (tap * sourceChannels + source + lane) * targetStride + target)
+                    }
+                }
+            }
         }
     }
 
@@ -180,37 +317,41 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         _ weights: UnsafePointer<Float>, to u: UnsafeMutablePointer<Float>, _ threads: Threads
     ) {
         let tapStride = sourceChannels * targetChannels
-        threads.forEach(divideUp(sourceChannels, by: Vector.lanes)) { index in
-            let firstRow = index * Vector.lanes
+        let columnBlocks = divideUp(targetStride, by: Cut.columns)
+        threads.forEach(divideUp(sourceChannels, by: Vector.lanes) * columnBlocks) { index in
+            let (rowBlock, columnBlock) = index.quotientAndRemainder(dividingBy: columnBlocks)
+            let firstRow = rowBlock * Vector.lanes
             let rows = min(Vector.lanes, sourceChannels - firstRow)
+            let firstColumn = columnBlock * Cut.columns
             // The nine taps of 16 × 16 channels, transposed, and room for a transposition; then G w.
             withUnsafeTemporaryAllocation(of: Vector.self, capacity: (9 + 1) * Vector.lanes + 18) { scratch in
                 let (taps, product) = (scratch.baseAddress!, scratch.baseAddress! + (9 + 1) * Vector.lanes)
-                PackedMatrix.forEachPanel(rows: sourceChannels, columns: targetChannels) { panel, width, offset in
-                    for lane in stride(from: 0, to: width, by: Vector.lanes) {
-                        let column = panel + lane
-                        let columns = targetChannels - column
-                        if direction == .inputGradient {
-                            for tap in 0..<9 {
-                                loadTransposed(
-                                    weights + (8 - tap) * tapStride + column * sourceChannels + firstRow,
-                                    rowStride: sourceChannels, rows: columns, columns: rows,
-                                    to: taps + tap * Vector.lanes)
-                            }
+                for column in stride(
+                    from: firstColumn, to: min(firstColumn + Cut.columns, targetStride), by: Vector.lanes)
+                {
+                    let panel = column / PackedMatrix.panelWidth * PackedMatrix.panelWidth
+                    let width = min(PackedMatrix.panelWidth, targetStride - panel)
+                    let columns = targetChannels - column
+                    if direction == .inputGradient {
+                        for tap in 0..<9 {
+                            loadTransposed(
+                                weights + (8 - tap) * tapStride + column * sourceChannels + firstRow,
+                                rowStride: sourceChannels, rows: columns, columns: rows,
+                                to: taps + tap * Vector.lanes)
                         }
-                        for row in 0..<rows {
-                            let values = u + offset + (firstRow + row) * width + lane
-                            let kernel = weights + (firstRow + row) * targetChannels + column
-                            Tile.Weights.applyTwice(
-                                product,
-                                {
-                                    let tap = 3 * $0 + $1
-                                    return direction == .forward
-                                        ? Vector(at: kernel + tap * tapStride, count: columns)
-                                        : taps[tap * Vector.lanes + row]
-                                },
-                                { $2.store(to: values + ($0 * Tile.Weights.outputs + $1) * pointStrideU) })
-                        }
+                    }
+                    for row in 0..<rows {
+                        let values = u + panel * sourceChannels + (firstRow + row) * width + column - panel
+                        let kernel = weights + (firstRow + row) * targetChannels + column
+                        Tile.Weights.applyTwice(
+                            product,
+                            {
+                                let tap = 3 * $0 + $1
+                                return direction == .forward
+                                    ? Vector(at: kernel + tap * tapStride, count: columns)
+                                    : taps[tap * Vector.lanes + row]
+                            },
+                            { $2.store(to: values + ($0 * Tile.Weights.outputs + $1) * pointStrideU) })
                     }
                 }
             }

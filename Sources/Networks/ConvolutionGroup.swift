@@ -29,29 +29,29 @@ struct ConvolutionGroup {
 
     /// The weights: where a single convolution's lie among the parameters, or those of all members, joined at `space`.
     func weights(
-        in parameters: UnsafePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>
+        in parameters: UnsafePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>, _ threads: Threads
     ) -> UnsafePointer<Float> {
         if isSingle { return parameters + members[0].layer.weight }
-        forEachRow { place, joined, count in (space + joined).update(from: parameters + place, count: count) }
+        forEachRow(threads) { place, joined, count in (space + joined).update(from: parameters + place, count: count) }
         return UnsafePointer(space)
     }
 
     /// Calls `body` with the place of the weights' gradient, and takes it apart if that is at `space`.
     func withGradient(
-        in gradients: UnsafeMutablePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>,
+        in gradients: UnsafeMutablePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>, _ threads: Threads,
         _ body: (UnsafeMutablePointer<Float>) -> Void
     ) {
         if isSingle { return body(gradients + members[0].layer.weight) }
         body(space)
-        forEachRow { place, joined, count in (gradients + place).update(from: space + joined, count: count) }
+        forEachRow(threads) { place, joined, count in (gradients + place).update(from: space + joined, count: count) }
     }
 
     /// The rows of all members' weights, one for each input channel: where among the parameters, where among the
     /// joined.
-    private func forEachRow(_ body: (_ place: Int, _ joined: Int, _ count: Int) -> Void) {
-        for member in members {
-            let count = member.channels.count
-            for row in 0..<convolution.shape.inputChannels {
+    private func forEachRow(_ threads: Threads, _ body: (_ place: Int, _ joined: Int, _ count: Int) -> Void) {
+        threads.forEach(convolution.shape.inputChannels) { row in
+            for member in members {
+                let count = member.channels.count
                 body(member.layer.weight + row * count, row * channels + member.channels.lowerBound, count)
             }
         }

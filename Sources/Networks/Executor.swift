@@ -68,7 +68,7 @@ public final class Executor {
         #endif
         let metrics = SoftmaxCrossEntropy.evaluate(
             logits: logitsBase, labels: labels, count: count, classes: model.configuration.classes,
-            gradient: logitsGradient)
+            gradient: logitsGradient, threads: threads)
         run(&backward, pass)
         for index in model.batchesTracked.indices { model.batchesTracked[index] &+= 1 }
         return metrics
@@ -100,7 +100,7 @@ public final class Executor {
     public func evaluate(images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int) -> BatchMetrics {
         SoftmaxCrossEntropy.evaluate(
             logits: logits(images: images, count: count), labels: labels, count: count,
-            classes: model.configuration.classes)
+            classes: model.configuration.classes, threads: threads)
     }
 
     /// Takes over changed parameters and statistics. Evaluation only: training reads them at each step.
@@ -198,7 +198,7 @@ public final class Executor {
     // A group's weights, and their gradients, lie side by side at the start of the workspace while it computes.
 
     private func weights(of group: ConvolutionGroup) -> UnsafePointer<Float> {
-        group.weights(in: parameters, joinedAt: workspace.pointer)
+        group.weights(in: parameters, joinedAt: workspace.pointer, threads)
     }
 
     private func scratch(beside group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
@@ -273,7 +273,7 @@ public final class Executor {
                 Linear.forward(
                     x.base, weights: executor.parameters + layer.weight, bias: executor.parameters + layer.bias,
                     to: y.base, count: pass.count, inputs: x.valuesPerImage, outputs: y.channels, relu: layer.relu,
-                    threads: executor.threads)
+                    workspace: executor.workspace.pointer, threads: executor.threads)
             }
         }
     }
@@ -294,7 +294,7 @@ public final class Executor {
             }
             BatchNormalization.mergeMoments(
                 records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
-                mean: all.mean, variance: all.variance)
+                mean: all.mean, variance: all.variance, threads: executor.threads)
         }
     }
 
@@ -426,7 +426,8 @@ public final class Executor {
                 threads: executor.threads)
             BatchNormalization.mergeSums(
                 executor.records.pointer, blocks: PixelBlocks(y).count, channels: channels.count,
-                inverseDeviation: channels.inverseDeviation, dgamma: dgamma, dbeta: dbeta)
+                inverseDeviation: channels.inverseDeviation, dgamma: dgamma, dbeta: dbeta,
+                threads: executor.threads)
             BatchNormalization.inputGradient(
                 dz: dz, mask: mask, y: y, mean: channels.mean, inverseDeviation: channels.inverseDeviation,
                 gamma: executor.parameters + layer.gamma, dgamma: dgamma, dbeta: dbeta, to: y,
@@ -438,7 +439,9 @@ public final class Executor {
     private func weightGradient(of group: ConvolutionGroup) -> Run {
         let input = model.graph.nodes[group.leader].input
         return { executor, pass in
-            group.withGradient(in: executor.gradients.pointer, joinedAt: executor.workspace.pointer) { dw in
+            group.withGradient(
+                in: executor.gradients.pointer, joinedAt: executor.workspace.pointer, executor.threads
+            ) { dw in
                 group.convolution.weightGradient(
                     executor.maps(input, pass), executor.groupMaps(group, pass), to: dw,
                     workspace: executor.scratch(beside: group))

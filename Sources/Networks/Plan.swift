@@ -43,15 +43,14 @@ struct Plan {
         var memory = MemoryPlan<Buffer>()
         addValues(to: &memory)
         for group in convolutions { add(group, to: &memory) }
-        if training {
-            addBytes(to: &memory)
-            for node in graph.nodes {
-                guard case .dense = node.layer else { continue }
-                let needed = Linear.workspaceCount(
-                    count: batchSize, outputs: graph.values[node.output].channels, threads: threads)
-                workspaceCount = max(workspaceCount, needed)
-            }
+        for node in graph.nodes {
+            guard case .dense = node.layer else { continue }
+            let needed = Linear.workspaceCount(
+                count: batchSize, inputs: floats(node.input) / batchSize,
+                outputs: graph.values[node.output].channels, threads: threads)
+            workspaceCount = max(workspaceCount, needed)
         }
+        if training { addBytes(to: &memory) }
         (offsets, arenaCount) = memory.place()
     }
 

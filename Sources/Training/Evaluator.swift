@@ -9,6 +9,7 @@ import PLPNetworks
 public final class Evaluator {
     public let model: Model
     private let executor: Executor
+    private let threads: Threads
     private let staging: FloatBuffer
 
     /// - Parameters:
@@ -20,6 +21,7 @@ public final class Evaluator {
 
     init(_ model: Model, batchSize: Int = 128, sharing threads: Threads) throws(Failure) {
         self.model = model
+        self.threads = threads
         executor = try Executor(model, batchSize: batchSize, mode: .evaluation, threads: threads)
         staging = try FloatBuffer(count: batchSize * model.imageShape.values)
     }
@@ -82,7 +84,7 @@ public final class Evaluator {
         executor.refresh()
         for first in stride(from: 0, to: count, by: executor.batchSize) {
             let range = first..<min(first + executor.batchSize, count)
-            images.write(range, of: model.imageShape, normalization: table, to: staging.pointer)
+            images.write(range, of: model.imageShape, normalization: table, to: staging.pointer, threads)
             (logits + first * classes).update(
                 from: executor.logits(images: staging.pointer, count: range.count), count: range.count * classes)
         }

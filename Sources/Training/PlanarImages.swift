@@ -28,17 +28,14 @@ public enum PlanarImages {
     /// Writes the images in `range` as the network takes them: float32, NHWC.
     func write(
         _ range: Range<Int>, of shape: ImageShape, normalization table: [Float],
-        to destination: UnsafeMutablePointer<Float>
+        to destination: UnsafeMutablePointer<Float>, _ threads: Threads
     ) {
-        switch self {
-        case .bytes(let buffer):
-            for (slot, image) in range.enumerated() {
-                shape.write(
-                    buffer.baseAddress! + image * shape.values, table: table, to: destination + slot * shape.values)
+        threads.forEach(range.count) { slot in
+            let (source, target) = ((range.lowerBound + slot) * shape.values, destination + slot * shape.values)
+            switch self {
+            case .bytes(let buffer): shape.write(buffer.baseAddress! + source, table: table, to: target)
+            case .values(let buffer): shape.interleave(buffer.baseAddress! + source, count: 1, to: target)
             }
-        case .values(let buffer):
-            shape.interleave(
-                buffer.baseAddress! + range.lowerBound * shape.values, count: range.count, to: destination)
         }
     }
 }

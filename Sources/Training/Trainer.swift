@@ -349,7 +349,8 @@ public final class Trainer {
         let classes = model.configuration.classes
         for label in labels { try require("label", Int(label), in: 0...classes - 1) }
         images.write(
-            0..<count, of: model.imageShape, normalization: try model.normalization().table(), to: staging.pointer)
+            0..<count, of: model.imageShape, normalization: try model.normalization().table(), to: staging.pointer,
+            threads)
         return try loss(staging.pointer, labels, count)
     }
 

@@ -86,7 +86,8 @@ private final class Layer {
             BatchNormalization.moments(of: y.maps, pixels: blocks[$0], into: records.pointer + $0 * stride)
         }
         BatchNormalization.mergeMoments(
-            records.pointer, blocks: blocks.count, channels: channels, mean: &mean, variance: &variance)
+            records.pointer, blocks: blocks.count, channels: channels, mean: &mean, variance: &variance,
+            threads: threads)
         BatchNormalization.coefficients(
             mean: mean, variance: variance, gamma: gamma, beta: beta, epsilon: 1e-5, channels: channels, scale: &scale,
             shift: &shift, inverseDeviation: &inverse)
@@ -97,7 +98,7 @@ private final class Layer {
             dz: dz, mask: mask, y: y.maps, mean: mean, into: records.pointer, threads: threads)
         BatchNormalization.mergeSums(
             records.pointer, blocks: blocks.count, channels: channels, inverseDeviation: inverse, dgamma: &dgamma,
-            dbeta: &dbeta)
+            dbeta: &dbeta, threads: threads)
     }
 }
 

@@ -112,9 +112,14 @@ private let shapes: [ConvolutionShape] = [
     // 2×2 maps, at last so many that blocks are as large as they get, and the last one is smaller
     shape(13, 2, 2, 64, 100, 3, 1, 1), shape(5, 2, 2, 3, 5, 3, 1, 1), shape(40, 2, 2, 24, 16, 3, 1, 1),
     shape(3100, 2, 2, 8, 9, 3, 1, 1),
-    // weight gradients in slices with sums of their own, at last of two chunks each; and in two chunks without slices
+    // weight gradients whose parts transform their own tiles, in slices, at last of a few chunks each
     shape(300, 5, 7, 9, 8, 3, 1, 1), shape(1, 130, 141, 8, 9, 3, 1, 1), shape(1030, 2, 3, 60, 8, 3, 1, 1),
-    shape(1030, 3, 3, 20, 17, 3, 2, 1), shape(200, 1, 1, 130, 100, 3, 1, 1), shape(270, 7, 15, 8, 17, 3, 2, 1),
+    shape(1030, 3, 3, 20, 17, 3, 2, 1), shape(270, 7, 15, 8, 17, 3, 2, 1), shape(130, 6, 5, 90, 20, 3, 1, 1),
+    // by points, in two chunks, and with points that share weights
+    shape(200, 1, 1, 130, 100, 3, 1, 1), shape(4, 5, 4, 150, 140, 3, 2, 1), shape(3, 2, 2, 130, 150, 3, 1, 1),
+    // forward and input gradient by points, in chunks, with columns for slices of the tiles; gradients in blocks
+    shape(400, 1, 1, 180, 170, 3, 1, 1), shape(530, 1, 1, 260, 250, 3, 1, 1), shape(700, 1, 1, 350, 340, 3, 1, 1),
+    shape(5, 2, 2, 350, 340, 3, 1, 1), shape(3, 3, 5, 270, 260, 3, 2, 1), shape(2, 5, 6, 200, 180, 3, 1, 1),
     // strides
     shape(3, 8, 8, 16, 64, 3, 2, 1), shape(2, 7, 9, 24, 40, 3, 2, 1), shape(2, 7, 6, 5, 3, 3, 2, 0),
     shape(2, 1, 5, 5, 3, 3, 2, 1), shape(2, 11, 10, 16, 24, 3, 3, 1), shape(3, 4, 4, 100, 65, 3, 2, 1),
@@ -152,7 +157,7 @@ private let shapes: [ConvolutionShape] = [
 
         let weights = Array(0..<shape.weightCount)
         var results: [[UInt32]] = []
-        for threads in [1, 2, 3, 8] {
+        for threads in [1, 2, 5, 64] {
             let convolution = Convolution(shape, threads: Threads(threads, processors: threads))
             let guarded = 64
             let workspace = try! FloatBuffer(count: convolution.workspaceCount + guarded)

@@ -13,11 +13,12 @@ struct LinearTests {
         }
     }
 
-    /// Gives `body` the scratch memory of a gradient, and expects that nothing behind it is written.
+    /// Gives `body` the scratch memory of a layer, and expects that nothing behind it is written.
     private func withScratch(
-        _ count: Int, _ outputs: Int, _ threads: Threads, _ body: (UnsafeMutablePointer<Float>) -> Void
+        _ count: Int, _ inputs: Int, _ outputs: Int, _ threads: Threads,
+        _ body: (UnsafeMutablePointer<Float>) -> Void
     ) {
-        let size = Linear.workspaceCount(count: count, outputs: outputs, threads: threads)
+        let size = Linear.workspaceCount(count: count, inputs: inputs, outputs: outputs, threads: threads)
         var workspace = [Float](repeating: .nan, count: size + 64)
         body(&workspace)
         #expect(workspace[size...].allSatisfy { $0.isNaN })
@@ -38,13 +39,18 @@ struct LinearTests {
         var y = [Float](repeating: .nan, count: count * outputs)
         var expected = product(count, outputs, inputs, { x[$0 * inputs + $1] }, { w[$0 * outputs + $1] })
         expected = expected.enumerated().map { $1 + Double(b[$0 % outputs]) }
-        Linear.forward(
-            x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
+        withScratch(count, inputs, outputs, threads) {
+            Linear.forward(
+                x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, workspace: $0,
+                threads: threads)
+        }
         #expect(agree(y, expected, tolerance: 2e-6))
         expected = expected.map { max($0, 0) }
-        Linear.forward(
-            x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, relu: true,
-            threads: threads)
+        withScratch(count, inputs, outputs, threads) {
+            Linear.forward(
+                x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, relu: true,
+                workspace: $0, threads: threads)
+        }
         #expect(agree(y, expected, tolerance: 2e-6))
 
         var masked = dy
@@ -52,7 +58,7 @@ struct LinearTests {
         #expect(masked == zip(dy, y).map { $1 > 0 ? $0 : 0 })
 
         var dx = [Float](repeating: .nan, count: count * inputs)
-        withScratch(count, outputs, threads) {
+        withScratch(count, inputs, outputs, threads) {
             Linear.inputGradient(
                 dy, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: $0,
                 threads: threads)
@@ -64,7 +70,7 @@ struct LinearTests {
 
         var dw = [Float](repeating: .nan, count: inputs * outputs)
         var db = [Float](repeating: .nan, count: outputs)
-        withScratch(count, outputs, threads) {
+        withScratch(count, inputs, outputs, threads) {
             Linear.weightGradient(
                 x, dy, to: &dw, bias: &db, count: count, inputs: inputs, outputs: outputs, workspace: $0,
                 threads: threads)
@@ -85,9 +91,10 @@ struct LinearTests {
             var dx = [Float](repeating: 0, count: count * inputs)
             var dw = [Float](repeating: 0, count: inputs * outputs)
             var db = [Float](repeating: 0, count: outputs)
-            Linear.forward(
-                x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, threads: threads)
-            withScratch(count, outputs, threads) {
+            withScratch(count, inputs, outputs, threads) {
+                Linear.forward(
+                    x, weights: w, bias: b, to: &y, count: count, inputs: inputs, outputs: outputs, workspace: $0,
+                    threads: threads)
                 Linear.inputGradient(
                     y, weights: w, to: &dx, count: count, inputs: inputs, outputs: outputs, workspace: $0,
                     threads: threads)
@@ -109,10 +116,13 @@ struct LinearTests {
                 if index == 0 {
                     let (size, ones) = (512, [Float](repeating: 1, count: 512 * 512))
                     var y = ones
+                    var workspace = [Float](
+                        repeating: 0,
+                        count: Linear.workspaceCount(count: size, inputs: size, outputs: size, threads: Threads(1)))
                     for _ in 0..<200 where meanwhile.load(ordering: .relaxed) == 2 {
                         Linear.forward(
                             ones, weights: ones, bias: ones, to: &y, count: size, inputs: size, outputs: size,
-                            threads: Threads(1))
+                            workspace: &workspace, threads: Threads(1))
                     }
                     isOver.store(true, ordering: .relaxed)
                 } else {

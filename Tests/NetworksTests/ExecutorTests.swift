@@ -81,23 +81,28 @@ import Testing
         }
     }
 
-    @Test(arguments: Architecture.allCases)
-    func threadsDoNotChangeABit(architecture: Architecture) throws {
-        let (images, labels) = Self.batch(6)
-        func run(_ threads: Int) throws -> [Float] {
-            let model = try Self.small(architecture, dropout: 0.3)
+    /// Small mini-batches on networks wide enough for all ways to cut their layers, large ones on narrow networks.
+    @Test(arguments: Architecture.allCases, [(1, 0.375), (7, 0.375), (32, 0.125), (128, 0.125)])
+    func threadsDoNotChangeABit(architecture: Architecture, batch: (size: Int, width: Double)) throws {
+        let (images, labels) = Self.batch(batch.size)
+        func run(_ threads: Int) throws -> [UInt32] {
+            let model = try Model(
+                ModelConfiguration(architecture, classes: 10, width: batch.width, dropout: 0.3, seed: 1))
             let executor = try Executor(
-                model, batchSize: 6, mode: .training, threads: Threads(threads, processors: threads))
+                model, batchSize: batch.size, mode: .training, threads: Threads(threads, processors: threads))
+            var losses: [Float] = []
             for iteration in 0..<2 {
-                executor.computeGradients(images: images, labels: labels, count: 6, iteration: UInt64(iteration))
+                let metrics = executor.computeGradients(
+                    images: images, labels: labels, count: batch.size, iteration: UInt64(iteration))
+                losses.append(Float(metrics.loss))
                 for index in model.parameters.values.indices {
                     model.parameters.values[index] -= 0.1 * executor.gradients.values[index]
                 }
             }
-            return model.parameters.array + model.statistics.array
+            return (model.parameters.array + model.statistics.array + losses).map(\.bitPattern)
         }
-        let one = try run(1).map(\.bitPattern)
-        for threads in [2, 3, 8] { #expect(try run(threads).map(\.bitPattern) == one) }
+        let one = try run(1)
+        for threads in [2, 3, 5, 8, 16, 64] { #expect(try run(threads) == one, "\(threads) threads") }
     }
 
     /// A mini-batch smaller than the executor was compiled for leaves nothing of the images before it, and gives what

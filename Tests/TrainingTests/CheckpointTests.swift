@@ -12,15 +12,15 @@ import PLPTraining
         EMA(decay: 0.9), SWA(start: 1, period: 2),
     ]
 
-    /// Stopped in the middle of an epoch and of a predictor's cycle, restored into a new trainer and finished, a run is
-    /// bit for bit the one that nothing stopped.
+    /// Stopped in the middle of an epoch and of a predictor's cycle, restored into a new trainer and finished on another
+    /// number of threads, a run is bit for bit the one that nothing stopped.
     @Test(arguments: predictors.indices, [(0, 4), (1, 0)])
     func resumesToTheLastBit(predictor: Int, stop: (epoch: Int, iteration: Int)) throws {
         let predictor = Self.predictors[predictor]
         let optimizer: any Optimizer =
             predictor is SWA || predictor?.momentum == .reset ? AdamW() : SGD(learningRate: 0.05, demon: true)
-        func trainer() throws -> Trainer {
-            try Small.trainer(optimizer: optimizer, predictor: predictor)
+        func trainer(threads: Int = 1) throws -> Trainer {
+            try Small.trainer(optimizer: optimizer, predictor: predictor, threads: threads)
         }
         func fit(_ trainer: Trainer, _ reply: (Trainer.Progress) -> Trainer.Progress.Reply = { _ in .proceed }) throws {
             try trainer.fit(
@@ -28,7 +28,7 @@ import PLPTraining
         }
         let whole = try trainer()
         try fit(whole)
-        let first = try trainer()
+        let first = try trainer(threads: 3)
         try fit(first) { ($0.epoch, $0.iteration) == (stop.epoch, stop.iteration) ? .stop : .proceed }
         let second = try trainer()
         let folder = try Folder()

@@ -78,7 +78,7 @@ import PLPTraining
         #expect(logits.count == 24 * 100)
         let metrics = try evaluator.evaluate(Small.test)
         let expected = SoftmaxCrossEntropy.evaluate(
-            logits: logits, labels: Small.test.labels, count: 24, classes: 100)
+            logits: logits, labels: Small.test.labels, count: 24, classes: 100, threads: Threads(2))
         #expect(abs(metrics.loss - expected.loss) < 1e-12)
         #expect(metrics.correct == expected.correct && metrics.correctTop5 == expected.correctTop5)
         #expect(abs(metrics.accuracy + metrics.top1Error - 1) < 1e-15)

@@ -1,0 +1,112 @@
+// How work is cut into the parts that threads share, and what sizes that takes: all of it in one place.
+//
+// A cut follows from shapes alone, never from the number of threads, so that bits do not depend on it. It has to serve
+// two cores and sixty-four: parts must be so many that no thread waits long for the last one, and still so large that
+// no operand comes from memory more often than it must. Sums over channels are never divided; sums over pixels are, at
+// places that shapes give. From this follow the cuts of the convolutions of Winograd.swift.
+//
+// Forward and input gradient:
+// - Where the transformed weights U are small, a part is a block of tiles, which goes through transform, products and
+//   output transform in the L2 cache of its thread. Each block reads all of U.
+// - Where U is large (512 channels: 38 MB), that would be too often. So all tiles are transformed first; then a part is
+//   some columns of the products at a row of points, and makes the piece of U that it needs in its own cache: U is
+//   never in memory; then the output transform runs over blocks of pixels.
+//
+// Weight gradient, summed over all tiles:
+// - Where dU is a block of 64 × 64 channels or two, a part is a block at all points over a slice of the tiles. It
+//   transforms them, a few at a time, and what it sums up is transformed in its L2 cache, to be added to other slices'.
+// - Elsewhere all threads transform the tiles, a chunk at a time, and then a part is a block at all points, transformed
+//   as above, if there are enough blocks, or else a block at one point, and dU is in memory until the last chunk.
+//
+// All other products are cut into rows and columns of their results, and maps into blocks of pixels.
+
+enum Cut {
+    /// Parts that a loop should have: as many as the threads of a large machine. All that divides them, down to two, is
+    /// served as well.
+    static let parts = 64
+
+    /// How many of `total` equal pieces a part should have: as many as `most` allows where 64 threads waste no more than
+    /// a sixteenth of their time, or what wastes least.
+    static func size(of total: Int, atMost most: Int, atLeast least: Int = 1) -> Int {
+        let least = max(least, 1)
+        let sizes = stride(from: max(most, least), through: least, by: -1)
+        func time(_ size: Int) -> Int { size * rounds(divideUp(total, by: size)) }
+        return sizes.first { 16 * parts * time($0) <= 17 * total } ?? sizes.min { time($0) < time($1) }!
+    }
+
+    /// In how many slices, at most `most`, to do each of `blocks` pieces of work: the fewest where 64 threads waste no
+    /// more than a thirty-second, or what wastes least.
+    static func slices(of blocks: Int, atMost most: Int) -> Int {
+        let counts = 1...max(most, 1)
+        return counts.first { 32 * parts * rounds($0 * blocks) <= 33 * $0 * blocks }
+            ?? counts.min { $1 * rounds($0 * blocks) < $0 * rounds($1 * blocks) }!
+    }
+
+    /// Parts that each of 64 threads computes.
+    private static func rounds(_ count: Int) -> Int { divideUp(count, by: parts) }
+
+    // MARK: Caches
+
+    /// Floats that fit an L2 cache of a megabyte, with room for what passes through.
+    static let cache = 224 * 1024
+
+    /// Floats of a chunk of transformed tiles, which pass from thread to thread in the L3 cache, beside so many weights
+    /// at all points, which are read for each chunk: twice as many, that neither is read much more than the other;
+    /// between 4 MB, below which loops become short, and 32.
+    static func chunk(beside weights: Int) -> Int { min(max(2 * weights, 1024 * 1024), 8 * 1024 * 1024) }
+
+    /// Floats of U that are small enough, at 6 MB, to be read from the L3 cache by each block of tiles.
+    static let weights = 1536 * 1024
+
+    // MARK: Products
+
+    /// Columns of a product in one part: the widest panel, or four of AVX2's.
+    static let columns = 64
+
+    /// Depth at which a piece of a panel stays in the L2 cache for all rows.
+    static let depth = 512
+
+    // MARK: Tiles
+
+    /// Most tiles in a block.
+    static let tiles = 48
+
+    /// Fewest tiles in a block where U is not in the L2 cache, that it is read for enough; and where it is.
+    static let fewestTiles = (far: 16, near: 6)
+
+    /// Channels of source and target of the pieces of U that are made for their use: some hundred KB at six points.
+    static let pieceDepth = 256
+    static let pieceColumns = 32
+
+    /// Fewest tiles in a slice of a weight gradient, that its transform is worth it.
+    static let sliceTiles = 32
+
+    /// Blocks of dU for which each thread transforms tiles by itself.
+    static let ownBlocks = 2
+
+    // MARK: Gathered products
+
+    /// Floats that are gathered for a block: half of an L2 cache, beside weights and result.
+    static let gathered = 96 * 1024
+
+    /// Rows of a product with gathered or one-to-one rows: most, and fewest.
+    static let gatheredRows = (most: 192, fewest: 32)
+
+    /// Rows of a weight gradient in one part at most, and pixels that it takes at a time: a tile of the gradient is
+    /// written once for so many, whose gathered rows fit half of an L2 cache.
+    static let gradientRows = 256
+    static let gradientPixels = 128
+
+    // MARK: Linear layers
+
+    /// Images whose gradients are packed together.
+    static let linearImages = 256
+
+    /// Rows of W in one part of a gradient: most, whose products stay in the L2 cache, and fewest.
+    static let linearRows = (most: 48, fewest: 8)
+
+    // MARK: Maps
+
+    /// Floats of a block of pixels: 64 KB, of which a few maps' fit the L2 cache together.
+    static let block = 16 * 1024
+}
