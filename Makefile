@@ -31,7 +31,7 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	PLP_TARGET_CPU=haswell swift test -c release --disable-testable-imports --scratch-path .build/haswell \
 	    --filter KernelsTests
 	sh Tests/C/run.sh
-	.venv/bin/pip install --quiet pytest safetensors
+	.venv/bin/pip install --quiet pytest safetensors ipykernel
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
 	$(MAKE) --no-print-directory test-torch

@@ -6,10 +6,12 @@ import pty
 import re
 import subprocess
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import plp
+import plp.cli
 import pytest
 from plp._files import sole_writer
 from plp.cli import main
@@ -101,7 +103,7 @@ def test_train_on_a_terminal(folder):
     os.close(terminal)
     assert process.returncode == 0, shown
     metrics = r"loss \d\.\d{3}  accuracy +\d+\.\d\d%"
-    assert re.search(rf"resnet18 plp epoch 1/1 .*━.* \d+/63  {metrics}  [\d,]+ images/s", shown)
+    assert re.search(rf"resnet18 plp epoch 1/1 .*━.* \d+ s left  {metrics}  \d+/63  [\d,]+ images/s", shown)
     assert re.search(rf"resnet18 plp epoch 1/1  {metrics}  validation +\d+\.\d\d%  [\d,]+ images/s\r?\n", shown)
 
 
@@ -201,9 +203,8 @@ def test_train_keeps_a_folder_that_another_process_writes(capsys):
     RESULTS.mkdir(parents=True)
     with sole_writer(RESULTS / "checkpoint.plp"):
         assert main([*TRAIN, "1"]) == 1
-    assert capsys.readouterr().err.endswith(
-        f"in use: another process writes it: '{Path.cwd() / RESULTS / 'checkpoint.plp'}'\n"
-    )
+    message = f"plp: {Path.cwd() / RESULTS / 'checkpoint.plp'}: in use: another process writes it\n"
+    assert capsys.readouterr().err.endswith(message)
     assert main([*TRAIN, "1"]) == 0
 
 
@@ -269,8 +270,7 @@ def test_a_mistake_does_not_cost_the_study(folder):
 )
 def test_help_names_the_defaults(command, defaults, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
+    assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     assert all(default in text for default in defaults)
     assert "None" not in text and "False" not in text
@@ -315,6 +315,76 @@ def test_errors_are_one_line(arguments, message, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["swim"], ["train", "lenet"], ["train", "--epochs", "x"]])
 def test_usage(arguments):
-    with pytest.raises(SystemExit) as exit:
-        main(arguments)
-    assert exit.value.code == 2
+    assert main(arguments) == 2
+
+
+# ---- Output that cannot be written, or should not be -----------------------------------------------------------------
+
+
+@pytest.fixture
+def study(folder):
+    """A study with a ± in its table, of which there is nothing but the file."""
+    compare = ["compare", "--methods", "sgd,plp", "--repeats", "2", "--epochs", "1", "--width", "0.0625"]
+    assert main([*compare, "--output", "."]) == 0
+    for name in ("curves.png", "report.html"):
+        (folder / name).unlink()
+    return folder / "study.json"
+
+
+def plp_command(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "plp", *arguments], stderr=subprocess.PIPE, **options)
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(study):
+    """As `plp report | head` does; the files are written by then."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = plp_command("report", study.name, stdout=writer)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, b"./: curves.png, report.html, study.json\n")
+    assert (study.parent / "report.html").exists()
+
+
+def test_output_that_cannot_be_written_is_an_error(study):
+    with open("/dev/full", "w") as full:
+        result = plp_command("report", study.name, stdout=full)
+    message = b"plp: the output cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr.splitlines(True)[1:]) == (1, [message])
+    assert (study.parent / "report.html").exists()
+
+
+@pytest.mark.parametrize("place", ["stdout", "stderr"])
+def test_messages_that_nobody_can_read_change_nothing(place, study):
+    result = plp_command("report", study.name, preexec_fn=lambda: os.close({"stdout": 1, "stderr": 2}[place]))
+    assert result.returncode == 0 and (study.parent / "report.html").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_an_encoding_lacks_is_replaced(encoding, study):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    shown = [
+        plp_command(*arguments, stdout=subprocess.PIPE, env=environment, check=True).stdout.decode(encoding)
+        for arguments in (["report", study.name], ["train", "--help"])
+    ]
+    signs = {"ascii": "??", "latin-1": "±?", "utf-8": "±…"}[encoding]
+    assert all(sign in text for sign, text in zip(signs, shown))
+
+
+def test_control_characters_do_not_reach_the_terminal(study, capfd):
+    """Those of names in files, in paths, and in what Python warns of."""
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+    study.write_text(study.read_text().replace('"synthetic test"', json.dumps(f"test{hostile}")))
+    capfd.readouterr()
+    assert main(["report", study.name]) == 0
+    assert main(["evaluate", f"{hostile}.safetensors"]) == 1
+    plp.cli._say(hostile)
+    out, err = capfd.readouterr()
+    assert r"test\x1b]0;owned\x07\x1b[2J\x9b31m" in out
+    assert r"plp: \x1b]0;owned\x07\x1b[2J\x9b31m.safetensors" in err
+    assert set(out + err) & {"\x1b", "\x07", "\x9b"} == set()
+
+
+def test_warnings_of_a_command_are_one_line(folder, monkeypatch, capfd):
+    monkeypatch.setattr(plp.cli, "build_info", lambda: warnings.warn("of\x1b[2J something", RuntimeWarning, 1))
+    assert main(["info"]) == 0
+    assert capfd.readouterr().err == "plp: of\\x1b[2J something\n"

@@ -11,6 +11,7 @@ import threading
 import plp
 import pytest
 from plp import _download
+from plp.cli import main
 from plp.datasets import download
 
 FILES = {"meta": b"names", "train": b"images " * 20_000, "test": b"images"}
@@ -109,6 +110,13 @@ def test_nothing_is_fetched_twice(publish, server, tmp_path):
     download(tmp_path)
     (server.folder / "cifar-100-python.tar.gz").unlink()
     download(tmp_path)
+
+
+def test_a_servers_words_do_not_steer_the_terminal(server, monkeypatch, capfd):
+    handle = server.RequestHandlerClass.func
+    monkeypatch.setattr(handle, "do_GET", lambda self: self.send_response(404, "\x1b[2Jnot here") or self.end_headers())
+    assert main(["download", "--url", f"http://127.0.0.1:{server.server_port}/x"]) == 1
+    assert r"404 (\x1b[2Jnot here)" in capfd.readouterr().err
 
 
 def test_missing_files_are_added(publish, tmp_path):

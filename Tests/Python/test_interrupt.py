@@ -1,14 +1,19 @@
-"""Ctrl-C: ends a fit within an iteration, and leaves history and model to work with."""
+"""Ctrl-C, and other signals that ask to end: within an iteration, with all kept, and as Python and shells expect it."""
 
+import json
 import os
+import pty
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import plp
+import plp.cli
 import pytest
 
 PROGRAM = """
@@ -20,9 +25,11 @@ said = []
 def callback(progress):
     if not said:
         said.append(print("training", flush=True))
-history = trainer.fit(train, validation=0.2, test=test, epochs=10_000, callback=callback, progress=False)
-assert history.interrupted and history[-1].epoch < 10_000
-assert trainer.history == history
+try:
+    trainer.fit(train, validation=0.2, test=test, epochs=10_000, callback=callback, progress=False)
+except KeyboardInterrupt:
+    history = trainer.history
+assert history.interrupted and history[-1].epoch < 10_000 and history.test is None
 assert np.isfinite(model.logits(test.images[:2])).all()
 trainer.best_model.save("model.safetensors")
 history = trainer.fit(train, validation=0.2, epochs=len(history), progress=False)
@@ -48,9 +55,21 @@ def callback(progress):
 train, _ = plp.datasets.synthetic(2000, 1)
 trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16), batch_size=10)
 sys.setswitchinterval(60)  # the other thread gets the interpreter's lock when the library lets go of it, to compute
-history = trainer.fit(train, callback=callback, progress=False)
+try:
+    trainer.fit(train, callback=callback, progress=False)
+    sys.exit("not interrupted")
+except KeyboardInterrupt:
+    history = trainer.history
 assert sent and seen[-1] <= sent[0] + 1, (sent, seen)
 assert history.interrupted and [epoch.complete for epoch in history] == [False], history
+"""
+
+SEVERAL = """
+import plp
+train, _ = plp.datasets.synthetic(2000, 1)
+for number in (1, 2):
+    trainer = plp.Trainer(plp.Model("resnet18", width=1 / 16), batch_size=100)
+    trainer.fit(train, epochs=10_000, callback=lambda p: p.epoch > 1 or print("training", flush=True), progress=False)
 """
 
 EVALUATION = """
@@ -68,23 +87,36 @@ except KeyboardInterrupt:
 
 STUDY = """
 import plp
+fit = plp.Trainer.fit
+def announced(*arguments, **options):
+    print("training", flush=True)
+    fit(*arguments, **options)
+plp.Trainer.fit = announced
 train, test = plp.datasets.synthetic(2000, 100)
-print("training", flush=True)
-study = plp.compare(methods=["sgd", "plp"], train=train, test=test, epochs=10_000, width=1 / 8, path="study.json")
-assert study.interrupted and study.runs == []
+try:
+    plp.compare(methods=["sgd", "plp"], train=train, test=test, epochs=10_000, width=1 / 8, path="study.json")
+except KeyboardInterrupt as interruption:
+    study = interruption.study
+assert study.interrupted and study.runs == [] and len(study.checkpoints) == 1
 print("usable", flush=True)
 """
 
 
 @contextmanager
-def running(command, folder):
-    """A process that hears Ctrl-C, also where the tests themselves run in the background and are made to ignore it."""
-    pipe = subprocess.PIPE
+def running(command, folder, **options):
+    """A process that hears Ctrl-C, also where the tests themselves run in the background and are made to ignore it.
+
+    It is killed at the end, and after a minute, so that no test waits for it in vain.
+    """
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     hear = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear)
+    process = subprocess.Popen(command, cwd=folder, text=True, preexec_fn=hear, **{**pipes, **options})
+    limit = threading.Timer(60, process.kill)
+    limit.start()
     try:
         yield process
     finally:
+        limit.cancel()
         process.kill()
         process.wait()
 
@@ -146,26 +178,150 @@ def test_study(tmp_path):
     assert interrupt(STUDY, tmp_path) < 30
 
 
-def test_command_line(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "plp",
-        "train",
-        "--data",
-        "synthetic",
-        "--epochs",
-        "10000",
-        "--width",
-        "0.0625",
-        "--output",
-        "results",
-    ]
-    with running(command, tmp_path) as process:
-        assert process.stderr.readline()  # the data it found
-        time.sleep(2)
+def test_the_rest_of_a_script_is_not_run(tmp_path):
+    """As with any other program in Python, which dies of the signal, so that a shell's loop ends too."""
+    with running([sys.executable, "-c", SEVERAL], tmp_path) as process:
+        assert process.stdout.readline() == "training\n"
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "interrupted" in output and "Traceback" not in errors
-    assert (tmp_path / "results" / "checkpoint.plp").exists()
+        output, errors = process.communicate()
+    assert process.returncode == -signal.SIGINT and errors.endswith("\nKeyboardInterrupt\n"), errors
+    assert output.count("training") <= 20  # those of the first fit's first epoch
+
+
+# ---- The commands ----------------------------------------------------------------------------------------------------
+
+# With a line for each iteration, where it is no terminal.
+COMMAND = [sys.executable, "-c", "import plp.cli; plp._progress._Lines.interval = 0; plp.cli.command()"]
+OPTIONS = ["--data", "synthetic", "--epochs", "10000", "--width", "0.0625", "--output", "results"]
+TRAIN = [*COMMAND, "train", *OPTIONS]
+ENDS = {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_keeps_the_run(number, tmp_path):
+    with running(TRAIN, tmp_path) as process:
+        while "loss" not in process.stderr.readline():  # of the first iteration
+            pass
+        process.send_signal(number)
+        output, errors = process.communicate()
+    assert process.returncode == ENDS[number], errors
+    assert "(interrupted)" in output and "Traceback" not in errors
+    (partial,) = json.loads((tmp_path / "results" / "history.json").read_text())["epochs"][-1:]
+    assert 0 < partial["iterations"] and not partial["complete"]
+    with running(TRAIN, tmp_path) as process:
+        assert "images" in process.stderr.readline()  # the data
+        going_on = f"resnet18 plp: going on from epoch {partial['epoch']}, iteration {partial['iterations']}\n"
+        assert process.stderr.readline() == going_on
+
+
+def test_a_study_is_kept_too(tmp_path):
+    with running([*COMMAND, "compare", "--methods", "sgd,plp", *OPTIONS], tmp_path) as process:
+        while "loss" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode == 143, errors
+    assert len(list((tmp_path / "results").glob("study.json.*.checkpoint"))) == 1
+
+
+SAVING = """
+import sys
+from plp._signals import interruptions
+try:
+    with interruptions():
+        try:
+            print("begun", flush=True)
+            sys.stdin.read()
+        except KeyboardInterrupt:
+            print("saving", flush=True)
+            sys.stdin.read()
+            print("saved", flush=True)
+            raise
+except KeyboardInterrupt as interruption:
+    sys.exit(interruption.number)
+"""
+
+
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("second", ENDS)
+def test_a_second_signal_ends_at_once(first, second, tmp_path):
+    """But for SIGHUP: a terminal that closes sends it more than once."""
+    with running([sys.executable, "-c", SAVING], tmp_path) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(first)
+        assert process.stdout.readline() == "saving\n"
+        process.send_signal(second)
+        if second == signal.SIGHUP:
+            time.sleep(0.2)
+        else:
+            process.wait()
+        output, _ = process.communicate()
+    assert (process.returncode, output) == ((first, "saved\n") if second == signal.SIGHUP else (-second, ""))
+
+
+def test_what_is_ignored_stays_so_and_handlers_are_put_back(monkeypatch):
+    """As under nohup; and a program that calls main() has handlers of its own."""
+    mine = lambda *_: None  # noqa: E731
+    before = [signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.signal(signal.SIGTERM, mine)]
+    seen = []
+    monkeypatch.setattr(
+        plp.cli, "build_info", lambda: seen.append([signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGTERM)])
+    )
+    try:
+        assert plp.cli.main(["info"]) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        for number, handler in zip((signal.SIGHUP, signal.SIGTERM), before):
+            signal.signal(number, handler)
+    ((hang_up, terminate),) = seen
+    assert hang_up == signal.SIG_IGN and terminate is not mine
+
+
+@contextmanager
+def shell(command, folder):
+    """A shell with a terminal of its own, as a person has one: its process, and the terminal's other end."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.execvp("bash", ["bash", "-c", command])
+    limit = threading.Timer(60, lambda: os.killpg(process, signal.SIGKILL))
+    limit.start()
+    try:
+        yield process, terminal
+    finally:
+        limit.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
+
+
+def read_until(terminal, text):
+    """What is written to a terminal until `text` is; to its end where that does not come."""
+    seen = ""
+    with suppress(OSError):  # which says that nobody has it open any longer
+        while text not in seen:
+            seen += os.read(terminal, 4096).decode(errors="replace")
+    return seen
+
+
+def test_ctrl_c_ends_a_shells_loop(tmp_path):
+    """A shell goes on with the next command unless it sees that the one before died of Ctrl-C."""
+    with shell(f"for n in 1 2; do {shlex.join(TRAIN)}; echo next; done", tmp_path) as (process, terminal):
+        assert "loss" in read_until(terminal, "loss")
+        os.write(terminal, b"\x03")
+        seen = read_until(terminal, "next")
+        os.close(terminal)
+        os.waitpid(process, 0)
+    assert "(interrupted)" in seen and "next" not in seen
+
+
+def test_a_closed_terminal_keeps_the_run(tmp_path):
+    """The kernel sends SIGHUP, the shell perhaps another, and nothing can be written any longer."""
+    with shell(f"{shlex.join(TRAIN)}; true", tmp_path) as (process, terminal):
+        assert "loss" in read_until(terminal, "loss")
+        os.close(terminal)
+        os.waitpid(process, 0)
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "results" / "history.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert {"checkpoint.plp", "history.json", "model.safetensors"} <= set(os.listdir(tmp_path / "results"))

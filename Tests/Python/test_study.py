@@ -448,6 +448,13 @@ def files(folder):
     return sorted(path.suffix for path in folder.iterdir() if not path.name.startswith("."))
 
 
+def interrupted(study, **options):
+    """The study that Ctrl-C ended, as its exception has it."""
+    with pytest.raises(KeyboardInterrupt) as raised:
+        study(**options)
+    return raised.value.study
+
+
 @pytest.mark.parametrize(
     ("place", "iterations"),
     [
@@ -461,8 +468,9 @@ def files(folder):
 def test_ctrl_c_keeps_the_run_under_way(study, trained, whole, tmp_path, place, iterations):
     epochs, ends = trained
     ends[True, *place] = KeyboardInterrupt()
-    stopped = study()
+    stopped = interrupted(study)
     assert stopped.interrupted and [run.method for run in stopped.runs] == ["sgd"]
+    assert plp.Study.load(tmp_path / "study.json").runs == stopped.runs
     assert files(tmp_path) == [".checkpoint", ".json"]
     epochs.clear()
     finished = study()
@@ -484,9 +492,9 @@ def test_a_power_cut_costs_an_epoch_at_most(study, trained, whole, tmp_path):
 def test_other_runs_in_between_leave_it_alone(study, trained, whole, tmp_path):
     epochs, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    study()
+    interrupted(study)
     ends[False, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    assert len(study(methods="sgd", repeats=2).checkpoints) == 2
+    assert len(interrupted(study, methods="sgd", repeats=2).checkpoints) == 2
     epochs.clear()
     assert numbers(study()) == whole and epochs == [2] * ITERATIONS
     assert files(tmp_path) == [".checkpoint", ".json"]  # of the second seed, which this call did not ask for
@@ -514,7 +522,7 @@ def save_checkpoint(file, train, recipe):
 def test_a_checkpoint_of_no_use_is_not_used(study, trained, whole, synthetic, tmp_path, spoil):
     epochs, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    study()
+    interrupted(study)
     (checkpoint,) = tmp_path.glob("*.checkpoint")
     spoil(checkpoint, synthetic[0])
     spoilt = checkpoint.read_bytes()
@@ -531,7 +539,7 @@ def test_each_checkpoint_of_no_use_is_kept(study, trained, tmp_path):
     for number in (1, 2):
         ends[True, "training", 2, 1] = KeyboardInterrupt()
         with nullcontext() if number == 1 else pytest.warns(RuntimeWarning, match="starts anew"):
-            study()
+            interrupted(study)
         (checkpoint,) = tmp_path.glob("*.checkpoint")
         checkpoint.write_bytes(f"number {number}".encode())
     with pytest.warns(RuntimeWarning, match="starts anew"):
@@ -542,7 +550,7 @@ def test_each_checkpoint_of_no_use_is_kept(study, trained, tmp_path):
 def test_a_checkpoint_that_cannot_be_read_stays(study, trained, tmp_path, monkeypatch):
     _, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    study()
+    interrupted(study)
     (checkpoint,) = tmp_path.glob("*.checkpoint")
     before = checkpoint.read_bytes()
     with monkeypatch.context() as patch:
@@ -564,7 +572,7 @@ def test_two_processes_do_not_write_one_study(study, tmp_path):
 def test_without_its_study_a_checkpoint_is_a_stray(study, trained, whole, tmp_path):
     epochs, ends = trained
     ends[False, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    study()
+    interrupted(study)
     (tmp_path / "study.json").unlink()
     assert numbers(study()) == whole
     assert len(epochs) == (1 + 2 * 2) * ITERATIONS and files(tmp_path) == [".json"]
@@ -600,13 +608,13 @@ def test_a_study_is_written_where_its_name_leads(study, trained, whole, tmp_path
     (tmp_path / "study.json").symlink_to("elsewhere/study.json")
     _, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    study()
+    interrupted(study)
     assert files(tmp_path / "elsewhere") == [".checkpoint", ".json"]
     assert numbers(study()) == whole and (tmp_path / "study.json").is_symlink()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interruption_between_runs_returns_the_study(study, monkeypatch, error):
+def test_an_interruption_between_runs_keeps_the_study(study, monkeypatch, error):
     """The second run's model is the third one made: the first is that of the check."""
     make, made = plp.Model.__init__, []
 
@@ -618,5 +626,5 @@ def test_an_interruption_between_runs_returns_the_study(study, monkeypatch, erro
 
     monkeypatch.setattr(plp.Model, "__init__", limited)
     with pytest.warns(RuntimeWarning, match="no more") if error is MemoryError else nullcontext():
-        stopped = study(path=None)
+        stopped = study(path=None) if error is MemoryError else interrupted(study, path=None)
     assert stopped.interrupted and [run.method for run in stopped.runs] == ["sgd"]

@@ -279,7 +279,7 @@ def test_fit(small, synthetic, capfd):
     best = max(history, key=lambda e: (e.validation.accuracy, -e.epoch))
     assert history.best_epoch == best.epoch and history.test is not None
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 2 and "resnet18 epoch 2/2" in lines[1] and "images/s" in lines[1]
+    assert len(lines) == 3 and "resnet18 epoch 2/2" in lines[2] and "images/s" in lines[2]
 
 
 def test_a_small_network_learns_the_synthetic_set():

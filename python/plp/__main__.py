@@ -1,5 +1,5 @@
 """``python -m plp`` is the ``plp`` command."""
 
-from .cli import main
+from .cli import command
 
-raise SystemExit(main())
+command()

@@ -397,14 +397,15 @@ static PyObject *metrics_tuple(plp_metrics metrics)
     return Py_BuildValue("ddd", metrics.loss, metrics.top1_error, metrics.top5_error);
 }
 
-/* (epoch, whether it is complete, predictions, learning rate, seconds, images/s, training, validation), or None */
+/* (epoch, whether it is complete, iterations, predictions, learning rate, seconds, images/s, training, validation), or None */
 static PyObject *epoch_tuple(const plp_epoch *epoch)
 {
     if (!epoch)
         Py_RETURN_NONE;
-    return Py_BuildValue("LNLdddNN", (long long)epoch->epoch, PyBool_FromLong(epoch->is_complete),
-                         (long long)epoch->predictions, epoch->learning_rate, epoch->seconds, epoch->images_per_second,
-                         metrics_tuple(epoch->training), metrics_tuple(epoch->validation));
+    return Py_BuildValue("LNLLdddNN", (long long)epoch->epoch, PyBool_FromLong(epoch->is_complete),
+                         (long long)epoch->iterations, (long long)epoch->predictions, epoch->learning_rate,
+                         epoch->seconds, epoch->images_per_second, metrics_tuple(epoch->training),
+                         metrics_tuple(epoch->validation));
 }
 
 /* ---- Callbacks --------------------------------------------------------------------------------------------------- */

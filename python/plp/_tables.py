@@ -17,3 +17,8 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
     heading, *body = map(line, rows)
     return "\n".join([heading, "  ".join("-" * w for w in widths).rstrip(), *body])
+
+
+def printable(text: str) -> str:
+    """Text as it may go to a terminal: what comes from files and servers must not steer it, nor hide itself."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
 from ._download import cache
 from ._files import sole_writer, write_whole
+from ._signals import interruptions
+from ._tables import printable
 from .datasets import Dataset
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
 
@@ -27,16 +34,94 @@ COMPARE_QUICK = {"methods": "sgd,sgd*7/6,plp", "epochs": 6, "width": 0.125, "rec
 QUICK_IMAGES = 5_000
 
 
+class Outcome(NamedTuple):
+    """What a command has to show, once all its files are written, and what ended it early."""
+
+    text: str
+    error: BaseException | None = None
+
+
+def command() -> NoReturn:
+    """The program ``plp``."""
+    status = main()
+    if status == 128 + signal.SIGINT:  # a shell's loop over several commands ends only where one is seen to die of it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()
+    sys.exit(status)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, 1 after an error, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    """Runs the command and returns its exit status.
+
+    0; 1 after an error; 2 after a mistake in the arguments; after a signal 128 and its number: 130 after Ctrl-C, 143
+    after SIGTERM, 129 after SIGHUP, 141 where nobody reads the output any longer.
+    """
+    with _encodable_output(), warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say(f"plp: {message}")
+        try:
+            with interruptions():
+                options = _parser().parse_args(arguments)
+                text, error = options.run(options)
+        except (Error, ValueError, OSError, MemoryError, KeyboardInterrupt, SystemExit) as raised:
+            text, error = "", raised
+        shown = _show(text)
+        return _status(error) or shown
+
+
+def _status(error: BaseException | None) -> int:
+    """Tells of an error; gives the exit status that stands for it."""
+    if error is None:
+        return 0
+    if isinstance(error, SystemExit):  # of the parser, which has said why
+        return int(error.code or 0)
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + getattr(error, "number", signal.SIGINT)
+    if isinstance(error, OSError) and error.filename:
+        _say(f"plp: {error.filename}: {error.strerror}")
+    else:
+        _say(f"plp: {error}")
+    return 1
+
+
+def _show(text: str) -> int:
+    """Writes results to stdout; gives the exit status, as far as that decides it."""
+    if sys.stdout is None:  # a program without a console
+        return 0
     try:
-        return options.run(options)
-    except (Error, ValueError, OSError, MemoryError) as error:
-        print(f"plp: {error}", file=sys.stderr)
+        if text:
+            print(printable(text))
+        sys.stdout.flush()  # what the parser wrote, too
+    except BrokenPipeError:  # as other programs end where a pipe's reader, such as head, has seen enough
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _say(f"plp: the output cannot be written: {error.strerror}")
         return 1
-    except KeyboardInterrupt:
-        return 130
+    return 0
+
+
+def _say(text: str) -> None:
+    """Writes a message to stderr; where that fails, there is nobody to tell."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(printable(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _encodable_output() -> Iterator[None]:
+    """Within, what the encoding of stdout lacks is replaced, as Python does on stderr; "±" is not in each."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            stream.reconfigure(errors=errors)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,7 +232,7 @@ def _data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
         except FileNotFoundError as error:
             ways = "--data FOLDER names its place, --data synthetic takes images made by code"
             raise FileNotFoundError(error.errno, f"{error.strerror}; {ways}", error.filename) from None
-    print(f"{train.name}: {len(train):,} images, {test.name}: {len(test):,}", file=sys.stderr)
+    _say(f"{train.name}: {len(train):,} images, {test.name}: {len(test):,}")
     return train, test
 
 
@@ -156,7 +241,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     return replace(recipe, optimizer=replace(recipe.optimizer, lr=options.lr)) if options.lr is not None else recipe
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> Outcome:
     recipe = by_name(options.method, _recipe(options), options.lr)
     train, test = _data(options)
 
@@ -176,14 +261,12 @@ def _train(options: argparse.Namespace) -> int:
         try:
             if goes_on:
                 trainer.restore(checkpoint)
-            failure = _fit(trainer, train, test, options, checkpoint)
-        except (Error, ValueError) as error:
+            error = _fit(trainer, train, test, options, checkpoint)
+        except (Error, ValueError) as mistake:
             ways = f"; choose another --output, or --fresh to lose what is in {output}"
-            raise ValueError(f"{error}{ways if goes_on else ''}") from None
+            raise ValueError(f"{mistake}{ways if goes_on else ''}") from None
         _write_results(trainer, output)
-    if failure:
-        raise failure
-    return 130 if trainer.history.interrupted else 0
+    return Outcome(str(trainer.history), error)
 
 
 def _folder(options: argparse.Namespace, new_trainer: Callable[[], Trainer], train: Dataset) -> Path:
@@ -195,7 +278,7 @@ def _folder(options: argparse.Namespace, new_trainer: Callable[[], Trainer], tra
         number += 1
         folder = first.with_name(f"{name}-{number}")
     if folder != first:
-        print(f"{first}/ holds a run of other options: this one goes to {folder}/", file=sys.stderr)
+        _say(f"{first}/ holds a run of other options: this one goes to {folder}/")
     return folder
 
 
@@ -213,37 +296,41 @@ def _is_of_this_run(checkpoint: Path, options: argparse.Namespace, trainer: Trai
 
 def _fit(
     trainer: Trainer, train: Dataset, test: Dataset, options: argparse.Namespace, checkpoint: Path
-) -> Error | None:
-    """Trains and keeps the checkpoint up to date, but for an error, which it returns: the loss is no longer finite."""
+) -> Error | KeyboardInterrupt | None:
+    """Trains and keeps the checkpoint up to date; gives what ended it early: an Error where the loss is not finite."""
 
     def save_each_epoch(progress: Progress) -> None:
         if progress.finished:
             trainer.save(checkpoint)
 
     label = f"{options.network} {options.method}"
+    interruption = None
     try:
         trainer.fit(train, validation=0.2, test=test, epochs=options.epochs, callback=save_each_epoch, progress=label)
     except Error as error:
         return error
+    except KeyboardInterrupt as raised:
+        if not trainer.history.epochs:  # it came before anything was trained
+            raise
+        interruption = raised
     trainer.save(checkpoint)
-    return None
+    return interruption
 
 
 def _write_results(trainer: Trainer, output: Path) -> None:
     history = trainer.history
     trainer.best_model.save(output / "model.safetensors")
     write_whole(output / "history.json", json.dumps(history.to_dict(), indent=1).encode())
-    print(history)
     written = ["model.safetensors", "history.json"]
     if (output / "checkpoint.plp").exists():
         written.append("checkpoint.plp")
     if history.best:
         history.plot(output / "curves.png")
         written.append("curves.png")
-    print(f"{output}/: {', '.join(written)}", file=sys.stderr)
+    _say(f"{output}/: {', '.join(written)}")
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> Outcome:
     for name, value in (COMPARE_QUICK if options.quick else COMPARE).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -253,56 +340,58 @@ def _compare(options: argparse.Namespace) -> int:
     if options.quick:
         train = train[:QUICK_IMAGES]
     recipe = _recipe(options)
-    study = compare(
-        options.networks,
-        {name: by_name(name, recipe, options.lr) for name in map(str.strip, options.methods.split(","))},
-        train=train,
-        test=test,
-        epochs=options.epochs,
-        repeats=options.repeats,
-        recipe=recipe,
-        width=options.width,
-        seed=options.seed,
-        threads=options.threads,
-        path=output / "study.json",
-        fresh=options.fresh,
-    )
-    if study.runs:
-        _show(study, output)
-    return 130 if study.interrupted else 0
+    study: Study | None = None
+    interruption = None
+    try:
+        study = compare(
+            options.networks,
+            {name: by_name(name, recipe, options.lr) for name in map(str.strip, options.methods.split(","))},
+            train=train,
+            test=test,
+            epochs=options.epochs,
+            repeats=options.repeats,
+            recipe=recipe,
+            width=options.width,
+            seed=options.seed,
+            threads=options.threads,
+            path=output / "study.json",
+            fresh=options.fresh,
+        )
+    except KeyboardInterrupt as raised:
+        interruption = raised
+        study = getattr(raised, "study", None)
+    return Outcome(_drawn(study, output) if study and study.runs else "", interruption)
 
 
-def _show(study: Study, output: Path) -> None:
-    print(study)
+def _drawn(study: Study, output: Path) -> str:
+    """Draws a study, and gives it as text."""
     study.plot(output / "curves.png")
     study.report(output / "report.html")
-    print(f"{output}/: curves.png, report.html, study.json", file=sys.stderr)
+    _say(f"{output}/: curves.png, report.html, study.json")
+    return str(study)
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+def _evaluate(options: argparse.Namespace) -> Outcome:
     model = Model.load(options.model)
     train, test = _data(options)
     if model.trained_on and model.trained_on.partition("[")[0] != train.name:  # a part of the data counts as the whole
         raise ValueError(f"{options.model} was trained on {model.trained_on}, found {train.name}: choose other --data")
     metrics = model.evaluate(test, threads=options.threads)
-    print(
+    return Outcome(
         f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
         f"top-5 error {metrics.top5_error:.4f}, loss {metrics.loss:.4f}"
     )
-    return 0
 
 
-def _report(options: argparse.Namespace) -> int:
-    _show(Study.load(options.study), options.study.parent)
-    return 0
+def _report(options: argparse.Namespace) -> Outcome:
+    return Outcome(_drawn(Study.load(options.study), options.study.parent))
 
 
-def _download(options: argparse.Namespace) -> int:
-    print(datasets.download(options.folder, options.layout, url=options.url))
-    return 0
+def _download(options: argparse.Namespace) -> Outcome:
+    return Outcome(str(datasets.download(options.folder, options.layout, url=options.url)))
 
 
-def _profile(options: argparse.Namespace) -> int:
+def _profile(options: argparse.Namespace) -> Outcome:
     model = Model(options.network, image_size=options.image_size, width=options.width)
     recipe = replace(by_name(options.method, Recipe()), batch_size=options.batch_size)
     trainer = Trainer(model, **vars(recipe), threads=options.threads)
@@ -313,12 +402,13 @@ def _profile(options: argparse.Namespace) -> int:
     start = trainer.profile
     for _ in range(6):  # two cycles of a prediction
         trainer.step(images, labels)
-    print(f"{model!r}\n{trainer.profile - start}")
-    return 0
+    return Outcome(f"{model!r}\n{trainer.profile - start}")
 
 
-def _info(options: argparse.Namespace) -> int:
-    print(f"plp {__version__}\n{build_info()}")
-    found = datasets.find()
-    print(f"CIFAR-100: {'found' if found else 'not found (`plp download` fetches it)'}")
-    return 0
+def _info(options: argparse.Namespace) -> Outcome:
+    text = f"plp {__version__}\n{build_info()}"
+    try:
+        found = datasets.find()
+    except (Error, OSError) as error:  # of what there is of the data; the rest is shown all the same
+        return Outcome(text, error)
+    return Outcome(f"{text}\nCIFAR-100: {'found' if found else 'not found (`plp download` fetches it)'}")

@@ -34,7 +34,8 @@ class Epoch:
 
     ``train`` is measured while the parameters change and on augmented images; ``validation`` afterwards, on the images
     held out. ``learning_rate`` is that of the epoch's last step; ``seconds`` are those of training. ``predictions``
-    counts the iterations whose parameters a predictor replaced. An epoch ended in its middle is not ``complete``.
+    counts those of its ``iterations`` whose parameters a predictor replaced. An epoch ended in its middle is not
+    ``complete``.
     """
 
     epoch: int
@@ -45,6 +46,7 @@ class Epoch:
     validation: Metrics | None = None
     predictions: int = 0
     complete: bool = True
+    iterations: int = 0
 
 
 @dataclass(frozen=True)

@@ -117,13 +117,19 @@ class Trainer:
         test: Dataset | None = None,
         epochs: int = 1,
         callback: Callback | None = None,
-        progress: bool | str = True,
+        progress: bool | str | FitProgress = True,
     ) -> History:
         """Trains until ``epochs`` are done in all, those of an earlier fit or checkpoint included.
 
         The best model, by validation accuracy, is kept: see :attr:`best_model`. Ctrl-C ends training after the
-        running iteration; history and model are then as of that iteration, the test set is not measured, and another
-        fit goes on from there.
+        running iteration and is raised as KeyboardInterrupt, which ends a script or a notebook's cell; where it is
+        caught, :attr:`history` and :attr:`model` are as of that iteration, and another fit goes on from there::
+
+            try:
+                trainer.fit(train, epochs=100)
+            except KeyboardInterrupt:
+                trainer.save("checkpoint.plp")
+                raise
 
         Args:
             train: the training images.
@@ -135,14 +141,15 @@ class Trainer:
                 early: no further iteration is trained, an epoch that was trained to its end is validated, and the best
                 model is measured on the test set. Where it raises, fit ends at once and raises the same. It may read
                 and save the model and the trainer.
-            progress: whether to show a bar (on a terminal) or a line for each epoch; a string is shown in front of it.
+            progress: whether to show a bar (on a terminal and in a notebook) or a line for each epoch and every half
+                minute; a string is shown in front of it. Where that cannot be written any more, training goes on.
 
         Returns:
-            The history; its ``interrupted`` tells whether Ctrl-C ended the run.
+            The history.
 
         Raises:
             ValueError: an argument out of its range, or a dataset with more classes or other images than the model's.
-            KeyboardInterrupt: Ctrl-C before training began or after it ended.
+            KeyboardInterrupt: Ctrl-C; all there was by then is kept, as said above.
             plp.Error: the loss is no longer finite; the message says how far the run had come. :attr:`history` and
                 :attr:`best_model` are as they were before.
         """
@@ -153,27 +160,26 @@ class Trainer:
             fraction = float(validation)
         elif validation is not None:
             raise ValueError(f"validation is {validation!r:.40}, expected a fraction, a dataset or None")
-        label = progress if isinstance(progress, str) else self.model.architecture
-        with FitProgress(label, bool(progress)) as display:
+        run = (
+            dataset_handle("train", train),
+            checked_integer("epochs", epochs, least=1),
+            fraction,
+            validation_set,
+            None if test is None else dataset_handle("test", test),
+        )
+        if not isinstance(progress, FitProgress):  # which is how a study hands over its own
+            label = progress if isinstance(progress, str) else self.model.architecture
+            progress = FitProgress(label, enabled=bool(progress))
+        with progress as display:
 
             def on_iteration(*values: Any) -> bool:
                 report = _progress(*values)
+                finish = callback is not None and bool(callback(report))  # comes first: it may save
                 display.iteration(report)
-                return callback is not None and bool(callback(report))
+                return finish
 
-            try:
-                _plp.trainer_fit(
-                    self._handle,
-                    dataset_handle("train", train),
-                    checked_integer("epochs", epochs),
-                    fraction,
-                    validation_set,
-                    None if test is None else dataset_handle("test", test),
-                    on_iteration,
-                )
-            except KeyboardInterrupt:
-                if not self.history.interrupted:  # it came before the library began, or after it was done
-                    raise
+            display.begin(f"{train.name}, {len(train):,} images", self.history, epochs)
+            _plp.trainer_fit(self._handle, *run, on_iteration)
         return self.history
 
     @property
@@ -269,8 +275,9 @@ def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:
     return Metrics(*values) if values else None
 
 
-def _epoch(epoch, complete, predictions, rate, seconds, speed, training, validation):  # type: ignore[no-untyped-def]
-    return Epoch(epoch + 1, rate, seconds, speed, Metrics(*training), _metrics(validation), predictions, complete)
+def _epoch(epoch, complete, iterations, predictions, rate, seconds, speed, training, validation):  # type: ignore[no-untyped-def]
+    measured = Metrics(*training), _metrics(validation)
+    return Epoch(epoch + 1, rate, seconds, speed, *measured, predictions, complete, iterations)
 
 
 def _progress(phase, epoch, epochs, iteration, iterations, rate, predicted, batch, running, seconds, speed, finished):  # type: ignore[no-untyped-def]

@@ -16,6 +16,7 @@ from .. import _plp
 from .._checks import checked_integer, checked_seed, checked_type
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
+from .._progress import FitProgress, StudyProgress
 from ..datasets import Dataset
 from ..model import Model
 from ..options import PAPER, Recipe, by_name
@@ -48,7 +49,8 @@ def compare(
     """Trains every network with every method, ``repeats`` times, and puts the results side by side.
 
     Repeat r uses seed ``seed + r`` for the network and its training, the same for all methods. Ctrl-C ends the study
-    after the running iteration and returns the runs that are complete; so does, with a warning, a lack of memory.
+    after the running iteration and is raised as KeyboardInterrupt, whose ``study`` has the runs that are complete. A
+    lack of memory ends it likewise, but returns the study, with a warning.
 
     Args:
         networks: architectures, as for :class:`plp.Model`.
@@ -79,6 +81,7 @@ def compare(
         FileNotFoundError, OSError: ``path`` cannot be written, or another process writes it; found before the first
             run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
+        KeyboardInterrupt: Ctrl-C; see above.
     """
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     recipes = _recipes(methods, recipe)
@@ -117,26 +120,24 @@ def compare(
             if path is not None:
                 study.save(path)
                 remove_strays(study, path)
+            runs = {run_name(n, m, s): (n, m, own, s) for s, n, (m, own) in product(seeds, networks, recipes.items())}
             done = {run.name for run in study.runs}
-            for run_seed, network, (method, own) in product(seeds, networks, recipes.items()):
-                name = run_name(network, method, run_seed)
-                if name in done:
-                    continue
-                label = name if repeats > 1 else f"{network} {method}"
+            ahead = {name: run for name, run in runs.items() if name not in done}
+            shown = StudyProgress([network for network, *_ in ahead.values()], len(runs), progress)
+            for index, (name, (network, method, own, run_seed)) in enumerate(ahead.items()):
                 history, failure = _train(
                     partial(new_trainer, network, own, run_seed),
                     {"train": train, "validation": validation, "test": test, "epochs": epochs},
-                    label if progress else False,
+                    shown.run(index, name if repeats > 1 else f"{network} {method}"),
                     None if path is None else checkpoint_of(study, name, path),
                 )
-                if history.interrupted and not failure:
-                    study.interrupted = True
-                    break
                 study.runs.append(Run(network, method, run_seed, history, failure, _plp.build_info()))
                 if path is not None:
                     finish(study, name, path)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             study.interrupted = True
+            interruption.study = study  # type: ignore[attr-defined]
+            raise
         except MemoryError as error:
             if not study.runs:
                 raise
@@ -175,28 +176,29 @@ def _as_kept(recipe: Recipe) -> Recipe:
 
 
 def _train(
-    new_trainer: Callable[[], Trainer], data: dict[str, Any], label: str | bool, checkpoint: Path | None
+    new_trainer: Callable[[], Trainer], data: dict[str, Any], progress: FitProgress, checkpoint: Path | None
 ) -> tuple[History, str | None]:
     """One run, from its checkpoint where there is one: its history, and why it failed."""
     trainer = new_trainer()
     goes_on = checkpoint is not None and _restored(trainer, checkpoint)
 
-    def keep(progress: Progress) -> None:
-        if checkpoint and progress.finished:
+    def keep(report: Progress) -> None:
+        if checkpoint and report.finished:
             trainer.save(checkpoint)
 
     try:
-        history = trainer.fit(**data, callback=keep, progress=label)
+        return trainer.fit(**data, callback=keep, progress=progress), None
     except ValueError as error:
         if checkpoint is None or not goes_on:
             raise
         set_aside(checkpoint, error)  # of a run on other data
-        return _train(new_trainer, data, label, checkpoint)
+        return _train(new_trainer, data, progress, checkpoint)
     except _plp.Error as error:
         return trainer.history, str(error)
-    if checkpoint and history.interrupted:
-        trainer.save(checkpoint)
-    return history, None
+    except KeyboardInterrupt:
+        if checkpoint:
+            trainer.save(checkpoint)
+        raise
 
 
 def _restored(trainer: Trainer, checkpoint: Path) -> bool:
