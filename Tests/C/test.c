@@ -634,7 +634,7 @@ static void test_image_size(void)
     CHECK(options.image_size == 32);
     options.architecture = "vgg16";
     options.image_size = SIZE;
-    options.width = 0.02;
+    options.width = 0.1; /* with fewer channels next to nothing of an image reaches the logits */
     plp_model *model = NULL, *none = FOREIGN(plp_model);
     OK(plp_model_create(&options, &model));
     plp_model_info network = {.struct_size = sizeof network};
@@ -654,7 +654,7 @@ static void test_image_size(void)
     OK(plp_trainer_fit(trainer, mine, NULL));
     float logits[COUNT][100];
     OK(plp_model_logits(model, images, PLP_UINT8, COUNT, 0, logits[0]));
-    CHECK(isfinite(logits[5][99]) && logits[0][0] != logits[1][0]);
+    CHECK(isfinite(logits[5][99]) && memcmp(logits[0], logits[1], sizeof logits[0]));
     INVALID(plp_trainer_fit(trainer, others, NULL), "image size of synthetic test: found 32, expected the model's 64");
     INVALID(plp_model_evaluate(model, others, 0, NULL, NULL, &metrics), "image size of synthetic test: found 32");
 
