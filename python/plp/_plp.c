@@ -200,7 +200,7 @@ static PyObject *get_field(const field *field, const char *options)
         const float *values = source;
         return Py_BuildValue("fff", values[0], values[1], values[2]);
     }
-    case STRING: return PyUnicode_FromString(*(const char *const *)source);
+    case STRING: return Py_BuildValue("z", *(const char *const *)source);
     default: Py_RETURN_NONE;
     }
 }
