@@ -323,8 +323,8 @@ def test_usage(arguments):
 @pytest.fixture
 def study(folder):
     """A study with a ± in its table, of which there is nothing but the file."""
-    compare = ["compare", "--methods", "sgd,plp", "--repeats", "2", "--epochs", "1", "--width", "0.0625"]
-    assert main([*compare, "--output", "."]) == 0
+    small = ["--data", "synthetic", "--repeats", "2", "--epochs", "1", "--width", "0.0625"]
+    assert main(["compare", "--methods", "sgd,plp", *small, "--output", "."]) == 0
     for name in ("curves.png", "report.html"):
         (folder / name).unlink()
     return folder / "study.json"
