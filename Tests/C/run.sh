@@ -52,7 +52,7 @@ eval "$CC -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror Tests/C/unload.c $(pkg-co
 
 with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c -o "$work/train"
 (cd "$work" && ./train 300 && test -s best.safetensors)
-$CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/own_loop.c $flags -o "$work/own_loop"
+with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/own_loop.c -o "$work/own_loop"
 "$work/own_loop"
 
 # A processor that lacks what the kernels were compiled for gets a message. Only root may put another one in place.
