@@ -267,8 +267,9 @@ def test_no_more_threads_than_processors_are_started(images, threads):
         os.sched_setaffinity(0, affinity)
         without_variables()
         before = len(os.listdir("/proc/self/task"))
-        model = plp.Model("vgg16", width=1 / 16)
-        model.evaluate(images, threads=threads)
+        # Helpers stay as long as the trainer whose steps they share.
+        trainer = plp.Trainer(plp.Model("vgg16", width=1 / 16), batch_size=64, threads=threads)
+        trainer.step(images.images, images.labels)
         return len(os.listdir("/proc/self/task")) - before
 
     two = sorted(os.sched_getaffinity(0))[:2]
