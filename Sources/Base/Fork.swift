@@ -8,11 +8,15 @@ import Synchronization
 ///
 /// Threads that somebody may wait for belong to one process: they are those of a `generation`. What is locked for a
 /// moment is locked within `postponed`. What is in use for longer is told by a `child` handler that its user is gone.
+///
+/// Swift's runtime remembers a thread's number, by which it tells who is making what is made when it is first used. The
+/// thread that comes out of a fork bears another one than it remembers: where it and another one meet at such a thing,
+/// both wait for ever. So what several threads use at once is first used by one of them.
 package enum Fork {
     private static let forks = Atomic<Int>(0)
     /// Held by many while forks have to wait, and by one that forks.
     private nonisolated(unsafe) static let gate: UnsafeMutablePointer<pthread_rwlock_t> = .allocate(capacity: 1)
-    private static let afterwards = Mutex<[@Sendable () -> Void]>([])
+    private static let afterwards = Lock<[@Sendable () -> Void]>([])
 
     /// Forks from the first process that has called this to the present one. It changes in the child only.
     package static var generation: Int {

@@ -14,11 +14,11 @@ public enum Linear {
         to y: UnsafeMutablePointer<Float>, count: Int, inputs: Int, outputs: Int, relu: Bool = false,
         workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
-        OpenBLAS.onOneThread {
+        OpenBLAS.onOneThread { hasKernel in
             forEachBlock(count, outputs, threads) { rows, columns, worker in
                 let (x, y) = (x + rows.lowerBound * inputs, y + rows.lowerBound * outputs + columns.lowerBound)
                 let weights = weights + columns.lowerBound
-                if OpenBLAS.hasKernel {
+                if hasKernel {
                     cblas_sgemm(
                         CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(rows.count), blasint(columns.count),
                         blasint(inputs), 1, x, blasint(inputs), weights, blasint(outputs), 0, y, blasint(outputs))

@@ -3,7 +3,6 @@
 
 import COpenBLAS
 import PLPBase
-import Synchronization
 
 enum OpenBLAS {
     private struct State {
@@ -11,11 +10,11 @@ enum OpenBLAS {
         var threads: Int32 = 1
     }
 
-    private static let state = Mutex(State())
+    private static let state = Lock(State())
 
     /// Whether it computes on vectors as wide as these kernels do. It chooses its own by the processor, and takes those
     /// that are newer than itself for the oldest: Debian 12's has SSE3 for an Emerald Rapids.
-    static let hasKernel: Bool = {
+    private static let hasKernel: Bool = {
         let name = String(cString: openblas_get_corename()).lowercased()
         #if AVX512
             let kernels = ["skylakex", "cooperlake", "sapphirerapids"]
@@ -25,9 +24,9 @@ enum OpenBLAS {
         return kernels.contains(name)
     }()
 
-    /// Runs `body` with OpenBLAS on one thread, and puts the number of threads back when the last of those that overlap
+    /// Runs `body`, which is told whether OpenBLAS has a kernel, with OpenBLAS on one thread, and puts the number of threads back when the last of those that overlap
     /// in time is done. Forks wait, since OpenBLAS's locks would stay locked in the child.
-    static func onOneThread(_ body: () -> Void) {
+    static func onOneThread(_ body: (_ hasKernel: Bool) -> Void) {
         Fork.postponed {
             state.withLock {
                 if $0.users == 0 {
@@ -36,7 +35,7 @@ enum OpenBLAS {
                 }
                 $0.users += 1
             }
-            body()
+            body(hasKernel)
             state.withLock {
                 $0.users -= 1
                 if $0.users == 0 { openblas_let_threads($0.threads) }

@@ -1,5 +1,7 @@
 // Parallel loops. A thread that is free takes over blocks of others, so a result must not depend on which thread computed
 // which block: sizes of blocks follow from shapes alone and partial sums are added in the order of blocks.
+//
+// What Swift makes when it is first used, as most globals, is used before a loop and not first within one: see `Fork`.
 
 import PLPBase
 import Synchronization

@@ -17,7 +17,12 @@ public final class Model {
     /// Mini-batches that each batch normalisation has seen in training.
     public var batchesTracked: [Int64]
     /// The name of the data set that it was trained on last; nil where it was not, or by other means.
-    public package(set) var trainedOn: String?
+    public package(set) var trainedOn: String? {
+        get { Fork.postponed { dataName.withLock { $0 } } }
+        set { Fork.postponed { dataName.withLock { $0 = newValue } } }
+    }
+    /// Asked for at any time, also by threads whose turn at the model it is not.
+    private let dataName = Lock<String?>(nil)
 
     let graph: Graph
 

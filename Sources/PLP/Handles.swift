@@ -5,7 +5,6 @@ import CPLP
 import Glibc
 import PLPBase
 import PLPTraining
-import Synchronization
 
 /// What stands behind a handle. Unchecked, since it may change: calls on it take turns then.
 class Handle: @unchecked Sendable {
@@ -16,9 +15,9 @@ class Handle: @unchecked Sendable {
     var turns: Turns? { nil }
 }
 
-private let live: Mutex<(latest: UInt, objects: [UInt: Handle])> = {
+private let live: Lock<(latest: UInt, objects: [UInt: Handle])> = {
     Fork.inChild { live.withLock { for object in $0.objects.values { object.turns?.forgetOtherThreads() } } }
-    return Mutex((0, [:]))
+    return Lock((0, [:]))
 }()
 
 /// Gives `object` a handle, written to `destination`.

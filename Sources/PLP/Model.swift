@@ -1,6 +1,7 @@
 // plp_model.
 
 import CPLP
+import PLPBase
 import PLPKernels
 import PLPTraining
 
@@ -13,7 +14,7 @@ final class ModelHandle: Handle, @unchecked Sendable {
     let model: Model
     private let architecture: OwnedString
     /// Of the data sets that descriptions have told of, since who asked may still look at the older ones.
-    private var dataNames: [String: OwnedString] = [:]
+    private let dataNames = Lock<[String: OwnedString]>([:])
     private let entryNames: [OwnedString]
     private let indices: [String: Int]
     /// Made at the first call that needs one, and kept for the next ones.
@@ -28,7 +29,14 @@ final class ModelHandle: Handle, @unchecked Sendable {
 
     var description: plp_model_info {
         let configuration = model.configuration
-        if let name = model.trainedOn, dataNames[name] == nil { dataNames[name] = OwnedString(name) }
+        let dataName = model.trainedOn.map { name in
+            Fork.postponed {
+                dataNames.withLock { known in
+                    if known[name] == nil { known[name] = OwnedString(name) }
+                    return known[name]!
+                }
+            }
+        }
         return plp_model_info(
             struct_size: plp_model_info.size, architecture: architecture.pointer,
             classes: Int64(configuration.classes), image_size: Int64(configuration.imageSize),
@@ -36,7 +44,7 @@ final class ModelHandle: Handle, @unchecked Sendable {
             channel_count_epsilons: configuration.channelCountEpsilons ? 1 : 0, seed: configuration.seed,
             mean: triple(configuration.mean), deviation: triple(configuration.deviation),
             parameter_count: Int64(model.parameterCount), entry_count: Int64(model.entries.count),
-            trained_on: model.trainedOn.flatMap { dataNames[$0]?.pointer })
+            trained_on: dataName?.pointer)
     }
 
     func entry(_ index: Int64) throws(Failure) -> StateEntry {

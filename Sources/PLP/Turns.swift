@@ -7,7 +7,6 @@ import CPLP
 import Glibc
 import PLPBase
 import PLPTraining
-import Synchronization
 
 /// The turns at one model.
 final class Turns: Sendable {
@@ -26,7 +25,7 @@ final class Turns: Sendable {
         var isAbandoned = false
     }
 
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     private func access<Result: Sendable>(_ body: (inout State) -> Result) -> Result {
         Fork.postponed { state.withLock { body(&$0) } }

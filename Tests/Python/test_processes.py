@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from pathlib import Path
@@ -65,6 +67,23 @@ def test_children_compute_the_same(images, before):
     BEFORE[before](images)
     results = {in_child(lambda: trained(images)) for _ in range(20)}
     assert results == {trained(images)}
+
+
+def test_children_are_the_first_to_compute():
+    """Swift's runtime knows a thread by a number that is another one in a child: what is made when it is first used
+    may not be first used by two threads at once there."""
+    script = """
+import os, signal, plp
+images = plp.datasets.synthetic(64, 8)[0]
+for _ in range(40):
+    if os.fork() == 0:
+        signal.alarm(20)
+        trainer = plp.Trainer(plp.Model("vgg16", width=1 / 16), batch_size=64, threads=2)
+        trainer.step(images.images, images.labels)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_what_the_parent_made_goes_on_in_the_child(images):
