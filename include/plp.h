@@ -49,6 +49,10 @@
  *           was changing or fitting at that moment: calls on it are refused, and it can only be freed. A fork waits
  *           while another thread computes a linear layer, for milliseconds. Once loaded the library stays: dlclose does
  *           nothing.
+ * Memory.   What a call needs in large pieces is asked for before: of the machine, of the control groups that the
+ *           process is in, and of its limits (ulimit -v, -d), under which OpenBLAS takes 129 MB a thread. What they do
+ *           not leave is OUT_OF_MEMORY. Small pieces are taken as they come; where the system refuses those, or others
+ *           take meanwhile what was left, the process ends.
  *
  * Since 0.1, unless a declaration says otherwise.
  */

@@ -8,6 +8,7 @@ package final class Bytes {
     package let count: Int
 
     package init(count: Int) throws(Failure) {
+        try Memory.require(bytes: count, for: "a block of \(grouped(count)) bytes")
         guard let memory = malloc(max(count, 1)) else {
             throw Failure(.outOfMemory, "the system refused \(grouped(count)) bytes of memory")
         }

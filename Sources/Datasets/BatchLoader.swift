@@ -50,6 +50,8 @@ public final class BatchLoader: @unchecked Sendable {
         _ dataset: Dataset, indices: [Int]? = nil, batchSize: Int, normalization: Normalization,
         augmentation: Augmentation = .none, shuffle: Bool = false, seed: UInt64 = 0, threads: Threads
     ) throws(Failure) {
+        try Memory.require(
+            bytes: 2 * MemoryLayout<Int>.stride * (indices?.count ?? dataset.count), for: "the order of an epoch")
         let indices = indices ?? Array(0..<dataset.count)
         try require(batchSize >= 1, "batch size", batchSize, expected: "at least 1")
         guard !indices.isEmpty else { throw Failure(.invalidArgument, "\(dataset.name): no image selected") }

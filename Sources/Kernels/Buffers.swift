@@ -16,19 +16,24 @@ public final class FloatBuffer: @unchecked Sendable {
     /// - Parameter count: number of values, zero or more.
     /// - Throws: `Failure(.outOfMemory)` where the system gives no more memory.
     public init(count: Int) throws(Failure) {
-        // Fresh pages are zero already, and cost nothing before they are touched.
         let bytes = max(count, 1) * MemoryLayout<Float>.stride
+        try Memory.require(bytes: bytes, for: "a buffer of \(grouped(count)) values")
+        // Fresh pages are zero already, and cost nothing before they are touched.
         guard let pages = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
             pages != MAP_FAILED
         else {
             throw Failure(.outOfMemory, "the system refused \(Double(bytes) / 1e6) MB of memory")
         }
         madvise(pages, bytes, MADV_HUGEPAGE)
+        Memory.given(pages, bytes: bytes)
         pointer = pages.bindMemory(to: Float.self, capacity: max(count, 1))
         self.count = count
     }
 
-    deinit { munmap(pointer, max(count, 1) * MemoryLayout<Float>.stride) }
+    deinit {
+        Memory.givenBack(pointer)
+        munmap(pointer, max(count, 1) * MemoryLayout<Float>.stride)
+    }
 
     /// The values where they lie; valid as long as the buffer lives.
     public var values: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: pointer, count: count) }

@@ -24,8 +24,33 @@ enum OpenBLAS {
         return kernels.contains(name)
     }()
 
-    /// Runs `body`, which is told whether OpenBLAS has a kernel, with OpenBLAS on one thread, and puts the number of threads back when the last of those that overlap
-    /// in time is done. Forks wait, since OpenBLAS's locks would stay locked in the child.
+    /// As long as this lives, so many calls at a time find the memory that they need, beside those that others have
+    /// reserved. Where the process has no limits they find it anyway.
+    final class Reservation: Sendable {
+        /// Calls that are reserved for, and those for which OpenBLAS has memory.
+        private static let calls = Lock<(reserved: Int, ready: Int)>((0, 0))
+        /// What OpenBLAS takes for a call, on any x86-64.
+        private static let bytes = 129 << 20
+        private let count: Int
+
+        init(calls count: Int) throws(Failure) {
+            let (reserved, ready) = Self.calls.withLock { $0 }
+            if OpenBLAS.hasKernel && Memory.isLimited && reserved + count > ready {
+                try Memory.require(
+                    bytes: (reserved + count - ready) * Self.bytes, for: "OpenBLAS, for \(count) threads,")
+                Fork.postponed { openblas_reserve(Int32(reserved + count)) }
+                Self.calls.withLock { $0.ready = max($0.ready, reserved + count) }
+            }
+            self.count = count
+            Self.calls.withLock { $0.reserved += count }
+        }
+
+        deinit { Self.calls.withLock { $0.reserved -= count } }
+    }
+
+    /// Runs `body`, which is told whether OpenBLAS has a kernel, with OpenBLAS on one thread, and puts the number of
+    /// threads back when the last of those that overlap in time is done. Forks wait, since OpenBLAS's locks would stay
+    /// locked in the child.
     static func onOneThread(_ body: (_ hasKernel: Bool) -> Void) {
         Fork.postponed {
             state.withLock {

@@ -10,6 +10,7 @@ import Synchronization
 public final class Threads: Sendable {
     public let count: Int
     private let crew: Crew
+    private let blas = Lock<OpenBLAS.Reservation?>(nil)
     private let sweepsBackward = Atomic<Bool>(false)
 
     /// - Parameter count: threads that compute together, the calling one included; 0 takes as many as
@@ -22,6 +23,14 @@ public final class Threads: Sendable {
     package init(_ count: Int, processors: Int) {
         self.count = min(count, processors)
         crew = Crew(helpers: self.count - 1)
+    }
+
+    /// Sees to it that these threads find the memory that ``Linear`` needs: before any memory is asked for that comes
+    /// in large pieces as well.
+    package func prepareForLinear() throws(Failure) {
+        guard blas.withLock({ $0 == nil }) else { return }
+        let reservation = try OpenBLAS.Reservation(calls: count)
+        blas.withLock { $0 = reservation }
     }
 
     /// Calls `body` once for each index below `count`, on all threads, and returns when all calls have.

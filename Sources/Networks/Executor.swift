@@ -153,6 +153,7 @@ public final class Executor {
         try Memory.require(
             floats: plan.arenaCount + plan.workspaceCount + (training ? model.parameters.count : 0),
             for: "training or evaluating \(batchSize) images at once")
+        try threads.prepareForLinear()
         self.model = model
         self.mode = mode
         self.batchSize = batchSize

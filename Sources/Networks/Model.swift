@@ -108,10 +108,17 @@ public final class Model {
     /// The values of a parameter or statistic in another buffer of the same arrangement (gradients, momentum), in
     /// PyTorch's layout.
     public func values(of entry: StateEntry, in buffer: FloatBuffer) -> [Float] {
-        let source = buffer.pointer + entry.offset
-        return [Float](unsafeUninitializedCapacity: entry.count) { result, count in
-            entry.forEachPlace { theirs, ours in (result.baseAddress! + theirs).initialize(to: source[ours]) }
+        [Float](unsafeUninitializedCapacity: entry.count) { result, count in
+            copyValues(of: entry, in: buffer, to: result.baseAddress!)
             count = entry.count
+        }
+    }
+
+    /// The same into the caller's memory, which need not be aligned.
+    public func copyValues(of entry: StateEntry, in buffer: FloatBuffer? = nil, to target: UnsafeMutableRawPointer) {
+        let source = (buffer ?? self.buffer(of: entry)).pointer + entry.offset
+        entry.forEachPlace { theirs, ours in
+            target.storeBytes(of: source[ours], toByteOffset: theirs * MemoryLayout<Float>.stride, as: Float.self)
         }
     }
 
@@ -119,9 +126,14 @@ public final class Model {
     /// layout.
     public func setValues(of entry: StateEntry, to values: [Float], in buffer: FloatBuffer? = nil) {
         precondition(values.count == entry.count)
+        values.withUnsafeBytes { setValues(of: entry, from: $0.baseAddress!, in: buffer) }
+    }
+
+    /// The same from the caller's memory, which need not be aligned.
+    public func setValues(of entry: StateEntry, from source: UnsafeRawPointer, in buffer: FloatBuffer? = nil) {
         let target = (buffer ?? self.buffer(of: entry)).pointer + entry.offset
-        values.withUnsafeBufferPointer { source in
-            entry.forEachPlace { theirs, ours in target[ours] = source[theirs] }
+        entry.forEachPlace { theirs, ours in
+            target[ours] = source.loadUnaligned(fromByteOffset: theirs * MemoryLayout<Float>.stride, as: Float.self)
         }
     }
 

@@ -236,6 +236,7 @@ public struct Safetensors {
             }
             try append(header)
             for source in sources {
+                try Memory.require(floats: source.shape.reduce(1, *), for: "writing \(source.name)")
                 switch source.values() {
                 case .float32(let values): try append(values)
                 case .int64(let values): try append(values)

@@ -1,6 +1,7 @@
 // plp_dataset.
 
 import CPLP
+import PLPBase
 import PLPKernels
 import PLPTraining
 
@@ -99,6 +100,8 @@ public func plp_dataset_from_arrays(
     open(dataset) { () throws(Failure) in
         let count = try number(count, "count", in: imageCounts)
         let shape = try ImageShape(size: Int(image_size))
+        try Memory.require(
+            bytes: count * (shape.values + 2 * MemoryLayout<Int32>.stride), for: "a copy of \(grouped(count)) images")
         return try Dataset(
             images: UnsafeRawBufferPointer(start: try present(images, "images"), count: count * shape.values),
             imageSize: shape.size,

@@ -217,10 +217,10 @@ public func plp_model_find_entry(
 
 extension ModelHandle {
     fileprivate func copyValues(of entry: StateEntry, to target: UnsafeMutableRawPointer) {
-        let target = UnsafeMutableRawBufferPointer(start: target, count: entry.bytes)
-        switch model.values(of: entry) {
-        case .float32(let floats): floats.withUnsafeBytes(target.copyMemory)
-        case .int64(let integers): integers.withUnsafeBytes(target.copyMemory)
+        if entry.kind == .counter {
+            target.storeBytes(of: model.batchesTracked[entry.offset], as: Int64.self)
+        } else {
+            model.copyValues(of: entry, to: target)
         }
     }
 
@@ -228,12 +228,7 @@ extension ModelHandle {
         if entry.kind == .counter {
             model.batchesTracked[entry.offset] = source.loadUnaligned(as: Int64.self)
         } else {
-            let floats = [Float](unsafeUninitializedCapacity: entry.count) { floats, count in
-                UnsafeMutableRawBufferPointer(floats).copyMemory(
-                    from: UnsafeRawBufferPointer(start: source, count: entry.bytes))
-                count = entry.count
-            }
-            model.setValues(of: entry, to: floats)
+            model.setValues(of: entry, from: source)
         }
     }
 

@@ -208,7 +208,7 @@ public func plp_trainer_get_gradient(
             throw .argument("index", found: "\(index), \(entry.name), a \(entry.kind)", expected: "a parameter's")
         }
         try entry.check(bytes: bytes)
-        try present(values, "values").update(from: handle.trainer.gradient(of: entry), count: entry.count)
+        handle.trainer.model.copyValues(of: entry, in: handle.trainer.gradients, to: try present(values, "values"))
     }
 }
 

@@ -69,8 +69,6 @@ public final class Trainer {
         self.augmentation = augmentation
         self.seed = seed
         self.threads = try Threads(checked: threads)
-        try Memory.require(
-            floats: (optimizer.state.count + 4) * model.parameters.count, for: "the optimizer's vectors")
         stepper = try Stepper(
             optimizer, schedule: schedule, predictor: predictor, parameterCount: model.parameters.count,
             statisticsCount: model.statistics.count, threads: self.threads)
@@ -155,6 +153,8 @@ public final class Trainer {
             if reply == .finish { isFinishing = true }
             return reply
         }
+        // Memory that is refused now costs no time.
+        if heldOut != nil || test != nil { _ = try currentEvaluator() }
         while history.completeEpochs < epochs, !isFinishing {
             if history.completeEpochs == history.epochs.count {
                 history.epochs.append(History.Epoch(number: history.epochs.count))
@@ -175,6 +175,7 @@ public final class Trainer {
         }
         if let test {
             if best == nil, recomputeStatistics(loader, epochs: epochs, reply) == .stop { return .stop }
+            self.evaluator = nil  // its memory is the next one's
             let judged = if let best { best } else { try bestModel() }
             let evaluator = try Evaluator(judged, sharing: threads)
             let metrics = try measure(evaluator, (test, nil), .test, epochs: epochs, reply)

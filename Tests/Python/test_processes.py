@@ -4,12 +4,14 @@ import concurrent.futures
 import hashlib
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -294,3 +296,61 @@ def test_no_more_threads_than_processors_are_started(images, threads):
     two = sorted(os.sched_getaffinity(0))[:2]
     assert in_child(lambda: helpers(two[:1])) == "0"
     assert in_child(lambda: helpers(two)) == ("0" if threads == 1 else "1")
+
+
+def load_saved(folder, images):
+    model = plp.Model("vgg16", width=0.5)
+    model.load_state_dict(model.state_dict())
+    model.save(folder / "model.safetensors")
+    plp.Model.load(folder / "model.safetensors")
+
+
+def train_on_synthetic(folder, images):
+    trainer = plp.Trainer(plp.Model("vgg16", width=0.25), batch_size=32, threads=2)
+    trainer.fit(plp.datasets.synthetic(5000, 10)[1], validation=0.5, epochs=1, progress=False)
+
+
+def evaluate_wide(folder, images):
+    plp.Model("resnet18").evaluate(images)
+
+
+def fits_or_not(work, *arguments):
+    """What became of it: there is no third way."""
+    try:
+        work(*arguments)
+    except MemoryError:
+        return "MemoryError"
+    return "success"
+
+
+@pytest.mark.parametrize("work", [load_saved, train_on_synthetic, evaluate_wide])
+@pytest.mark.parametrize(("kind", "size"), [("AS", "VmSize"), ("DATA", "VmData")])
+def test_limits_of_the_process_are_errors(images, tmp_path, work, kind, size):
+    """Neither the end of the process nor a wait without end, however much there is."""
+
+    def child(megabytes):
+        used = re.search(rf"{size}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        limit = (int(used[1]) << 10) + (megabytes << 20)
+        resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (limit, limit))
+        return fits_or_not(work, tmp_path, images)
+
+    results = [in_child(partial(child, megabytes)) for megabytes in [50, 120, 250, 340, 500]]
+    assert results[0] == "MemoryError" and set(results) <= {"MemoryError", "success"}
+
+
+def test_a_control_group_without_memory_is_an_error(images, tmp_path, control_group):
+    group = control_group("memory", {"memory.limit_in_bytes": "300M"}, {"memory.max": "300M"})
+
+    def child():
+        join(group)
+        wide = fits_or_not(lambda: plp.Trainer(plp.Model("resnet18"), batch_size=128).fit(images, progress=False))
+        model = plp.Model("resnet18", width=0.25)
+        trainers = [plp.Trainer(model, batch_size=16, threads=1)]
+        # What nobody has touched yet counts too.
+        many = fits_or_not(lambda: trainers.extend(plp.Trainer(model, batch_size=64, threads=1) for _ in range(30)))
+        count = len(trainers)
+        del trainers[1:]
+        trainers[0].fit(images, progress=False)
+        return wide, many, count > 1
+
+    assert in_child(child) == "('MemoryError', 'MemoryError', True)"
