@@ -16,7 +16,7 @@ def test_numpy(number, tmp_path):
     both = programs("docs/howto/numpy.md", "python")
     assert len(both) == 2
     printed = output("python", both[number], tmp_path)
-    assert number == 1 or float(re.search(r"error ([\d.]+)", printed)[1]) < 0.5
+    assert number == 1 or float(re.search(r"error ([\d.]+)", printed)[1]) < 0.1
 
 
 @pytest.mark.parametrize("language", ["c", "swift"])
