@@ -414,6 +414,9 @@ typedef struct plp_trainer_options {
 
     const plp_optimizer_options *optimizer; /* NULL: SGD with its defaults; copied */
     const plp_predictor_options *predictor; /* NULL: none; copied */
+    const plp_predictor_options *watch; /* NULL: none; a PLP of three coefficients whose predictions are held against what
+                                           comes, and not used: see plp_watched; copied */
+    int64_t watch_samples; /* 1: parameters of each layer whose values are recorded at every iteration; 0 to 1000 */
 
     plp_schedule schedule;   /* PLP_SCHEDULE_CONSTANT */
     double warmup_epochs;    /* 0: so many epochs of linear warm-up in front of the schedule; 0 to 1e6 */
@@ -545,6 +548,36 @@ typedef struct plp_history {
 plp_status plp_trainer_history(const plp_trainer *trainer, plp_history *history);
 /* Records `first` ..< first + count, of one moment. epochs: room for `count`, the first with its struct_size set. */
 plp_status plp_trainer_epochs(const plp_trainer *trainer, int64_t first, int64_t count, plp_epoch *epochs);
+
+/* ---- Movement ---------------------------------------------------------------------------------------------------- */
+
+/* What a trainer with plp_trainer_options.watch has recorded. A layer is a parameter of the model, in the order of
+   plp_model_entry; a cycle is one of PLP's whose next iteration has been made too. */
+typedef struct plp_watched {
+    size_t struct_size;
+    int64_t cycles;
+    int64_t layers;
+    int64_t iterations; /* those done */
+    int64_t samples;    /* of each layer */
+} plp_watched;
+
+/* INVALID_ARGUMENT where the trainer has no watch. */
+plp_status plp_trainer_watched(const plp_trainer *trainer, plp_watched *watched);
+
+/* How a layer moved from m23, the midpoint of the latest two of a cycle's three iterates, and was predicted to. */
+typedef struct plp_move {
+    float predicted; /* |θ' - m23|², of PLP's prediction θ' */
+    float actual;    /* |m34 - m23|², m34 being the midpoint of the cycle's last iterate and the one after it */
+    float product;   /* (θ' - m23) · (m34 - m23) */
+} plp_move;
+
+/* Of the cycles `first` ..< first + count the moves, [count][layers], and the iterations, counted from 0, after which the
+   predictions were made, [count]. Either may be NULL. */
+plp_status plp_trainer_moves(const plp_trainer *trainer, int64_t first, int64_t count, plp_move *moves,
+                             int64_t *iterations);
+
+/* The sampled parameters as the iterations `first` ..< first + count left them: [count][layers][samples]. */
+plp_status plp_trainer_trajectories(const plp_trainer *trainer, int64_t first, int64_t count, float *values);
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 

@@ -102,12 +102,18 @@ func write<Result: Sized>(
     _ first: Int64, _ count: Int64, of total: Int, _ what: String, to results: UnsafeMutablePointer<Result>?,
     _ name: String, _ make: (_ index: Int) -> Result
 ) throws(Failure) {
+    let part = try part(first, count, of: total, what)
+    guard !part.isEmpty else { return }
+    let results = try destination(results, name)
+    for (place, index) in part.enumerated() { results[place] = make(index) }
+}
+
+/// `first` ..< `first + count`, if there are as many.
+func part(_ first: Int64, _ count: Int64, of total: Int, _ what: String) throws(Failure) -> Range<Int> {
     guard first >= 0, count >= 0, first <= Int64(total), count <= Int64(total) - first else {
         throw .argument("first", found: "\(first) and count \(count)", expected: "some of \(total) \(what)")
     }
-    guard count > 0 else { return }
-    let results = try destination(results, name)
-    for index in 0..<Int(count) { results[index] = make(Int(first) + index) }
+    return Int(first)..<Int(first + count)
 }
 
 /// The caller's options.

@@ -30,6 +30,17 @@ func makePredictor(_ options: UnsafePointer<plp_predictor_options>?, _ name: Str
     return predictor
 }
 
+/// The watch of what options describe.
+func makeWatch(
+    _ options: UnsafePointer<plp_predictor_options>?, samples: Int64
+) throws(Failure) -> Watch {
+    let predictor = try makePredictor(options, "watch")
+    guard let rule = predictor as? PLP else {
+        throw .argument("watch", found: "\(type(of: predictor))", expected: "PLP, whose predictions are of places")
+    }
+    return Watch(rule, samples: try number(samples, "watch_samples", in: 0...1000))
+}
+
 extension PLP: Listed {
     static var kind: plp_predictor_kind { PLP_PREDICTOR_PLP }
     static var standard: PLP { PLP() }

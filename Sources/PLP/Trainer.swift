@@ -48,6 +48,7 @@ extension plp_trainer_options: Options {
         options.struct_size = size
         options.schedule = PLP_SCHEDULE_CONSTANT
         for schedule in [Schedule.cyclic(), .multiStep(milestones: []), .cosine()] { schedule.write(to: &options) }
+        options.watch_samples = Int64(Watch().samples)
         options.batch_size = Int64(Trainer.defaultBatchSize)
         options.crop = Int64(Augmentation.standard.crop)
         options.flip = Augmentation.standard.flip ? 1 : 0
@@ -58,7 +59,8 @@ extension plp_trainer_options: Options {
     func makeTrainer(for model: Model) throws(Failure) -> Trainer {
         try Trainer(
             model, optimizer: optimizer == nil ? SGD() : try makeOptimizer(optimizer), schedule: try makeSchedule(),
-            predictor: predictor == nil ? nil : try makePredictor(predictor, "predictor"), batchSize: Int(batch_size),
+            predictor: predictor == nil ? nil : try makePredictor(predictor, "predictor"),
+            watch: watch == nil ? nil : try makeWatch(watch, samples: watch_samples), batchSize: Int(batch_size),
             augmentation: try Augmentation(crop: Int(crop), flip: flip != 0, rotation: Float(rotation)), seed: seed,
             threads: Int(threads))
     }

@@ -8,7 +8,7 @@ import PLPOptimization
 
 extension Trainer {
     private static let metadataKey = "plp.checkpoint"
-    private static let version = 3
+    private static let version = 4
 
     private struct Version: Decodable { var version: Int }
 
@@ -30,10 +30,11 @@ extension Trainer {
     /// Compared as text: where an option is written in another way than before, the version has to be raised.
     private func options() throws(Failure) -> [String: String] {
         let predictor = if let predictor = stepper.predictor { try description(of: predictor) } else { "none" }
+        let watch = if let watching { try json(watching.watch) } else { "none" }
         return [
             "optimizer": try description(of: stepper.optimizer), "schedule": try json(stepper.schedule),
-            "predictor": predictor, "batch size": "\(batchSize)", "augmentation": try json(augmentation),
-            "seed": "\(seed)",
+            "predictor": predictor, "watch": watch, "batch size": "\(batchSize)",
+            "augmentation": try json(augmentation), "seed": "\(seed)",
         ]
     }
 
@@ -43,19 +44,25 @@ extension Trainer {
             + stepper.state.map { ("optimizer.\($0.name).", $0.values, nil) }
             + [
                 ("memory.", stepper.prediction?.memory, stepper.statisticsPrediction?.memory),
+                ("watch.first.", watching?.first, nil), ("watch.second.", watching?.second, nil),
                 ("best.", best?.parameters, best?.statistics),
             ]
     }
 
     /// Writes all the run needs to go on to the last bit: parameters, running statistics, the optimizer's vectors, the
-    /// predictor's memory and its place in the cycle, history, best model. Whatever interrupts it, `path` holds the old file or the
+    /// predictor's memory and its place in the cycle, what was watched, history, best model. Whatever interrupts it, `path` holds the old file or the
     /// new one.
     public func save(to path: String) throws(Failure) {
-        let tensors = vectors(best: best).flatMap { prefix, parameters, statistics in
+        var tensors = vectors(best: best).flatMap { prefix, parameters, statistics in
             places(parameters, statistics).map { entry, buffer in
                 Safetensors.Source(name: prefix + entry.name, shape: entry.shape, type: .float32) {
                     .float32(self.model.values(of: entry, in: buffer))
                 }
+            }
+        }
+        if let watching {
+            for ((name, shape), values) in zip(recordShapes(watching, stepper.iteration), watching.watched.records) {
+                tensors.append(Safetensors.Source(name: name, shape: shape, type: .float32) { .float32(values) })
             }
         }
         let state = State(
@@ -90,14 +97,16 @@ extension Trainer {
         var values: [(entry: StateEntry, values: [Float], buffer: FloatBuffer)] = []
         for (prefix, parameters, statistics) in vectors(best: best) {
             for (entry, buffer) in places(parameters, statistics) {
-                guard let tensor = found[prefix + entry.name], tensor.shape == entry.shape,
-                    case .float32(let floats) = tensor.values
-                else {
-                    throw Failure(
-                        .corrupt, "\(path): no float32 tensor \(prefix + entry.name) of shape \(entry.shape) found")
-                }
-                values.append((entry, floats, buffer))
+                let name = prefix + entry.name
+                values.append((entry, try floats(found[name], name, entry.shape, path), buffer))
             }
+        }
+        let records = try watching.map { watching throws(Failure) in
+            var records: [[Float]] = []
+            for (name, shape) in recordShapes(watching, state.iteration) {
+                records.append(try floats(found[name], name, shape, path))
+            }
+            return records
         }
         for (entry, values, buffer) in values { model.setValues(of: entry, to: values, in: buffer) }
         model.batchesTracked = state.batchesTracked
@@ -105,7 +114,27 @@ extension Trainer {
         if let tracked = state.bestBatchesTracked { best?.batchesTracked = tracked }
         self.best = best
         stepper.restore(iteration: state.iteration, stepsOfMomentum: state.stepsOfMomentum)
+        if let records { watching?.restore(Watched(records: records)) }
         history = state.history
+    }
+
+    /// The values of a tensor that a checkpoint must have.
+    private func floats(
+        _ tensor: Safetensors.Tensor?, _ name: String, _ shape: [Int], _ path: String
+    ) throws(Failure) -> [Float] {
+        guard let tensor, tensor.shape == shape, case .float32(let floats) = tensor.values else {
+            throw Failure(.corrupt, "\(path): no float32 tensor \(name) of shape \(shape) found")
+        }
+        return floats
+    }
+
+    /// What a watch has recorded after a number of iterations, as tensors: names and shapes.
+    private func recordShapes(_ watching: Watching, _ iteration: Int) -> [(name: String, shape: [Int])] {
+        let layers = watching.layers.count
+        return [
+            ("watch.moves", [watching.watch.cycles(after: iteration), layers, 3]),
+            ("watch.trajectories", [iteration, layers, watching.watch.samples]),
+        ]
     }
 
     /// The state dictionary's entries that lie in one of two buffers.

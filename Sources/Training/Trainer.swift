@@ -37,6 +37,7 @@ public final class Trainer {
     /// The run so far, also where `fit` threw.
     public internal(set) var history = History()
 
+    let watching: Watching?
     private let threads: Threads
     private let executor: Executor
     /// Images that a caller hands over, as the network takes them.
@@ -55,6 +56,7 @@ public final class Trainer {
     ///   - optimizer: the update, with its learning rate.
     ///   - schedule: how the learning rate goes through the run.
     ///   - predictor: what happens to the parameters after an update; nil for nothing.
+    ///   - watch: whether the parameters' movement is recorded, for ``watched``; changes nothing else.
     ///   - batchSize: images in a mini-batch, 1 to 65,536. The last one of an epoch may have less.
     ///   - augmentation: of training images only.
     ///   - seed: of order, augmentation, dropout and validation split.
@@ -62,8 +64,8 @@ public final class Trainer {
     /// - Throws: `Failure` naming an option out of its range, or if the memory is too small.
     public init(
         _ model: Model, optimizer: any Optimizer = SGD(), schedule: Schedule = .constant,
-        predictor: (any Predictor)? = nil, batchSize: Int = defaultBatchSize, augmentation: Augmentation = .standard,
-        seed: UInt64 = 0, threads: Int = 0
+        predictor: (any Predictor)? = nil, watch: Watch? = nil, batchSize: Int = defaultBatchSize,
+        augmentation: Augmentation = .standard, seed: UInt64 = 0, threads: Int = 0
     ) throws(Failure) {
         self.model = model
         self.augmentation = augmentation
@@ -72,6 +74,10 @@ public final class Trainer {
         stepper = try Stepper(
             optimizer, schedule: schedule, predictor: predictor, parameterCount: model.parameters.count,
             statisticsCount: model.statistics.count, threads: self.threads)
+        let layers = model.entries.filter { $0.kind == .parameter }.map { $0.offset..<$0.offset + $0.count }
+        watching = try watch.map { [threads = self.threads] watch throws(Failure) in
+            try Watching(watch, layers: layers, count: model.parameters.count, threads: threads)
+        }
         statisticsBefore = try FloatBuffer(count: model.statistics.count)
         executor = try Executor(model, batchSize: batchSize, mode: .training, threads: self.threads)
         staging = try FloatBuffer(count: batchSize * model.imageShape.values)
@@ -382,6 +388,7 @@ public final class Trainer {
         let outcome = stepper.step(
             parameters: model.parameters, gradients: executor.gradients, statistics: model.statistics, at: position)
         if outcome.predicted, stepper.predictor?.statistics == .predicted { model.clampVariances() }
+        watching?.look(at: model.parameters.pointer, after: stepper.iteration - 1)
         updates = (updates.seconds + now() - start, updates.calls + 1)
         return outcome
     }
@@ -421,6 +428,10 @@ public final class Trainer {
         takeEvaluated(into: copy)
         return copy
     }
+
+    /// How the parameters have moved, and how they were predicted to; nil where the trainer has no ``Watch``.
+    public var watched: Watched? { watching?.watched }
+    public var watch: Watch? { watching?.watch }
 
     /// Time that each of the network's layers, and at last the update of its parameters, took in training so far.
     public var profile: [ProfileEntry] {

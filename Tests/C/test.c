@@ -267,6 +267,8 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
     plp_dataset_free(freed_dataset);
     plp_dataset_free(freed_dataset);
     plp_model *freed_model = NULL;
+    plp_watched record = {.struct_size = sizeof record};
+    plp_move move;
     plp_trainer *freed_trainer = NULL;
     plp_model_options small;
     OK(plp_model_options_init(&small, sizeof small));
@@ -319,6 +321,9 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_trainer_restore(trainers[i], file("never")), "trainer: ");
         INVALID(plp_trainer_profile_count(trainers[i], &index), "trainer: ");
         INVALID(plp_trainer_profile(trainers[i], 0, 1, &profile), "trainer: ");
+        INVALID(plp_trainer_watched(trainers[i], &record), "trainer: ");
+        INVALID(plp_trainer_moves(trainers[i], 0, 1, &move, &index), "trainer: ");
+        INVALID(plp_trainer_trajectories(trainers[i], 0, 1, values), "trainer: ");
     }
     CHECK(no_model == FOREIGN(plp_model) && no_trainer == FOREIGN(plp_trainer));
     CHECK(!name && index == -7 && metrics.count == -7 && values[0] == -7);
@@ -1366,6 +1371,78 @@ static void test_finish(plp_dataset *train, plp_dataset *test)
 }
 
 /* Single steps: gradients change nothing, plain SGD subtracts them, a huge learning rate is noticed. */
+/* What a watch records, and what it may not be asked. Its numbers are tested from Python, against NumPy's. */
+static void test_watch(void)
+{
+    enum { COUNT = 8, STEPS = 8 };
+    plp_dataset *dataset = synthetic(PLP_SPLIT_TRAIN, COUNT);
+    plp_dataset_info info = {.struct_size = sizeof info};
+    OK(plp_dataset_describe(dataset, &info));
+    plp_model *model = small_model();
+    plp_trainer_options options = trainer_options();
+    plp_predictor_options rule;
+    plp_trainer *trainer = NULL;
+    plp_watched record = {.struct_size = sizeof record};
+
+    OK(plp_predictor_options_init(&rule, sizeof rule, PLP_PREDICTOR_EMA));
+    options.watch = &rule;
+    INVALID(plp_trainer_create(model, &options, &trainer), "watch: found EMA, expected PLP");
+    const double coefficients[] = {0.5, 0.5};
+    OK(plp_predictor_options_init(&rule, sizeof rule, PLP_PREDICTOR_PLP));
+    rule.coefficients = coefficients;
+    rule.coefficient_count = 2;
+    INVALID(plp_trainer_create(model, &options, &trainer), "watched PLP's coefficients: found 2");
+    rule.coefficients = NULL;
+    rule.coefficient_count = 0;
+    options.watch_samples = -1;
+    INVALID(plp_trainer_create(model, &options, &trainer), "watch_samples: found -1");
+    options.watch_samples = 1001;
+    INVALID(plp_trainer_create(model, &options, &trainer), "watch_samples: found 1001");
+    options.watch = NULL; /* then the number of samples says nothing */
+    OK(plp_trainer_create(model, &options, &trainer));
+    INVALID(plp_trainer_watched(trainer, &record), "trainer: found one without a watch");
+    plp_trainer_free(trainer);
+
+    options.watch = &rule;
+    options.watch_samples = 2;
+    OK(plp_trainer_create(model, &options, &trainer));
+    for (int step = 0; step < STEPS; step++)
+        OK(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, COUNT, NULL));
+    record.struct_size = 3;
+    INVALID(plp_trainer_watched(trainer, &record), "plp_watched.struct_size: found 3");
+    INVALID(plp_trainer_watched(trainer, NULL), "watched: found NULL");
+    record.struct_size = sizeof record;
+    OK(plp_trainer_watched(trainer, &record));
+    CHECK(record.cycles == 2 && record.iterations == STEPS && record.samples == 2 && record.layers > 10);
+
+    plp_move *moves = calloc((size_t)(record.cycles * record.layers), sizeof *moves);
+    float *values = calloc((size_t)(record.iterations * record.layers * record.samples), sizeof *values);
+    int64_t iterations[2] = {0};
+    OK(plp_trainer_moves(trainer, 0, 2, moves, iterations));
+    CHECK(iterations[0] == 2 && iterations[1] == 5);
+    for (int64_t i = 0; i < record.cycles * record.layers; i++)
+        CHECK(moves[i].predicted >= 0 && moves[i].actual > 0);
+    plp_move last = {0};
+    OK(plp_trainer_moves(trainer, 1, 0, &last, NULL));
+    CHECK(!last.actual);
+    OK(plp_trainer_moves(trainer, 0, 2, NULL, NULL));
+    OK(plp_trainer_trajectories(trainer, 0, STEPS, values));
+    float row[200];
+    CHECK(record.layers * 2 <= 200);
+    OK(plp_trainer_trajectories(trainer, STEPS - 1, 1, row));
+    CHECK(!memcmp(row, values + (STEPS - 1) * record.layers * 2, (size_t)record.layers * 2 * sizeof *row));
+    INVALID(plp_trainer_moves(trainer, 0, 3, moves, NULL), "first: found 0 and count 3, expected some of 2 cycles");
+    INVALID(plp_trainer_moves(trainer, -1, 1, moves, NULL), "first: found -1");
+    INVALID(plp_trainer_moves(trainer, 1, INT64_MAX, moves, NULL), "first: found 1");
+    INVALID(plp_trainer_trajectories(trainer, STEPS, 1, values), "expected some of 8 iterations");
+    INVALID(plp_trainer_trajectories(trainer, 0, 1, NULL), "values: found NULL");
+    free(moves);
+    free(values);
+    plp_trainer_free(trainer);
+    plp_model_free(model);
+    plp_dataset_free(dataset);
+}
+
 static void test_steps(void)
 {
     enum { COUNT = 8 };
@@ -1991,6 +2068,7 @@ int main(int count, char **arguments)
     test_stop_and_resume(train);
     test_finish(train, test);
     test_steps();
+    test_watch();
     test_not_finite(train);
     test_too_many_classes(train);
     test_state();

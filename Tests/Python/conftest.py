@@ -1,9 +1,13 @@
 """What several tests share: small data, a small network, the real data where PLP_DATA names it."""
 
 import os
+import signal
 
 import plp
 import pytest
+
+# Under nohup, commands that the tests start would inherit that they ignore it, which they respect.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,13 @@ def test_other_languages(language, tmp_path):
     np.testing.assert_allclose(found, [1, 2], atol=0.01)
 
 
+def test_watch(tmp_path):
+    (program,) = programs("docs/howto/watch.md", "python")
+    printed = output("python", program, tmp_path)
+    assert float(re.search(r"cosine ([\d.]+)\n", printed)[1]) > 0.5 and "gradients: 0.95" in printed
+    assert (tmp_path / "watched.png").exists()
+
+
 def test_numpy_example(tmp_path):
     printed = run(sys.executable, ROOT / "examples/python/numpy_loop.py", cwd=tmp_path)
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]

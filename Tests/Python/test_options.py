@@ -153,7 +153,7 @@ def test_defaults_of_optimizers_and_predictors_are_the_librarys(options):
 
 def test_defaults_of_runs_are_the_librarys():
     library = plp._plp.defaults("trainer")
-    ours = plp.Recipe()._fields() | {"seed": 0, "threads": 0}
+    ours = plp.Recipe(watch=plp.Watch())._fields() | {"seed": 0, "threads": 0}
     for schedule in (plp.schedules.Cyclic(), plp.schedules.MultiStep(()), plp.schedules.Cosine()):
         ours |= {name: value for name, value in schedule._fields().items() if name not in ("schedule", "milestones")}
     assert ours == {name: library[name] for name in ours}

@@ -15,7 +15,7 @@ NAMES = {
     for path in PACKAGE.rglob("*.py")
 }
 VIEWS = {"plp.plots", "plp.studies.table", "plp.studies.plots", "plp.studies.report"}
-RECORDS = {"plp.records", "plp.studies.records"}
+RECORDS = {"plp.records", "plp.studies.records", "plp.watched"}
 
 
 def imported(name, *, late):

@@ -19,12 +19,13 @@ from . import datasets, schedules
 from ._plp import Error, build_info
 from ._plp import version as __version__
 from .model import Model
-from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Lookahead, Recipe
+from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Lookahead, Recipe, Watch
 from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
 from .studies import Run, Settings, Study, compare
 from .training import Trainer
+from .watched import Watched
 
 __all__ = [
     "EMA",
@@ -50,6 +51,8 @@ __all__ = [
     "Study",
     "Timing",
     "Trainer",
+    "Watch",
+    "Watched",
     "__version__",
     "build_info",
     "compare",

@@ -239,7 +239,7 @@ static const field model_fields[] = {
 static const field trainer_fields[] = {
     FIELD(INT, schedule), FIELD(DOUBLE, warmup_epochs), FIELD(DOUBLE, cyclic_peak), FIELD(INT64, cyclic_up),
     FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count), FIELD(DOUBLE, step_factor),
-    FIELD(DOUBLE, cosine_floor), FIELD(INT64, batch_size), FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation),
+    FIELD(DOUBLE, cosine_floor), FIELD(INT64, watch_samples), FIELD(INT64, batch_size), FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation),
     FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
 };
 #undef STRUCT
@@ -780,25 +780,27 @@ static PyObject *predictor_set_state(PyObject *module, PyObject *args)
 
 /* ---- Training ---------------------------------------------------------------------------------------------------- */
 
-/* (model, the optimizer's options, the predictor's or None, the others), as dicts */
+/* (model, the optimizer's options, the predictor's or None, the watched predictor's or None, the others), as dicts */
 static PyObject *trainer_create(PyObject *module, PyObject *args)
 {
     plp_model *model;
-    PyObject *dict, *optimizer_dict, *predictor_dict;
+    PyObject *dict, *optimizer_dict, *predictor_dict, *watch_dict;
     plp_trainer_options options;
     plp_optimizer_options optimizer;
-    plp_predictor_options predictor;
+    plp_predictor_options predictor, watch;
     backing backing = {0};
-    if (!PyArg_ParseTuple(args, "O&O!OO!", model_of, &model, &PyDict_Type, &optimizer_dict, &predictor_dict,
-                          &PyDict_Type, &dict))
+    if (!PyArg_ParseTuple(args, "O&O!OOO!", model_of, &model, &PyDict_Type, &optimizer_dict, &predictor_dict,
+                          &watch_dict, &PyDict_Type, &dict))
         return NULL;
     if (failed(plp_trainer_options_init(&options, sizeof options)))
         return NULL;
     if (!set_options(trainer_fields, &options, dict, &backing) || !set_optimizer(&optimizer, optimizer_dict, &backing)
-        || (predictor_dict != Py_None && !set_predictor(&predictor, predictor_dict, &backing)))
+        || (predictor_dict != Py_None && !set_predictor(&predictor, predictor_dict, &backing))
+        || (watch_dict != Py_None && !set_predictor(&watch, watch_dict, &backing)))
         return release(&backing), NULL;
     options.optimizer = &optimizer;
     options.predictor = predictor_dict == Py_None ? NULL : &predictor;
+    options.watch = watch_dict == Py_None ? NULL : &watch;
     plp_trainer *trainer = NULL;
     plp_status status;
     UNLOCKED(status = plp_trainer_create(model, &options, &trainer));
@@ -984,6 +986,39 @@ static PyObject *trainer_profile(PyObject *module, PyObject *capsule)
     return entries;
 }
 
+/* (cycles, layers, iterations, samples) */
+static PyObject *trainer_watched(PyObject *module, PyObject *capsule)
+{
+    plp_trainer *trainer;
+    plp_watched watched = {.struct_size = sizeof watched};
+    plp_status status;
+    if (!trainer_of(capsule, &trainer))
+        return NULL;
+    UNLOCKED(status = plp_trainer_watched(trainer, &watched));
+    return failed(status) ? NULL
+                          : Py_BuildValue("LLLL", (long long)watched.cycles, (long long)watched.layers,
+                                          (long long)watched.iterations, (long long)watched.samples);
+}
+
+/* (trainer, cycles, moves float32 [cycles, layers, 3], iterations int64 [cycles], iterations, trajectories float32
+   [iterations, layers, samples]): the first ones of each */
+static PyObject *trainer_records(PyObject *module, PyObject *args)
+{
+    plp_trainer *trainer;
+    long long cycles, iterations;
+    Py_buffer moves, numbers, trajectories;
+    if (!PyArg_ParseTuple(args, "O&Lw*w*Lw*", trainer_of, &trainer, &cycles, &moves, &numbers, &iterations,
+                          &trajectories))
+        return NULL;
+    plp_status status;
+    UNLOCKED(status = plp_trainer_moves(trainer, 0, cycles, moves.buf, numbers.buf);
+             if (!status) status = plp_trainer_trajectories(trainer, 0, iterations, trajectories.buf));
+    PyBuffer_Release(&moves);
+    PyBuffer_Release(&numbers);
+    PyBuffer_Release(&trajectories);
+    return none_or_error(status);
+}
+
 /* ---- The bare formula and the build ------------------------------------------------------------------------------ */
 
 /* (tuple of arrays of float32, array of float64 or None, result) */
@@ -1063,6 +1098,8 @@ static PyMethodDef functions[] = {
     {"trainer_save", trainer_save, METH_VARARGS, NULL},
     {"trainer_restore", trainer_restore, METH_VARARGS, NULL},
     {"trainer_profile", trainer_profile, METH_O, NULL},
+    {"trainer_watched", trainer_watched, METH_O, NULL},
+    {"trainer_records", trainer_records, METH_VARARGS, NULL},
     {"predict", predict, METH_VARARGS, NULL},
     {"build_info", build_info, METH_NOARGS,
      "How the library was built, and how many threads compute by default and why, one ``key: value`` a line."},

@@ -208,6 +208,25 @@ PREDICTORS: tuple[type[Predictor], ...] = get_args(Predictor)
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Records how the parameters move, and takes no part in it: how far from a prediction they come.
+
+    PLP predicts from a cycle's three iterates, which have the midpoints m12 and m23, where the next one, m34, will be.
+    With a watch, a trainer records both moves of every layer: see :class:`plp.Watched`.
+
+    Args:
+        rule: what predicts; a PLP of three coefficients.
+        samples: of each layer's parameters, how many are recorded themselves after every iteration; 0 to 1000.
+    """
+
+    rule: PLP = PLP()
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        checked_type("rule", self.rule, PLP)
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Random changes to every training image, drawn anew in each epoch.
 
@@ -243,12 +262,14 @@ class Recipe:
     schedule: Schedule = Constant()
     batch_size: int = 128
     augmentation: Augmentation = Augmentation()
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         checked_type("optimizer", self.optimizer, *OPTIMIZERS)
         checked_type("predictor", self.predictor, *PREDICTORS, type(None))
         checked_type("schedule", self.schedule, *SCHEDULES)
         checked_type("augmentation", self.augmentation, Augmentation)
+        checked_type("watch", self.watch, Watch, type(None))
 
     def scaled(self, factor: float) -> Recipe:
         """The same with ``factor`` times the learning rate."""
@@ -258,6 +279,8 @@ class Recipe:
         result = {"batch_size": self.batch_size}
         for part in (self.schedule, self.augmentation):
             result |= part._fields()
+        if self.watch:
+            result["watch_samples"] = checked_integer("samples", self.watch.samples)
         return result
 
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ._files import Place, write_whole
 from .records import History
+from .watched import Watched
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Okabe and Ito's palette: told apart with any colour vision, and in the order in which methods are compared.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
-def style(axes: Axes, label: str) -> None:
-    """An axis of whole epochs, also where there is but one."""
-    axes.set_xlabel("epoch")
+def style(axes: Axes, label: str, over: str = "epoch") -> None:
+    """An axis of whole epochs or iterations, also where there is but one."""
+    axes.set_xlabel(over)
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     first, last = axes.dataLim.intervalx
@@ -76,3 +82,54 @@ def history_figure(history: History) -> Figure:
     style(rate, "learning rate")
     rate.set_ylim(bottom=0)
     return figure
+
+
+def watched_figure(watched: Watched) -> Figure:
+    """Trajectories of some parameters; error and cosine of the prediction, of all parameters and of the layers."""
+    if not len(watched.iterations):
+        raise ValueError("no cycle of the watch is complete: nothing to draw")
+    figure = Figure(figsize=(11, 7.6), layout="constrained")
+    (path, cosine), (error, by_layer) = figure.subplots(2, 2)
+
+    # From where they were after the first iteration, since layers differ in size; as many layers as lines can be told.
+    shown = np.unique(np.linspace(0, len(watched.layers) - 1, len(COLOURS)).round().astype(int))
+    if watched.trajectories.shape[2]:
+        values = watched.trajectories[:, shown, 0] - watched.trajectories[0, shown, 0]
+        for colour, layer, moved in zip(COLOURS, shown, values.T):
+            path.plot(np.arange(1, len(moved) + 1), moved, lw=1, color=colour, label=as_it_is(watched.layers[layer]))
+        path.legend(fontsize=6, framealpha=0.6)
+    style(path, "a parameter's way since iteration 1", over="iteration")
+
+    bins = np.array_split(np.arange(len(watched.iterations)), min(len(watched.iterations), 40))
+    middles = [watched.iterations[part].mean() for part in bins]
+    for axes, name, label in ((cosine, "cosine", "cosine"), (error, "error", "|θ' − m34| / |m34 − m23|")):
+        layers = np.stack([_mean(getattr(watched, name)[part]) for part in bins])
+        total = [getattr(watched, f"total_{name}")[part].mean() for part in bins]
+        low, high = np.nanquantile(layers, (0.1, 0.9), axis=1)
+        axes.fill_between(middles, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="layers, 10 to 90 %")
+        axes.plot(middles, total, color=COLOURS[0], label="all parameters")
+        style(axes, label, over="iteration")
+    if watched.expected_cosine is not None:
+        label = f"independent gradients: (1 + μ)/2 = {watched.expected_cosine:.3g}"
+        cosine.axhline(watched.expected_cosine, color="0.3", ls="--", label=label)
+    for axes in (cosine, error):
+        axes.legend(frameon=False, fontsize=8)
+
+    differences = np.stack([_mean(watched.cosine[part]) for part in bins]).T - (watched.expected_cosine or 0)
+    largest = float(np.nanmax(np.abs(differences), initial=1e-3))
+    edges = [watched.iterations[part[0]] for part in bins] + [watched.iterations[-1] + 1]
+    mesh = by_layer.pcolormesh(
+        edges, np.arange(len(watched.layers) + 1), differences, cmap="RdBu", vmin=-largest, vmax=largest
+    )
+    figure.colorbar(mesh, ax=by_layer, label="cosine above (1 + μ)/2" if watched.expected_cosine else "cosine")
+    style(by_layer, "layer, from the input on", over="iteration")
+    by_layer.grid(False)
+    by_layer.invert_yaxis()
+    return figure
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the cycles in which a layer moved; NaN where it never did."""
+    moved = ~np.isnan(values)
+    counts = moved.sum(axis=0)
+    return np.where(counts > 0, np.where(moved, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)

@@ -17,10 +17,11 @@ from ._checks import checked_images, checked_integer, checked_labels, checked_pi
 from ._progress import FitProgress
 from .datasets import Dataset, dataset_handle
 from .model import Model
-from .options import SGD, Augmentation, Optimizer, Predictor, Recipe
+from .options import SGD, Augmentation, Optimizer, Predictor, Recipe, Watch
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
 from .schedules import Constant, Schedule
+from .watched import Watched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -55,6 +56,7 @@ class Trainer:
         schedule: of the learning rate; one of :mod:`plp.schedules`.
         batch_size: images in a mini-batch, 1 to 65,536; an epoch's last one may have less.
         augmentation: of training images in :meth:`fit`; ``Augmentation.none()`` for none.
+        watch: records how the parameters move, for :attr:`watched`; changes nothing else.
         seed: of their order, augmentation, dropout and the validation split.
         threads: that compute; 0 for what :func:`plp.build_info` says.
 
@@ -72,6 +74,7 @@ class Trainer:
         schedule: Schedule = Constant(),
         batch_size: int = 128,
         augmentation: Augmentation = Augmentation(),
+        watch: Watch | None = None,
         seed: int = 0,
         threads: int = 0,
     ) -> None:
@@ -82,14 +85,20 @@ class Trainer:
             schedule=schedule,
             batch_size=batch_size,
             augmentation=augmentation,
+            watch=watch,
         )
         self._seed, self._threads = checked_seed(seed), threads
         self._open()
 
     def _open(self) -> None:
-        optimizer, predictor = self.recipe.optimizer._fields(), self.recipe.predictor
-        options = {**self.recipe._fields(), "seed": self._seed, "threads": self._threads}
-        self._handle = _plp.trainer_create(self.model._handle, optimizer, predictor and predictor._fields(), options)
+        optimizer, predictor, watch = self.recipe.optimizer._fields(), self.recipe.predictor, self.recipe.watch
+        self._handle = _plp.trainer_create(
+            self.model._handle,
+            optimizer,
+            predictor and predictor._fields(),
+            watch and watch.rule._fields(),
+            {**self.recipe._fields(), "seed": self._seed, "threads": self._threads},
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         with TemporaryDirectory() as folder:
@@ -249,6 +258,27 @@ class Trainer:
         iterations = entries[0][3]
         timings = (Timing(layer, kind, seconds / max(iterations, 1)) for layer, kind, seconds, _ in entries)
         return Profile(self.recipe.batch_size, iterations, tuple(timings))
+
+    @property
+    def watched(self) -> Watched:
+        """How the parameters have moved so far, and how they were predicted to.
+
+        Raises:
+            ValueError: the trainer was made without a watch.
+        """
+        cycles, layers, iterations, samples = _plp.trainer_watched(self._handle)
+        moves = np.empty((cycles, layers, 3), np.float32)
+        numbers = np.empty(cycles, np.int64)
+        trajectories = np.empty((iterations, layers, samples), np.float32)
+        _plp.trainer_records(self._handle, cycles, moves, numbers, iterations, trajectories)
+        optimizer = self.recipe.optimizer
+        return Watched(
+            layers=tuple(self.model.parameter_names),
+            iterations=numbers + 1,
+            moves=moves,
+            trajectories=trajectories,
+            momentum=optimizer.momentum if isinstance(optimizer, SGD) and not optimizer.demon else None,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a checkpoint: all a run needs to go on bit for bit, history and best model included.
