@@ -103,6 +103,23 @@ def analyse(recorded, options):
     }
 
 
+def abridged(parts):
+    """Numbers of parts, with what is repeated written once: "36 × (56 216) 64"."""
+    words = []
+    while parts:
+        repeats = []
+        for size in range(1, 4):
+            count = 1
+            while parts[count * size : (count + 1) * size] == parts[:size]:
+                count += 1
+            repeats.append(((count - 1) * size, size, count))
+        _, size, count = max(repeats, key=lambda repeat: repeat[0])
+        word = " ".join(map(str, parts[:size]))
+        words.append(word if count == 1 else f"{count} × {word}" if size == 1 else f"{count} × ({word})")
+        parts = parts[count * size :]
+    return " ".join(words)
+
+
 def starving(results, threads, most=12):
     """Rows of the sections that lose most on a number of threads, with the share of a step's time that each loses."""
 
@@ -113,7 +130,7 @@ def starving(results, threads, most=12):
     return [
         [
             f"{section['layer']} {section['operation']}",
-            " ".join(map(str, section["parts"])),
+            abridged(section["parts"]),
             f"{section['seconds'][1] * 1e3:.2f}",
             f"{section['seconds'][1] / section['seconds'][threads]:.1f}",
             f"{lost(section) / results['seconds'][threads]:.1%}",
