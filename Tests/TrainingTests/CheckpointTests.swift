@@ -109,7 +109,7 @@ import PLPTraining
         ) { try trainer.restore(from: folder.path + "/changed") }
         // Whatever else another version has.
         try Safetensors(tensors: [], metadata: ["plp.checkpoint": #"{"version":1}"#]).write(to: folder.path + "/older")
-        expectFailure(.invalidArgument, "older: version: found 1, expected 3") {
+        expectFailure(.invalidArgument, "older: version: found 1, expected 4") {
             try trainer.restore(from: folder.path + "/older")
         }
         #expect(try Snapshot(trainer) == before)
@@ -186,14 +186,14 @@ import PLPTraining
             try trainer.save(to: folder.path + "/run")
             let json = try #require(Safetensors(path: folder.path + "/run").metadata["plp.checkpoint"])
             let state = try JSONDecoder().decode(State.self, from: Data(json.utf8))
-            #expect(state.version == 3)
+            #expect(state.version == 4)
             return state.options
         }
         #expect(
             try options(SGD(), .constant, nil) == [
                 "optimizer":
                     #"SGD {"demon":false,"learningRate":0.001,"momentum":0.9,"nesterov":false,"weightDecay":0.0001}"#,
-                "schedule": #"{"constant":{}}"#, "predictor": "none", "batch size": "8",
+                "schedule": #"{"constant":{}}"#, "predictor": "none", "watch": "none", "batch size": "8",
                 "augmentation": #"{"crop":4,"flip":true,"rotation":0}"#, "seed": "1",
             ])
         let kinds: [(Schedule, String, any Predictor, String)] = [
