@@ -38,7 +38,7 @@ func barrier(_ count: Int) -> Double {
 }
 
 let arguments = CommandLine.arguments.dropFirst()
-guard arguments.count > 3, let network = Architecture(rawValue: arguments[1]), let batchSize = Int(arguments[2]),
+guard arguments.count > 3, let network = Architecture(named: arguments[1]), let batchSize = Int(arguments[2]),
     let rounds = Int(arguments[3])
 else {
     FileHandle.standardError.write(Data("LoopBenchmark: expected NETWORK BATCH_SIZE ROUNDS THREADS …\n".utf8))

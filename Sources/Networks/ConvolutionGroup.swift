@@ -3,7 +3,8 @@
 import PLPKernels
 
 /// Convolutions with 1×1 kernels over one input are one product, with their output channels side by side: the input is
-/// read once, its gradient written once, and few channels waste no lanes. All other convolutions are alone.
+/// read once, its gradient written once, and few channels waste no lanes. All other convolutions are alone, those with a
+/// residual too, which may not be there yet when the first of a group runs.
 struct ConvolutionGroup {
     struct Member {
         var node: Int
@@ -64,7 +65,7 @@ struct ConvolutionGroup {
             guard let layer = node.convolution else { continue }
             let joined = groups.firstIndex { group in
                 let first = graph.nodes[group[0]]
-                return layer.isPointwise && first.convolution!.isPointwise && first.input == node.input
+                return layer.isJoinable && first.convolution!.isJoinable && first.input == node.input
             }
             if let joined { groups[joined].append(index) } else { groups.append([index]) }
         }

@@ -1,6 +1,12 @@
 // GoogLeNet with batch normalisation, the CIFAR variant: a stem of three 3×3 convolutions, nine inception blocks, two
 // 3×3 convolutions in place of each 5×5 one, no auxiliary classifiers (Szegedy et al., arXiv 1409.4842 and 1512.00567).
 
+extension Architecture {
+    /// GoogLeNet with batch normalisation and two 3×3 convolutions for each 5×5 (Szegedy et al. 2015): 6,402,564
+    /// parameters at 100 classes.
+    public static let googlenet = Architecture("googlenet", dropout: 0.4) { $0.addGoogLeNet($1) }
+}
+
 extension Graph {
     /// Channel counts of an inception block's branches.
     private struct Inception {
@@ -10,7 +16,7 @@ extension Graph {
         var pool: Int
     }
 
-    mutating func addGoogLeNet(_ configuration: ModelConfiguration) {
+    fileprivate mutating func addGoogLeNet(_ configuration: ModelConfiguration) {
         var x = image
         for (index, channels) in [(0, 64), (3, 64), (6, 192)] {
             x = convolution(

@@ -1,5 +1,6 @@
-// A network as data: which layers it has, in which order they run, where their parameters lie. Written down by the
-// three architectures, read by the model (names and shapes) and by the executor (buffers and kernels).
+// A network as data: which layers it has, in which order they run, where their parameters lie. Written down by an
+// architecture, read by the model (names and shapes) and by the executor (buffers and kernels). What the executor takes
+// for granted is checked as the network is written down.
 
 import PLPKernels
 
@@ -35,7 +36,7 @@ public struct StateEntry: Sendable, Equatable {
 }
 
 /// A network's layers in the order they run, over values that they read and write.
-struct Graph {
+package struct Graph {
     /// Maps that a layer writes, of one image. A slice lies inside wider maps: that is how branches are concatenated.
     struct Value {
         var channels: Int
@@ -43,7 +44,7 @@ struct Graph {
         var width: Int
         var slice: (of: ValueID, from: Int)?
     }
-    typealias ValueID = Int
+    package typealias ValueID = Int
 
     /// Convolution, batch normalisation, then the sum with a residual and ReLU where there are such.
     /// Offsets point into the flat parameters (`weight`, `bias`, `gamma`, `beta`) and statistics (`mean`, `variance`).
@@ -61,7 +62,8 @@ struct Graph {
         var relu: Bool
 
         var padding: Int { kernel / 2 }
-        var isPointwise: Bool { (kernel, stride) == (1, 1) }
+        /// Whether it may run as one with others over the same input: see ``ConvolutionGroup``.
+        var isJoinable: Bool { (kernel, stride) == (1, 1) && residual == nil }
 
         /// From `images` maps like `input` to maps of `channels` channels.
         func shape(images: Int, _ input: Value, channels: Int) -> ConvolutionShape {
@@ -104,18 +106,14 @@ struct Graph {
     private(set) var statisticFloats = 0
     private(set) var normalizationCount = 0
 
-    let image: ValueID = 0
+    package let image: ValueID = 0
     /// The last layer's output: [classes] of each image.
     var logits: ValueID { nodes[nodes.count - 1].output }
 
     init(_ configuration: ModelConfiguration) {
         let size = configuration.imageSize
         values = [Value(channels: ImageShape.channels, height: size, width: size)]
-        switch configuration.architecture {
-        case .vgg16: addVGG16(configuration)
-        case .resnet18: addResNet18(configuration)
-        case .googlenet: addGoogLeNet(configuration)
-        }
+        configuration.architecture.layers(&self, configuration)
     }
 
     // MARK: - Writing a network down
@@ -124,7 +122,7 @@ struct Graph {
     ///
     /// `residual` gives the value that is added before ReLU; what it adds to the graph runs before this layer, but
     /// stands behind it in the state dictionary, as in PyTorch.
-    mutating func convolution(
+    package mutating func convolution(
         _ input: ValueID, _ name: String, normalization: String, channels: Int, kernel: Int, stride: Int = 1,
         bias: Bool, epsilon: Float = 1e-5, relu: Bool = true, residual: ((inout Graph) -> ValueID)? = nil
     ) -> ValueID {
@@ -145,14 +143,14 @@ struct Graph {
                 name: "\(normalization).num_batches_tracked", shape: [], kind: .counter, offset: normalizationCount,
                 start: .constant(0)))
         normalizationCount += 1
-        layer.residual = residual?(&self)
+        if let value = residual?(&self) { layer.residual = read(value) }
         let shape = layer.shape(images: 1, from, channels: channels)
         return add(
             name, .convolution(layer), input,
             Value(channels: channels, height: shape.outputHeight, width: shape.outputWidth))
     }
 
-    mutating func maxPooling(_ input: ValueID, _ name: String, kernel: Int, stride: Int, padding: Int = 0) -> ValueID {
+    package mutating func maxPooling(_ input: ValueID, _ name: String, kernel: Int, stride: Int, padding: Int = 0) -> ValueID {
         let from = values[input]
         let shape = PoolingShape(kernel: kernel, stride: stride, padding: padding)
         return add(
@@ -163,17 +161,18 @@ struct Graph {
     }
 
     /// The mean of each channel over an image.
-    mutating func averagePooling(_ input: ValueID, _ name: String) -> ValueID {
+    package mutating func averagePooling(_ input: ValueID, _ name: String) -> ValueID {
         add(name, .averagePooling, input, Value(channels: values[input].channels, height: 1, width: 1))
     }
 
-    /// Zeroes values with probability `rate` while training, in place.
-    mutating func dropout(_ input: ValueID, _ name: String, rate: Float) -> ValueID {
-        if rate > 0 { nodes.append(Node(name: name, layer: .dropout(rate), input: input, output: input)) }
+    /// Zeroes values with probability `rate` while training, in place: nothing may have read them before.
+    package mutating func dropout(_ input: ValueID, _ name: String, rate: Float) -> ValueID {
+        precondition(input != image && !isRead(input), "dropout changes what another layer has read")
+        if rate > 0 { nodes.append(Node(name: name, layer: .dropout(rate), input: read(input), output: input)) }
         return input
     }
 
-    mutating func dense(_ input: ValueID, _ name: String, units: Int, relu: Bool = false) -> ValueID {
+    package mutating func dense(_ input: ValueID, _ name: String, units: Int, relu: Bool = false) -> ValueID {
         let from = values[input]
         let inputs = from.channels * from.height * from.width
         let layer = Dense(
@@ -182,11 +181,15 @@ struct Graph {
         return add(name, .dense(layer), input, Value(channels: units, height: 1, width: 1))
     }
 
-    /// Lays branches side by side: each becomes a slice of the result, so nothing is copied.
-    mutating func concatenate(_ branches: [ValueID]) -> ValueID {
+    /// Lays branches side by side: each becomes a slice of the result, so nothing is copied. Only the result may be read.
+    package mutating func concatenate(_ branches: [ValueID]) -> ValueID {
         var whole = values[branches[0]]
         whole.channels = 0
         for branch in branches {
+            precondition(
+                !isRead(branch) && nodes.contains { $0.output == branch },
+                "a branch is what a layer has written and none has read")
+            precondition((values[branch].height, values[branch].width) == (whole.height, whole.width))
             values[branch].slice = (of: values.count, from: whole.channels)
             whole.channels += values[branch].channels
         }
@@ -198,8 +201,17 @@ struct Graph {
 
     private mutating func add(_ name: String, _ layer: Layer, _ input: ValueID, _ output: Value) -> ValueID {
         values.append(output)
-        nodes.append(Node(name: name, layer: layer, input: input, output: values.count - 1))
+        nodes.append(Node(name: name, layer: layer, input: read(input), output: values.count - 1))
         return values.count - 1
+    }
+
+    private func read(_ value: ValueID) -> ValueID {
+        precondition(values[value].slice == nil, "a branch is read by way of its concatenation")
+        return value
+    }
+
+    private func isRead(_ value: ValueID) -> Bool {
+        nodes.contains { $0.input == value || $0.convolution?.residual == value }
     }
 
     private mutating func parameter(_ name: String, _ shape: [Int], fanIn: Int, pixels: Int = 1) -> Int {

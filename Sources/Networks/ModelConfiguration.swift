@@ -3,32 +3,6 @@
 import PLPBase
 import PLPKernels
 
-/// The networks of the experiment, in their CIFAR variants as in the public trainer
-/// weiaicunzai/pytorch-cifar100, whose parameter names and shapes they keep.
-public enum Architecture: String, CaseIterable, Sendable, Codable {
-    /// VGG16 with batch normalisation (Simonyan & Zisserman 2015): 34,015,396 parameters at 100 classes and 32×32 images.
-    case vgg16
-    /// ResNet18 with a 3×3 stem and no pooling behind it (He et al. 2016): 11,220,132 parameters.
-    case resnet18
-    /// GoogLeNet with batch normalisation and two 3×3 convolutions for each 5×5 (Szegedy et al. 2015): 6,402,564
-    /// parameters.
-    case googlenet
-
-    /// The images it can take, in pixels along a side. VGG16's five poolings halve that, and must leave a pixel.
-    public var imageSizes: ClosedRange<Int> {
-        self == .vgg16 ? 32...ImageShape.sizes.upperBound : ImageShape.sizes
-    }
-
-    /// The probability with which dropout zeroes a value where a configuration says nothing else.
-    public var defaultDropout: Float {
-        switch self {
-        case .vgg16: 0.5
-        case .resnet18: 0
-        case .googlenet: 0.4
-        }
-    }
-}
-
 /// Everything a model is made from. Two models of one configuration start with the same parameters.
 public struct ModelConfiguration: Sendable, Equatable, Codable {
     public var architecture: Architecture

@@ -1,8 +1,13 @@
 // ResNet18, the CIFAR variant: a 3×3 stem without pooling, four stages of two basic blocks, global average pooling and
 // one linear layer (He et al., arXiv 1512.03385).
 
+extension Architecture {
+    /// ResNet18 with a 3×3 stem and no pooling behind it (He et al. 2016): 11,220,132 parameters at 100 classes.
+    public static let resnet18 = Architecture("resnet18") { $0.addResNet18($1) }
+}
+
 extension Graph {
-    mutating func addResNet18(_ configuration: ModelConfiguration) {
+    fileprivate mutating func addResNet18(_ configuration: ModelConfiguration) {
         var x = convolution(
             image, "conv1.0", normalization: "conv1.1", channels: configuration.channels(64), kernel: 3, bias: false)
         for (stage, channels) in [64, 128, 256, 512].enumerated() {

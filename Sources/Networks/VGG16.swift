@@ -2,8 +2,18 @@
 // that halves the map, down to 1×1 for images of 32×32, and a classifier of three linear layers over what is left
 // (Simonyan & Zisserman, arXiv 1409.1556, D).
 
+import PLPKernels
+
+extension Architecture {
+    /// VGG16 with batch normalisation (Simonyan & Zisserman 2015): 34,015,396 parameters at 100 classes and 32×32 images.
+    /// Its five poolings halve an image, and must leave a pixel.
+    public static let vgg16 = Architecture("vgg16", imageSizes: 32...ImageShape.sizes.upperBound, dropout: 0.5) {
+        $0.addVGG16($1)
+    }
+}
+
 extension Graph {
-    mutating func addVGG16(_ configuration: ModelConfiguration) {
+    fileprivate mutating func addVGG16(_ configuration: ModelConfiguration) {
         let stages = [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512], [512, 512, 512]]
         var x = image
         var index = 0  // position in PyTorch's Sequential, which counts ReLU and pooling too

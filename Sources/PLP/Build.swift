@@ -3,6 +3,7 @@
 import CPLP
 import PLPBase
 import PLPKernels
+import PLPTraining
 
 private let version = OwnedString(PLP_VERSION)
 
@@ -20,6 +21,7 @@ public func plp_build_info() -> UnsafePointer<CChar>? {
         vectors: \(Build.vectors)
         blas: \(Build.blas)
         threads: \(threads.count), \(threads.reason)
+        networks: \(Architecture.allCases.map(\.name).joined(separator: " "))
 
         """)
     information.set(text)

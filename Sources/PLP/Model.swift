@@ -22,7 +22,7 @@ final class ModelHandle: Handle, @unchecked Sendable {
 
     init(_ model: Model) {
         self.model = model
-        architecture = OwnedString(model.configuration.architecture.rawValue)
+        architecture = OwnedString(model.configuration.architecture.name)
         entryNames = model.entries.map { OwnedString($0.name) }
         indices = Dictionary(uniqueKeysWithValues: model.entries.enumerated().map { ($1.name, $0) })
     }
@@ -128,7 +128,7 @@ extension plp_model_info: Sized {}
 extension plp_entry: Sized {}
 
 extension plp_model_options: Options {
-    private static let defaultArchitecture = OwnedString(Architecture.resnet18.rawValue)
+    private static let defaultArchitecture = OwnedString(Architecture.resnet18.name)
 
     static var defaults: plp_model_options {
         let configuration = ModelConfiguration(.resnet18)
@@ -141,8 +141,8 @@ extension plp_model_options: Options {
 
     func configuration() throws(Failure) -> ModelConfiguration {
         let name = try text(architecture, "architecture")
-        guard let architecture = Architecture(rawValue: name) else {
-            let names = Architecture.allCases.map(\.rawValue).joined(separator: ", ")
+        guard let architecture = Architecture(named: name) else {
+            let names = Architecture.allCases.map(\.name).joined(separator: ", ")
             throw .argument("architecture", found: "\"\(name)\"", expected: "one of \(names)")
         }
         return ModelConfiguration(

@@ -6,7 +6,30 @@ import PLPKernels
 import PLPNetworks
 import Testing
 
+extension Architecture {
+    /// What an executor must be right about and none of the three has: dropout and a linear layer over maps of more than
+    /// one pixel, and a 1×1 convolution with a residual that is there only after another one over the same input ran.
+    static let mixed = Architecture("mixed") { graph, configuration in
+        func unit(
+            _ graph: inout Graph, _ x: Graph.ValueID, _ name: String, kernel: Int, relu: Bool = true,
+            residual: ((inout Graph) -> Graph.ValueID)? = nil
+        ) -> Graph.ValueID {
+            graph.convolution(
+                x, name, normalization: "\(name)n", channels: 8, kernel: kernel, bias: true, relu: relu,
+                residual: residual)
+        }
+        let stem = unit(&graph, graph.image, "stem", kernel: 3)
+        let one = unit(&graph, stem, "one", kernel: 1)
+        let two = unit(&graph, stem, "two", kernel: 1) { unit(&$0, one, "shortcut", kernel: 3, relu: false) }
+        let small = graph.maxPooling(two, "pooling", kernel: 8, stride: 8)
+        let thinned = graph.dropout(small, "dropout", rate: configuration.dropout)
+        let hidden = graph.dense(thinned, "hidden", units: 12, relu: true)
+        _ = graph.dense(hidden, "logits", units: configuration.classes)
+    }
+}
+
 @Suite struct ExecutorTests {
+    static let networks = Architecture.allCases + [.mixed]
     static let pixels = 32 * 32 * 3
 
     static func batch(_ count: Int, classes: Int = 10) -> (images: [Float], labels: [Int32]) {
@@ -40,7 +63,7 @@ import Testing
     /// where a ReLU or a maximum has a kink within them, the difference is not the slope. The gradients of weights are
     /// of 0.2 to 40, those of scales, shifts and biases of 0.02 to 1: with steps of 5e-6 and 1e-4 most errors found are
     /// below 0.02 of the gradient, and all are below 0.12. Of GoogLeNet's nine blocks three do, for the time it takes.
-    @Test(arguments: Architecture.allCases)
+    @Test(arguments: networks)
     func gradientsAgreeWithFiniteDifferences(architecture: Architecture) throws {
         let model = try Self.small(architecture, dropout: 0.3)
         Self.scatter(model)
@@ -82,7 +105,7 @@ import Testing
     }
 
     /// Small mini-batches on networks wide enough for all ways to cut their layers, large ones on narrow networks.
-    @Test(arguments: Architecture.allCases, [(1, 0.375), (7, 0.375), (32, 0.125), (128, 0.125)])
+    @Test(arguments: networks, [(1, 0.375), (7, 0.375), (32, 0.125), (128, 0.125)])
     func threadsDoNotChangeABit(architecture: Architecture, batch: (size: Int, width: Double)) throws {
         let (images, labels) = Self.batch(batch.size)
         func run(_ threads: Int) throws -> [UInt32] {
@@ -107,7 +130,7 @@ import Testing
 
     /// A mini-batch smaller than the executor was compiled for leaves nothing of the images before it, and gives what
     /// an executor of its size gives, but for the rounding of sums over other blocks, which may tip a ReLU.
-    @Test(arguments: Architecture.allCases)
+    @Test(arguments: networks)
     func partialBatches(architecture: Architecture) throws {
         let (images, labels) = Self.batch(5)
         let (others, otherLabels) = Self.batch(16)
@@ -127,7 +150,7 @@ import Testing
 
     /// With the running statistics set to a mini-batch's own, evaluation gives the logits that training gave, in parts
     /// of any size.
-    @Test(arguments: Architecture.allCases)
+    @Test(arguments: networks)
     func evaluationAgreesWithTraining(architecture: Architecture) throws {
         let model = try Self.small(architecture)
         Self.scatter(model)
@@ -178,6 +201,18 @@ import Testing
             square += own.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
         }
         return (square / Float(logits.count)).squareRoot()
+    }
+
+    /// Dropout over maps changes what every image of a mini-batch comes to.
+    @Test func dropoutZeroesWholeMaps() throws {
+        let (images, _) = Self.batch(4)
+        func logits(dropout: Float) throws -> [Float] {
+            let executor = try Executor(
+                Self.small(.mixed, dropout: dropout), batchSize: 4, mode: .training, threads: Threads())
+            return Array(UnsafeBufferPointer(start: executor.logits(images: images, count: 4), count: 4 * 10))
+        }
+        let (whole, thinned) = (try logits(dropout: 0), try logits(dropout: 0.5))
+        for image in 0..<4 { #expect(whole[image * 10..<(image + 1) * 10] != thinned[image * 10..<(image + 1) * 10]) }
     }
 
     @Test func dropoutFollowsItsStream() throws {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import plp
 import pytest
+from plp.model import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "python").glob("*.py"))
@@ -28,6 +29,15 @@ def test_all_names_exist_and_are_documented():
     for name in plp.__all__:
         if name not in {"__version__", "PAPER", "QUICK", "build_info"}:
             assert getattr(plp, name).__doc__, name
+
+
+def test_every_network_is_named_where_a_user_looks():
+    header = re.search(r"const char \*architecture; +/\*(.*?)\*/", (ROOT / "include" / "plp.h").read_text(), re.S)
+    docstring = re.search(r"architecture: (.*?)classes:", plp.Model.__doc__, re.S)
+    for text in (header, docstring):
+        assert re.findall(r'"(\w+)"', text[1]) == list(ARCHITECTURES)
+    reference = (ROOT / "Tests" / "Python" / "reference_networks.py").read_text()
+    assert set(re.findall(r'if name == "(\w+)"', reference)) == set(ARCHITECTURES)  # each is held against PyTorch
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

@@ -395,6 +395,30 @@ def test_checkpoints_of_other_runs(small, tmp_path):
         plp.Trainer(small, **QUICK).restore(tmp_path / "damaged")
 
 
+# The trainer is there already; what a mini-batch is prepared in, 12 MB, is not to be had.
+FIT_WITHOUT_MEMORY = """
+import resource, sys
+from pathlib import Path
+import plp
+few, many = plp.datasets.synthetic(900, 1)[0], plp.datasets.synthetic(1000, 1)[0]
+trainer = plp.Trainer(plp.Model("resnet18", width=1 / 64), batch_size=1000, threads=1)
+limits = resource.getrlimit(resource.RLIMIT_AS)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (6 << 20), limits[1]))
+try:
+    sys.exit(f"trained without memory: {trainer.fit(many, progress=False)}")
+except MemoryError:
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+assert trainer.history.data == "", trainer.history.data
+trainer.fit(few, progress=False)
+"""
+
+
+def test_a_fit_that_cannot_begin_ties_the_trainer_to_no_data():
+    done = subprocess.run([sys.executable, "-c", FIT_WITHOUT_MEMORY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # No file may grow beyond half the length of the one that is there: what is to replace it fails on the way.
 FAILING_SAVE = """
 import os, resource, sys

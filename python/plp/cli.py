@@ -24,10 +24,10 @@ from ._files import sole_writer, write_whole
 from ._signals import interruptions
 from ._tables import printable
 from .datasets import Dataset
+from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
-ARCHITECTURES = ("resnet18", "vgg16", "googlenet")
 TRAIN = {"epochs": 10, "width": 1.0, "recipe": "quick"}
 COMPARE = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper", "repeats": 1}
 COMPARE_QUICK = {"methods": "sgd,sgd*7/6,plp", "epochs": 6, "width": 0.125, "recipe": "quick", "repeats": 3}

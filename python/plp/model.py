@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from .records import Metrics
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+ARCHITECTURES = tuple(re.search("networks: (.*)", _plp.build_info())[1].split())  # type: ignore[index]
 _DTYPES = {_plp.FLOAT32: np.float32, _plp.INT64: np.int64}
 
 
@@ -38,7 +40,7 @@ class Model:
     see the model as the latest one left it. Copies and pickles have memory of their own.
 
     Args:
-        architecture: ``"vgg16"`` (with batch norm), ``"resnet18"`` or ``"googlenet"``.
+        architecture: ``"resnet18"``, ``"vgg16"`` (with batch norm) or ``"googlenet"``.
         classes: outputs, 2 to 100,000.
         image_size: pixels along a side of the images it takes, 16 to 96, VGG16 from 32 on; 32 is CIFAR's.
         width: factor on every hidden channel count, above 0, at most 8; 0.25 for quick studies.
