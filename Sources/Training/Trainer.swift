@@ -126,10 +126,12 @@ public final class Trainer {
     ) throws(Failure) -> History {
         for dataset in [training, test].compactMap(\.self) { try model.requireFit(of: dataset) }
         try require("epochs", epochs, in: max(1, history.epochs.count)...Self.mostEpochs)
-        let (indices, heldOut) = try divide(training, validation)
+        let (data, indices, heldOut) = try divide(training, validation)
         let loader = try BatchLoader(
             training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
             augmentation: augmentation, shuffle: true, seed: seed, threads: threads)
+        history.data = data
+        model.trainedOn = training.name
         history.isStopped = false
         history.test = nil
         do {
@@ -191,10 +193,10 @@ public final class Trainer {
         return .proceed
     }
 
-    /// Which images are trained on, and which choose; remembers it, and throws where a run is under way on others.
+    /// Which images are trained on, and which choose, in words too; throws where a run is under way on others.
     private func divide(
         _ training: Dataset, _ validation: Validation
-    ) throws(Failure) -> (indices: [Int]?, heldOut: HeldOut?) {
+    ) throws(Failure) -> (data: String, indices: [Int]?, heldOut: HeldOut?) {
         var data = "\(training.name), \(training.count) images"
         let division: (indices: [Int]?, heldOut: HeldOut?)
         switch validation {
@@ -214,9 +216,7 @@ public final class Trainer {
         try require(
             history.data == data || history.data.isEmpty, "data", data,
             expected: "\(excerpt(history.data)), which this run is trained on; for another run, make another trainer")
-        history.data = data
-        model.trainedOn = training.name
-        return division
+        return (data, division.indices, division.heldOut)
     }
 
     /// The epoch under way.
