@@ -25,11 +25,14 @@ run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-
 	.venv/bin/plp compare --quick --fresh --data "$(DATA)"
 
 # Without testable imports, which no test needs, the tests link what `build` has compiled. What the kernels do instead
-# where AVX-512 is missing is tested on any machine, in a build folder of its own.
+# where AVX-512 is missing is tested on any machine, in a build folder of its own, and so is that they and the executor
+# keep to their memory.
 test: build wheel test-packages ## run the tests of Swift, C and Python
 	swift test -c release --disable-testable-imports
 	PLP_TARGET_CPU=haswell swift test -c release --disable-testable-imports --scratch-path .build/haswell \
 	    --filter KernelsTests
+	PLP_CHECKED=1 swift test -c release --disable-testable-imports --scratch-path .build/checked \
+	    --filter 'KernelsTests|NetworksTests.(Executor|Graph)Tests'
 	sh Tests/C/run.sh
 	.venv/bin/pip install --quiet pytest safetensors ipykernel
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped

@@ -24,9 +24,17 @@ func refuse(_ message: String) -> Never {
 let recordsLoops = Context.environment["PLP_LOOP_TIMES"] == "1"
 let loopSettings: [SwiftSetting] = recordsLoops ? [.define("LOOP_TIMES")] : []
 
+// PLP_CHECKED=1 makes a build whose kernels check what they otherwise take on trust: sizes and sums, what they
+// assert, and memory, as Buffers.swift says. For tests, and of no more than what these need.
+let checks = Context.environment["PLP_CHECKED"] == "1"
+let checked: [SwiftSetting] = checks ? [.define("CHECKED")] : []
 let kernelSettings: [SwiftSetting] =
-    [.unsafeFlags(["-Ounchecked", "-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])]
-    + (hasAVX512 ? [.define("AVX512")] : []) + loopSettings
+    [
+        .unsafeFlags(
+            (checks ? ["-O", "-assert-config", "Debug"] : ["-Ounchecked"])
+                + ["-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])
+    ]
+    + (hasAVX512 ? [.define("AVX512")] : []) + loopSettings + checked
 
 // libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only. Once
 // loaded it stays: threads that have called it call it when they end.
@@ -47,7 +55,8 @@ func module(
 }
 
 func tests(of name: String) -> Target {
-    .testTarget(name: "\(name)Tests", dependencies: [.byName(name: "PLP\(name)"), "PLPTestSupport"])
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.byName(name: "PLP\(name)"), "PLPTestSupport"], swiftSettings: checked)
 }
 
 let package = Package(
@@ -79,6 +88,12 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+if checks {
+    let tested = ["PLPBase", "PLPKernels", "PLPNetworks", "PLPTestSupport", "KernelsTests", "NetworksTests"]
+    package.products = []
+    package.targets.removeAll { $0.type != .system && !tested.contains($0.name) }
+}
 
 if recordsLoops {
     package.targets.append(

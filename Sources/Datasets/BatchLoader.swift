@@ -68,7 +68,7 @@ public final class BatchLoader: @unchecked Sendable {
         self.threads = threads
         table = normalization.table()
         iterations = (indices.count - 1) / self.batchSize + 1
-        images = try FloatBuffer(count: self.batchSize * dataset.imageShape.values)
+        images = try FloatBuffer(scratch: self.batchSize * dataset.imageShape.values)
         labels = try Bytes(count: self.batchSize * MemoryLayout<Int32>.stride)
         upcoming = iterations
     }

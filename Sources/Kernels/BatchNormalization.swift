@@ -102,6 +102,7 @@ public enum BatchNormalization {
         pixels: Range<Int>, _ y: Maps, scale: UnsafePointer<Float>, shift: UnsafePointer<Float>, residual: Maps? = nil,
         relu: Bool, to z: Maps
     ) {
+        assert(z.agree(with: y) && residual?.agree(with: y) != false && pixels.upperBound <= y.pixels)
         Application(y: y, scale: scale, shift: shift, residual: residual, relu: relu, z: z)
             .runInOrder(channels: y.channels, pixels: pixels)
     }
@@ -124,6 +125,7 @@ public enum BatchNormalization {
         dz: Maps, mask: ReLUMask, y: Maps, mean: UnsafePointer<Float>, into records: UnsafeMutablePointer<Float>,
         threads: Threads
     ) {
+        assert(dz.agree(with: y))
         let blocks = PixelBlocks(y)
         threads.sweep(blocks.count) { block in
             let record = records + block * 2 * y.channels
@@ -159,6 +161,7 @@ public enum BatchNormalization {
         gamma: UnsafePointer<Float>, dgamma: UnsafePointer<Float>, dbeta: UnsafePointer<Float>, to dy: Maps,
         residualGradient: Maps? = nil, accumulateResidual: Bool = false, threads: Threads
     ) {
+        assert(dz.agree(with: y) && dy.agree(with: y) && residualGradient?.agree(with: y) != false)
         let blocks = PixelBlocks(y)
         threads.sweep(blocks.count) { block in
             InputGradient(

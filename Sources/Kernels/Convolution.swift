@@ -106,6 +106,7 @@ public final class Convolution {
         _ x: Maps, weights: UnsafePointer<Float>, to y: Maps, workspace: UnsafeMutablePointer<Float>,
         epilogue: Epilogue? = nil
     ) {
+        assert(areShaped(x, y))
         forwardPass.run(
             x, weights: weights, to: y, accumulate: false, workspace: workspace, epilogue: epilogue, threads: threads)
     }
@@ -115,6 +116,7 @@ public final class Convolution {
         _ dy: Maps, weights: UnsafePointer<Float>, to dx: Maps, accumulate: Bool = false,
         workspace: UnsafeMutablePointer<Float>
     ) {
+        assert(areShaped(dx, dy))
         inputGradientPass.run(
             dy, weights: weights, to: dx, accumulate: accumulate, workspace: workspace, epilogue: nil,
             threads: threads)
@@ -124,7 +126,15 @@ public final class Convolution {
     public func weightGradient(
         _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>
     ) {
+        assert(areShaped(x, dy))
         weightGradientPass.run(x, dy, to: dw, workspace: workspace, threads: threads)
+    }
+
+    /// Whether maps are a mini-batch of this convolution's input and output.
+    private func areShaped(_ x: Maps, _ y: Maps) -> Bool {
+        x.count == y.count && x.count <= shape.images
+            && (x.height, x.width, x.channels) == (shape.height, shape.width, shape.inputChannels)
+            && (y.height, y.width, y.channels) == (shape.outputHeight, shape.outputWidth, shape.outputChannels)
     }
 }
 

@@ -20,6 +20,11 @@ public struct PoolingShape: Hashable, Sendable {
     /// Windows along a side of `length` pixels.
     public func outputLength(_ length: Int) -> Int { (length + 2 * padding - kernel) / stride + 1 }
 
+    /// Whether y may be what x is pooled to.
+    func fits(_ x: Maps, _ y: Maps) -> Bool {
+        (y.count, y.height, y.width, y.channels) == (x.count, outputLength(x.height), outputLength(x.width), x.channels)
+    }
+
     /// The taps of window number `window` that lie within a side of `length` pixels.
     @inline(__always)
     func taps(ofWindow window: Int, length: Int) -> Range<Int> {
@@ -42,6 +47,7 @@ public enum Pooling {
     public static func max(
         _ x: Maps, _ shape: PoolingShape, to y: Maps, argmax: UnsafeMutablePointer<UInt8>? = nil, threads: Threads
     ) {
+        assert(shape.fits(x, y))
         let windows = Windows(x: x, kernel: shape.kernel, y: y, argmax: argmax)
         threads.sweep(y.count * y.height) { line in
             let (image, row) = line.quotientAndRemainder(dividingBy: y.height)
@@ -63,6 +69,7 @@ public enum Pooling {
         _ dy: Maps, argmax: UnsafePointer<UInt8>, _ shape: PoolingShape, to dx: Maps, accumulate: Bool,
         threads: Threads
     ) {
+        assert(shape.fits(dx, dy))
         let windows = WindowsGradient(dy: dy, argmax: argmax, shape: shape, dx: dx, accumulates: accumulate)
         threads.sweep(dx.count * dx.height) { line in
             let (image, row) = line.quotientAndRemainder(dividingBy: dx.height)

@@ -17,7 +17,9 @@ public final class Executor {
     public let model: Model
     public let mode: Mode
     public let batchSize: Int
-    /// The gradient of each parameter, arranged as `Model.parameters`; empty in evaluation.
+    /// The gradient of each parameter, arranged as `Model.parameters`; empty in evaluation. Zero from the start on, and
+    /// never written, are the gaps between tensors and the gradients of convolutions' biases: batch normalisation takes
+    /// away what a bias adds.
     public let gradients: FloatBuffer
 
     public let threads: Threads
@@ -159,10 +161,10 @@ public final class Executor {
         self.batchSize = batchSize
         self.threads = threads
         gradients = try FloatBuffer(count: training ? model.parameters.count : 0)
-        arena = try FloatBuffer(count: plan.arenaCount)
-        workspace = try FloatBuffer(count: plan.workspaceCount)
-        records = try FloatBuffer(count: plan.recordCount)
-        channelValues = try FloatBuffer(count: plan.channelValueCount)
+        arena = try FloatBuffer(scratch: plan.arenaCount)
+        workspace = try FloatBuffer(scratch: plan.workspaceCount)
+        records = try FloatBuffer(scratch: plan.recordCount)
+        channelValues = try FloatBuffer(scratch: plan.channelValueCount)
         logitsBase = plan.maps(graph.logits, in: arena.pointer, count: 1).base
         logitsGradient = training ? plan.gradientMaps(graph.logits, in: arena.pointer, count: 1).base : nil
 

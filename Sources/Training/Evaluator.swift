@@ -23,7 +23,7 @@ public final class Evaluator {
         self.model = model
         self.threads = threads
         executor = try Executor(model, batchSize: batchSize, mode: .evaluation, threads: threads)
-        staging = try FloatBuffer(count: batchSize * model.imageShape.values)
+        staging = try FloatBuffer(scratch: batchSize * model.imageShape.values)
     }
 
     /// Loss and errors over a data set.

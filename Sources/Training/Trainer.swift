@@ -78,9 +78,9 @@ public final class Trainer {
         watching = try watch.map { [threads = self.threads] watch throws(Failure) in
             try Watching(watch, layers: layers, count: model.parameters.count, threads: threads)
         }
-        statisticsBefore = try FloatBuffer(count: model.statistics.count)
+        statisticsBefore = try FloatBuffer(scratch: model.statistics.count)
         executor = try Executor(model, batchSize: batchSize, mode: .training, threads: self.threads)
-        staging = try FloatBuffer(count: batchSize * model.imageShape.values)
+        staging = try FloatBuffer(scratch: batchSize * model.imageShape.values)
     }
 
     // MARK: - A run
