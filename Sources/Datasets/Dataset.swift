@@ -61,16 +61,32 @@ public final class Dataset: @unchecked Sendable {
     ///   - classes: number of classes; without it, one more than the largest label.
     /// - Throws: `Failure(.invalidArgument)` where sizes do not agree or a label is out of range.
     public convenience init(
+        images: [UInt8], imageSize: Int = 32, labels: [Int32], classes: Int? = nil, labelNames: [String]? = nil,
+        name: String = "images"
+    ) throws(Failure) {
+        let storage = try Bytes(count: images.count)
+        images.withUnsafeBytes { storage.copy($0) }
+        try self.init(storage, imageSize, labels, classes, labelNames, name)
+    }
+
+    /// The same from memory of whatever kind.
+    package convenience init(
         images: UnsafeRawBufferPointer, imageSize: Int = 32, labels: [Int32], classes: Int? = nil,
         labelNames: [String]? = nil, name: String = "images"
     ) throws(Failure) {
+        let storage = try Bytes(count: images.count)
+        storage.copy(images)
+        try self.init(storage, imageSize, labels, classes, labelNames, name)
+    }
+
+    private convenience init(
+        _ storage: Bytes, _ imageSize: Int, _ labels: [Int32], _ classes: Int?, _ labelNames: [String]?, _ name: String
+    ) throws(Failure) {
         let imageShape = try ImageShape(size: imageSize)
-        let (found, expected) = (images.count, labels.count * imageShape.values)
+        let (found, expected) = (storage.count, labels.count * imageShape.values)
         try require(
             found == expected, name, "\(grouped(found)) bytes",
             expected: "\(grouped(expected)) (\(grouped(labels.count)) labels, each of an image of \(imageShape) bytes)")
-        let storage = try Bytes(count: images.count)
-        storage.copy(images)
         try self.init(
             name: name, storage, imageShape: imageShape, labels: labels, classes: classes ?? Int(labels.max() ?? 0) + 1,
             labelNames: labelNames)

@@ -62,7 +62,7 @@ public final class Threads: Sendable {
     }
 
     /// Tells that maps have been gone through from first to last, by other loops.
-    public func endSweepForward() { sweepsBackward.store(true, ordering: .relaxed) }
+    public func noteForwardSweep() { sweepsBackward.store(true, ordering: .relaxed) }
 
     /// Each worker first takes its own share, the same indices in every loop over as many, so that it often finds in its
     /// caches what it computes on; then it takes over what others have not begun.

@@ -153,7 +153,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             }
             body(v, m, tiles, start == 0)
         }
-        threads.endSweepForward()
+        threads.noteForwardSweep()
     }
 
     /// The gradient of a part over some bands, which it transforms a few at a time.

@@ -40,7 +40,7 @@ struct Plan {
             for member in group.members { groups[member.node] = group }
         }
 
-        var memory = MemoryPlan<Buffer>()
+        var memory = Packing<Buffer>()
         addValues(to: &memory)
         for group in convolutions { add(group, to: &memory) }
         for node in graph.nodes {
@@ -79,7 +79,7 @@ struct Plan {
 
     /// While training, a value is kept for the backward steps of those that read it and, as ReLU's mask, for its
     /// writer's. A gradient lives from the last reader's backward step to the first writer's.
-    private func addValues(to memory: inout MemoryPlan<Buffer>) {
+    private func addValues(to memory: inout Packing<Buffer>) {
         for (value, use) in uses().sorted(by: { $0.key < $1.key }) {
             let (first, end) = (use.lowerBound, use.upperBound)
             if training {
@@ -93,7 +93,7 @@ struct Plan {
     }
 
     /// What a group's convolution writes, and what it and its batch normalisations need beside it.
-    private mutating func add(_ group: ConvolutionGroup, to memory: inout MemoryPlan<Buffer>) {
+    private mutating func add(_ group: ConvolutionGroup, to memory: inout Packing<Buffer>) {
         let (convolution, leader) = (group.convolution, group.leader)
         let pixels = batchSize * convolution.shape.outputHeight * convolution.shape.outputWidth
         // Evaluation writes a single convolution's output where the normalised one is wanted.
@@ -114,7 +114,7 @@ struct Plan {
         recordCount = max(recordCount, moments, sums.max()!)
     }
 
-    private func addBytes(to memory: inout MemoryPlan<Buffer>) {
+    private func addBytes(to memory: inout Packing<Buffer>) {
         for (index, node) in graph.nodes.enumerated() {
             switch node.layer {
             case .maxPooling, .dropout:

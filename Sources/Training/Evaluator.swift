@@ -70,14 +70,14 @@ public final class Evaluator {
     }
 
     /// The network's outputs before softmax, [images][classes].
-    public func logits(_ images: PlanarImages) throws(Failure) -> [Float] {
+    package func logits(_ images: PlanarImages) throws(Failure) -> [Float] {
         var logits = [Float](repeating: 0, count: try images.count(model.imageShape) * model.configuration.classes)
         try self.logits(images, to: &logits)
         return logits
     }
 
     /// The same into the caller's memory, which is untouched on failure.
-    public func logits(_ images: PlanarImages, to logits: UnsafeMutablePointer<Float>) throws(Failure) {
+    package func logits(_ images: PlanarImages, to logits: UnsafeMutablePointer<Float>) throws(Failure) {
         let count = try images.count(model.imageShape)
         let classes = model.configuration.classes
         let table = try model.normalization().table()

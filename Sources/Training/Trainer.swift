@@ -319,24 +319,17 @@ public final class Trainer {
 
     // MARK: - Single steps
 
-    /// One iteration on a mini-batch as it is, without augmentation, outside any run: the learning rate and the
-    /// momentum are the optimizer's, without schedule and DEMON. The predictor's cycle goes on.
-    ///
-    /// - Parameters:
-    ///   - images: 1 up to the batch size.
-    ///   - labels: one for each image, below the model's number of classes.
-    /// - Returns: loss and errors before the update.
+    // What Swift's own callers hand over are arrays: see PlanarImages.swift.
+
     @discardableResult
-    public func step(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
+    package func step(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
         let metrics = try loss(images, labels)
         step(at: nil)
         return metrics
     }
 
-    /// The forward and backward pass of ``step(_:labels:)`` without the update: leaves the gradients, and everything
-    /// else as it was, running statistics included.
     @discardableResult
-    public func computeGradients(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
+    package func computeGradients(_ images: PlanarImages, labels: [Int32]) throws(Failure) -> Metrics {
         let metrics = try loss(images, labels)
         forgetMiniBatch()
         return metrics

@@ -66,7 +66,7 @@ private func threadsOfProcess() throws -> Int {
         }
         for _ in 0..<50 {
             #expect(firsts(threads.forEach) == [0: 0, 1: count / 2])
-            threads.endSweepForward()
+            threads.noteForwardSweep()
             #expect(firsts(threads.sweep) == [0: count / 2 - 1, 1: count - 1])
             #expect(firsts(threads.sweep) == [0: 0, 1: count / 2])
         }
@@ -120,9 +120,9 @@ private func threadsOfProcess() throws -> Int {
         #expect(sweep() == [0, 1, 2])
         #expect(sweep() == [2, 1, 0])
         #expect(sweep() == [0, 1, 2])
-        threads.endSweepForward()
+        threads.noteForwardSweep()
         #expect(sweep() == [2, 1, 0])
-        threads.endSweepForward()
+        threads.noteForwardSweep()
         #expect(sweep() == [2, 1, 0])
     }
 

@@ -2,7 +2,7 @@
 
 /// Buffers with lifetimes, to be laid into as little memory as is simple to find: largest first, each at the lowest
 /// place that is free all through its life.
-struct MemoryPlan<Name: Hashable> {
+struct Packing<Name: Hashable> {
     private struct Buffer {
         var name: Name
         var count: Int
