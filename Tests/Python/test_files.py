@@ -1,5 +1,6 @@
 """Files that Python writes: whole or not at all, by one process at a time."""
 
+import errno
 import fcntl
 import os
 import resource
@@ -182,3 +183,40 @@ def test_a_forked_process_that_leaves_does_not_let_go_of_the_lock(tmp_path):
                 pass
     except SystemExit:
         os._exit(0)
+
+
+# A file system that answers so is not to be had everywhere; this stands before the system's own call.
+FOLDERS_ANSWER = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int fsync(int file)
+{
+    struct stat status;
+    if (fstat(file, &status) || !S_ISDIR(status.st_mode)) return syscall(SYS_fsync, file);
+    errno = ANSWER;
+    return -1;
+}
+"""
+SAVE = """
+import plp, sys
+from plp._files import write_whole
+saves = {"library": plp.Model("resnet18", width=1 / 64).save, "python": lambda path: write_whole(path, b"content")}
+try:
+    saves[sys.argv[1]]("saved")
+except OSError as error:
+    sys.exit(error.errno)
+"""
+
+
+@pytest.mark.parametrize("writer", ["library", "python"])
+@pytest.mark.parametrize("answer, expected", [("EINVAL", 0), ("EIO", errno.EIO)])
+def test_a_folder_that_cannot_be_flushed_is_no_failure(tmp_path, writer, answer, expected):
+    command = ["gcc", "-shared", "-fPIC", f"-DANSWER={answer}", "-x", "c", "-", "-o", tmp_path / "answers.so"]
+    subprocess.run(command, input=FOLDERS_ANSWER, text=True, check=True)
+    preloaded = {**os.environ, "LD_PRELOAD": str(tmp_path / "answers.so")}
+    done = subprocess.run([sys.executable, "-c", SAVE, writer], cwd=tmp_path, env=preloaded)
+    assert done.returncode == expected and (tmp_path / "saved").stat().st_size > 0

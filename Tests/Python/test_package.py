@@ -9,6 +9,7 @@ from pathlib import Path
 import plp
 import pytest
 from plp.model import ARCHITECTURES
+from plp.options import OPTIMIZERS, PREDICTORS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "python").glob("*.py"))
@@ -38,6 +39,16 @@ def test_every_network_is_named_where_a_user_looks():
         assert re.findall(r'"(\w+)"', text[1]) == list(ARCHITECTURES)
     reference = (ROOT / "Tests" / "Python" / "reference_networks.py").read_text()
     assert set(re.findall(r'if name == "(\w+)"', reference)) == set(ARCHITECTURES)  # each is held against PyTorch
+
+
+def test_every_method_is_named_where_a_user_looks():
+    for kinds, name, owners in (
+        (OPTIMIZERS, "optimizer", [plp.Trainer]),
+        (PREDICTORS, "predictor", [plp.Trainer, plp.Prediction]),
+    ):
+        for owner in owners:
+            text = re.search(rf"^ +{name}: (.*)", owner.__doc__, re.M)[1]
+            assert re.findall(r"plp\.(\w+)", text) == [kind.__name__ for kind in kinds], owner
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

@@ -37,6 +37,7 @@ class _Optimizer(_Options):
 
 
 class _Predictor(_Options):
+    _AVERAGES: ClassVar[bool] = False  #: whether its memory is what is evaluated
     _CHOICES: ClassVar[dict[str, dict[str, int]]] = {
         "momentum": {"kept": _plp.MOMENTUM_KEPT, "reset": _plp.MOMENTUM_RESET},
         "statistics": {
@@ -174,6 +175,7 @@ class EMA(_Predictor):
     """
 
     _KIND: ClassVar[int] = _plp.PREDICTOR_EMA
+    _AVERAGES: ClassVar[bool] = True
 
     decay: float = 0.999
     warmup: bool = True
@@ -195,6 +197,7 @@ class SWA(_Predictor):
     """
 
     _KIND: ClassVar[int] = _plp.PREDICTOR_SWA
+    _AVERAGES: ClassVar[bool] = True
 
     start: int
     period: int = 1

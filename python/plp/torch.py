@@ -24,7 +24,7 @@ except ImportError as error:
     raise ImportError("plp.torch needs PyTorch 2.0 or later: pip install torch") from error
 
 from . import _plp
-from .options import EMA, PLP, SWA, Lookahead, Predictor
+from .options import PLP, Lookahead, Predictor
 
 __all__ = ["Attachment", "attach", "update_statistics"]
 
@@ -69,7 +69,7 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
         raise TypeError(f"PyTorch is {torch.__version__}, expected 2.0 or later, whose optimizers take hooks")
     if not isinstance(predictor, Predictor):
         raise ValueError(f"predictor is {predictor!r:.80}, expected one such as plp.PLP()")
-    if predictor.statistics == "predicted" and not isinstance(predictor, _AVERAGING):
+    if predictor.statistics == "predicted" and not predictor._AVERAGES:
         raise ValueError("statistics is 'predicted', but an optimizer does not know batch norm's statistics")
     if optimizer in _attached:
         raise ValueError(
@@ -129,7 +129,7 @@ class Attachment:
         Raises:
             ValueError: the predictor averages nothing, as PLP and Lookahead do not.
         """
-        if not isinstance(self.predictor, _AVERAGING):
+        if not self.predictor._AVERAGES:
             raise ValueError(f"{self._rule} has no average: it acts on the parameters themselves")
         begun = self.iteration > 0 and self._arithmetic(self.iteration - 1).is_average
         with torch.no_grad():
@@ -358,7 +358,6 @@ class _Cycle:
 
 
 _REPEATING = "PLP and Lookahead"
-_AVERAGING = (EMA, SWA)
 
 
 def _kind(tensor: torch.Tensor) -> str:
