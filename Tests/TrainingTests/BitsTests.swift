@@ -14,7 +14,7 @@ struct BitsTests {
     struct Method: CustomTestStringConvertible {
         var testDescription: String
         var architecture = Architecture.resnet18
-        var optimizer = SGD(learningRate: 0.05)
+        var optimizer: any Optimizer = SGD(learningRate: 0.05)
         var predictor: (any Predictor)?
         /// In base 16.
         var hash: String
@@ -28,6 +28,7 @@ struct BitsTests {
         Method(
             testDescription: "no momentum", optimizer: SGD(learningRate: 0.05, momentum: 0), hash: "b392474ab39669d8"),
         Method(testDescription: "DEMON", optimizer: SGD(learningRate: 0.05, demon: true), hash: "b013f9b72f5f0e4e"),
+        Method(testDescription: "AdamW", optimizer: AdamW(), hash: "d6fd36f330c5e14b"),
         Method(testDescription: "PLP", predictor: PLP(), hash: "23e1ddd94c5e4e43"),
         Method(
             testDescription: "PLP, all else than its defaults",
@@ -37,6 +38,7 @@ struct BitsTests {
             testDescription: "Lookahead", predictor: Lookahead(momentum: .reset, statistics: .predicted),
             hash: "ea3e9253f46d2601"),
         Method(testDescription: "EMA", predictor: EMA(decay: 0.9, warmup: false), hash: "4001b03fac1665d0"),
+        Method(testDescription: "SWA", predictor: SWA(start: 5), hash: "7c56f405b04b5262"),
         Method(testDescription: "VGG16 with PLP", architecture: .vgg16, predictor: PLP(), hash: "8af28cb53bb83ac7"),
         Method(
             testDescription: "GoogLeNet with PLP", architecture: .googlenet, predictor: PLP(), hash: "bc38118798067b07"),

@@ -29,7 +29,7 @@ private struct HalfWayBack: Predictor {
         #expect(history.epochs.map(\.predictions).reduce(0, +) == 2)
         #expect(try Evaluator(model).logits(images).count == 8)
         let parameters: FloatBuffer = model.parameters
-        #expect(parameters.array.allSatisfy(\.isFinite))
+        #expect(parameters.array.allSatisfy { $0.isFinite })
         #expect(throws: Failure.self) { try Trainer(model, predictor: HalfWayBack(period: 0)) }
     }
 }
