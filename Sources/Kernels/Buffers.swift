@@ -116,6 +116,7 @@ public struct Maps: @unchecked Sendable {
     /// The channels `range` of these maps, as a view of the same memory.
     public func slice(_ range: Range<Int>) -> Maps {
         assert(range.lowerBound >= 0 && range.upperBound <= channels)
-        return Maps(base + range.lowerBound, count: count, height: height, width: width, channels: range.count, stride: stride)
+        return Maps(
+            base + range.lowerBound, count: count, height: height, width: width, channels: range.count, stride: stride)
     }
 }

@@ -150,7 +150,9 @@ package struct Graph {
             Value(channels: channels, height: shape.outputHeight, width: shape.outputWidth))
     }
 
-    package mutating func maxPooling(_ input: ValueID, _ name: String, kernel: Int, stride: Int, padding: Int = 0) -> ValueID {
+    package mutating func maxPooling(
+        _ input: ValueID, _ name: String, kernel: Int, stride: Int, padding: Int = 0
+    ) -> ValueID {
         let from = values[input]
         let shape = PoolingShape(kernel: kernel, stride: stride, padding: padding)
         return add(

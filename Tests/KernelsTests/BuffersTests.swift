@@ -14,7 +14,7 @@ struct BuffersTests {
     @Test(arguments: [1, 16, 1000, 1024, 100_003]) func buffersAreAlignedAndZero(count: Int) throws {
         let buffer = try FloatBuffer(count: count)
         #expect(UInt(bitPattern: buffer.pointer) % UInt(FloatBuffer.alignment) == 0)
-        #expect(buffer.values.count == count && buffer.values.allSatisfy { $0 == 0 })
+        #expect(buffer.array == Array(repeating: 0, count: count))
     }
 
     #if CHECKED
@@ -26,7 +26,7 @@ struct BuffersTests {
         }
 
         @Test func scratchMemoryBeginsAsNaN() throws {
-            #expect(try FloatBuffer(scratch: 1000).values.allSatisfy { $0.isSignalingNaN })
+            #expect(try FloatBuffer(scratch: 1000).array.allSatisfy { $0.isSignalingNaN })
         }
 
         @Test func slicesBeyondTheChannelsEndTheProcess() async {
