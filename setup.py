@@ -1,6 +1,7 @@
 """Builds the Swift library, and the extension that carries it beside itself. All else is in pyproject.toml."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ NEEDED = (6, 3)
 
 def swift_library() -> Path:
     """Builds libplp, Swift's runtime included, and returns the file."""
+    if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
+        raise SystemExit(f"plp: found {' on '.join(system)}, expected Linux on x86_64: the kernels are written for it")
     if not shutil.which("swift"):
         raise SystemExit(
             "plp: there is no `swift` in PATH; install a Swift 6.3 toolchain from https://swift.org/install"
@@ -28,7 +31,7 @@ def swift_library() -> Path:
             f"plp: Swift {'.'.join(map(str, NEEDED))} or later is needed, `swift --version` says: {printed.strip()}; "
             "install it from https://swift.org/install"
         )
-    if subprocess.run(["pkg-config", "--exists", "openblas"]).returncode != 0:
+    if not shutil.which("pkg-config") or subprocess.run(["pkg-config", "--exists", "openblas"]).returncode != 0:
         raise SystemExit("plp: OpenBLAS's header is missing: apt install libopenblas-dev pkg-config")
     command = ["swift", "build", "-c", "release", "--product", "plp"]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -36,20 +39,32 @@ def swift_library() -> Path:
     return Path(folder.strip()) / "libplp.so"
 
 
+def carry(libraries: dict[str, Path | str], folder: Path) -> None:
+    """Puts files under their names below a folder, and removes what an earlier build left there.
+
+    The library for AVX-512 would be packed too, and preferred to the one that is meant.
+    """
+    shutil.rmtree(folder / Path(LIBRARY_V4).parts[0], ignore_errors=True)
+    for name, library in libraries.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(library, folder / name)
+
+
 class BuildWithLibrary(build_ext):
     def build_extension(self, extension: Extension) -> None:
         # PLP_LIBRARY names a libplp.so that is built already, PLP_LIBRARY_V4 one for processors with AVX-512 besides.
-        libraries = {LIBRARY: os.environ.get("PLP_LIBRARY") or swift_library()}
+        self.libraries_carried = {LIBRARY: os.environ.get("PLP_LIBRARY") or swift_library()}
         if better := os.environ.get("PLP_LIBRARY_V4"):
-            libraries[LIBRARY_V4] = better
+            self.libraries_carried[LIBRARY_V4] = better
         folder = Path(self.get_ext_fullpath(extension.name)).parent
-        # What an earlier build left there would be packed too, and preferred to the library of this one.
-        shutil.rmtree(folder / Path(LIBRARY_V4).parts[0], ignore_errors=True)
-        for name, library in libraries.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(library, folder / name)
+        carry(self.libraries_carried, folder)
         extension.extra_objects = [str(folder / LIBRARY)]
         super().build_extension(extension)
+
+    def copy_extensions_to_source(self) -> None:
+        """In an editable install the extension goes to the sources, and looks beside itself there."""
+        super().copy_extensions_to_source()
+        carry(self.libraries_carried, ROOT / "python/plp")
 
 
 setup(

@@ -26,6 +26,25 @@ with_flags() { eval "\"\$@\" $flags -lm"; }
 version=$(pkg-config --modversion plp)
 grep -q "PLP_VERSION \"$version\"" "$prefix/include/plp.h" || fail "plp.pc and plp.h are of different versions"
 
+# What compiled programs rely on has changed only where that is meant: see abi.sh.
+sh Tests/C/abi.sh "$prefix/include/plp.h" "$library" >"$work/abi.txt"
+diff Tests/C/abi.txt "$work/abi.txt" >&2 || fail "the ABI is no longer that of Tests/C/abi.txt; abi.sh says how to change it"
+
+# CMake finds it too, in a project of its own, and refuses a version that is not there.
+mkdir "$work/a project"
+cp examples/c/train.c "$work/a project"
+cat >"$work/a project/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.13)
+project(train C)
+find_package(plp ${asked} REQUIRED)
+add_executable(train train.c)
+target_link_libraries(train plp::plp m)
+END
+configure() { cmake -S "$work/a project" -B "$work/a build" -DCMAKE_PREFIX_PATH="$prefix" -D asked="$1" >"$work/cmake.log" 2>&1; }
+configure "$version" && cmake --build "$work/a build" >>"$work/cmake.log" 2>&1 || fail "$(cat "$work/cmake.log")"
+(cd "$work" && env -u LD_LIBRARY_PATH "a build/train" 100 && rm best.safetensors)
+! configure 99.0 && grep -q 'requested version "99.0"' "$work/cmake.log" || fail "version 99.0 was found"
+
 # The header is C99 and C++.
 echo '#include <plp.h>' >"$work/header.c"
 with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic -fsyntax-only "$work/header.c"
@@ -54,6 +73,11 @@ with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/train.c -o "$
 (cd "$work" && ./train 300 && test -s best.safetensors)
 with_flags $CC -std=c99 -Wall -Wextra -Werror -pedantic examples/c/own_loop.c -o "$work/own_loop"
 "$work/own_loop"
+
+cp -r "$prefix" "$work/another prefix"
+make --no-print-directory uninstall PREFIX="$work/another prefix" >"$work/uninstall.log" 2>&1 ||
+    fail "$(cat "$work/uninstall.log")"
+[ -z "$(find "$work/another prefix" ! -type d)" ] || fail "left behind: $(find "$work/another prefix" ! -type d)"
 
 # A processor that lacks what the kernels were compiled for gets a message. Only root may put another one in place.
 if unshare -m true 2>/dev/null; then

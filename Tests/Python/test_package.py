@@ -1,7 +1,9 @@
 """The package as others get it: installed elsewhere, its examples, its version."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +64,7 @@ def test_examples(example, tmp_path):
 @pytest.fixture(scope="module")
 def wheel_environment(tmp_path_factory):
     """An environment in which `import plp` finds what `make wheel` has built, and nothing else of this repository."""
-    wheels = list((ROOT / "dist").glob("plp-*-cp311-abi3-linux_x86_64.whl"))
+    wheels = list((ROOT / "dist").glob("plp-*-cp311-abi3-manylinux_2_34_x86_64.whl"))
     if not wheels:
         pytest.skip("there is no wheel in dist/; `make wheel` builds it")
     site = tmp_path_factory.mktemp("site")
@@ -75,6 +77,17 @@ def test_wheel_works_from_another_folder(wheel_environment, tmp_path):
     program = "import plp; print(plp.__file__); print(plp.Model('resnet18', width=0.1))"
     printed = run(sys.executable, "-c", program, cwd=tmp_path, env=wheel_environment)
     assert printed.startswith(wheel_environment["PYTHONPATH"]) and "resnet18" in printed
+
+
+def test_wheel_needs_no_openblas_of_the_system(wheel_environment):
+    folder = Path(wheel_environment["PYTHONPATH"]) / "plp"
+    libraries = [*folder.rglob("libplp.so.0")]
+    assert len(libraries) == 2
+    for library in libraries:
+        printed = run("ldd", library)
+        assert "blas" not in printed and "gfortran" not in printed and "not found" not in printed
+    licences = [path.name for path in folder.parent.rglob("plp-*.dist-info/licenses/**/*") if path.is_file()]
+    assert sorted(licences) == ["LICENSE", "OpenBLAS.txt", "Swift.txt"]
 
 
 @pytest.mark.parametrize("without_avx512", [False, True])
@@ -94,12 +107,55 @@ def build(folder):
 
 def test_a_build_carries_nothing_of_an_earlier_one(tmp_path):
     """The library for AVX-512 would be preferred to the one that is meant."""
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", minversion="77")  # Debian's do not know pyproject.toml's form of the licence
     library = str(Path(plp.__file__).parent / "libplp.so.0")
     run(*build(tmp_path), cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library, "PLP_LIBRARY_V4": library})
     assert len(list(tmp_path.rglob("libplp.so.0"))) == 2
     run(*build(tmp_path), cwd=ROOT, env={**os.environ, "PLP_LIBRARY": library})
     assert len(list(tmp_path.rglob("libplp.so.0"))) == 1
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """An sdist, unpacked."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("sdist")
+    program = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
+    run(sys.executable, "-c", program, cwd=ROOT)
+    (archive,) = folder.glob("plp-*.tar.gz")
+    run("tar", "xf", archive, cwd=folder)
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def test_sources_have_all_that_the_library_is_built_from(sources):
+    """Swift's package manager refuses a package that lacks a target's folder."""
+    if not shutil.which("swift"):
+        pytest.skip("needs Swift")
+    described = json.loads(run("swift", "package", "describe", "--type", "json", cwd=sources))
+    here = json.loads(run("swift", "package", "describe", "--type", "json", cwd=ROOT))
+    assert [target["sources"] for target in described["targets"]] == [target["sources"] for target in here["targets"]]
+    assert (sources / "include/plp.h").exists() and (sources / "licenses/OpenBLAS.txt").exists()
+
+
+def test_editable_install_imports(sources, tmp_path):
+    """The library is beside the extension, among the sources."""
+    program = (
+        f"from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})"  # what `pip -e` calls
+    )
+    library = str(Path(plp.__file__).parent / "libplp.so.0")
+    run(sys.executable, "-c", program, cwd=sources, env={**os.environ, "PLP_LIBRARY": library})
+    program = "import plp; print(plp.__file__); print(plp.Model('resnet18', width=0.1))"
+    printed = run(sys.executable, "-c", program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": sources / "python"})
+    assert printed.startswith(str(sources)) and "resnet18" in printed
+
+
+def test_what_brings_a_missing_extra_is_said(monkeypatch, small, synthetic, tmp_path):
+    for name in ("matplotlib", "scipy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=r"matplotlib is missing: pip install 'plp\[plots\]' brings it"):
+        plp.Trainer(small).history.plot(tmp_path / "curves.png")
+    with pytest.raises(ModuleNotFoundError, match=r"scipy is missing: pip install 'plp\[studies\]' brings it"):
+        plp.compare("resnet18", train=synthetic[0])
 
 
 def test_only_what_it_says_is_needed():
@@ -119,7 +175,7 @@ def test_only_what_it_says_is_needed():
     ],
 )
 def test_the_toolchain_is_asked_for(tmp_path, script, message):
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", minversion="77")  # Debian's do not know pyproject.toml's form of the licence
     if script:
         (tmp_path / "swift").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "swift").chmod(0o755)

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
 from ._download import cache
+from ._extras import require
 from ._files import sole_writer, write_whole
 from ._signals import interruptions
 from ._tables import printable
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with interruptions():
                 options = _parser().parse_args(arguments)
                 text, error = options.run(options)
-        except (Error, ValueError, OSError, MemoryError, KeyboardInterrupt, SystemExit) as raised:
+        except (Error, ValueError, OSError, ImportError, MemoryError, KeyboardInterrupt, SystemExit) as raised:
             text, error = "", raised
         shown = _show(text)
         return _status(error) or shown
@@ -325,8 +326,11 @@ def _write_results(trainer: Trainer, output: Path) -> None:
     if (output / "checkpoint.plp").exists():
         written.append("checkpoint.plp")
     if history.best:
-        history.plot(output / "curves.png")
-        written.append("curves.png")
+        try:
+            history.plot(output / "curves.png")
+            written.append("curves.png")
+        except ModuleNotFoundError as missing:
+            _say(f"plp: no curves.png: {missing}")
     _say(f"{output}/: {', '.join(written)}")
 
 
@@ -334,6 +338,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
     for name, value in (COMPARE_QUICK if options.quick else COMPARE).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+    require("matplotlib", extra="studies")  # now, not after hours of training
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     train, test = _data(options)

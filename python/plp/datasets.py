@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,11 @@ class _Source:
         return dataset
 
 
-_FUNCTIONS = {"cifar100": _plp.dataset_cifar100, "cifar10": _plp.dataset_cifar10, "synthetic": _plp.dataset_synthetic}
+_FUNCTIONS: dict[str, Callable[..., object]] = {
+    "cifar100": _plp.dataset_cifar100,
+    "cifar10": _plp.dataset_cifar10,
+    "synthetic": _plp.dataset_synthetic,
+}
 
 
 class Dataset:

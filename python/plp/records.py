@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ._extras import require
 from ._files import Place
 from ._plain import from_plain, to_plain
 from ._tables import text_table
@@ -149,7 +150,9 @@ class History:
         Raises:
             ValueError: there is no complete epoch to draw, or the format is unknown.
             OSError: the file cannot be written.
+            ModuleNotFoundError: Matplotlib is missing; the message says what to install.
         """
+        require("matplotlib", extra="plots")
         from .plots import plot_history
 
         plot_history(self, path)

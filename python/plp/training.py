@@ -91,12 +91,12 @@ class Trainer:
         self._open()
 
     def _open(self) -> None:
-        optimizer, predictor, watch = self.recipe.optimizer._fields(), self.recipe.predictor, self.recipe.watch
+        predictor, watch = self.recipe.predictor, self.recipe.watch
         self._handle = _plp.trainer_create(
             self.model._handle,
-            optimizer,
-            predictor and predictor._fields(),
-            watch and watch.rule._fields(),
+            self.recipe.optimizer._fields(),
+            predictor._fields() if predictor else None,
+            watch.rule._fields() if watch else None,
             {**self.recipe._fields(), "seed": self._seed, "threads": self._threads},
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._extras import require
 from ._files import Place
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Watched:
         Raises:
             ValueError: no cycle is complete.
         """
+        require("matplotlib", extra="plots")
         from .plots import save, watched_figure
 
         figure = watched_figure(self)

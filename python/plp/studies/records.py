@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _plp
+from .._extras import require
 from .._files import Place, write_whole
 from .._plain import from_plain, to_plain
 from ..options import PLP, Recipe
@@ -150,12 +151,14 @@ class Study:
 
         The ending of ``path`` chooses the format.
         """
+        require("matplotlib", extra="plots")
         from .plots import plot_study
 
         plot_study(self, path)
 
     def report(self, path: Place) -> None:
         """Writes one HTML page that needs no other file: table, picture, and the choices made, the paper's and ours."""
+        require("matplotlib", extra="studies")
         from .report import write_report
 
         write_report(self, path)

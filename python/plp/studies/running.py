@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import _plp
 from .._checks import checked_integer, checked_seed, checked_type
+from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
 from .._progress import FitProgress, StudyProgress
@@ -81,8 +82,10 @@ def compare(
         FileNotFoundError, OSError: ``path`` cannot be written, or another process writes it; found before the first
             run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
+        ModuleNotFoundError: SciPy is missing, which its intervals need; the message says what to install.
         KeyboardInterrupt: Ctrl-C; see above.
     """
+    require("scipy", extra="studies")  # now, not after hours of training
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     recipes = _recipes(methods, recipe)
     checked_type("train", train, Dataset)

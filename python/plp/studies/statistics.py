@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, stdev
 
+from .._extras import require
+
 
 def spread(values: Sequence[float], digits: int) -> str:
     """A mean, and the standard deviation where there is more than one value."""
@@ -17,6 +19,7 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % confidence interval of the mean of two or more values (Student's t)."""
+    require("scipy", extra="studies")
     from scipy.special import stdtrit  # the quantile of Student's t; loaded here, since it takes its time
 
     half = stdtrit(len(values) - 1, 0.975) * stdev(values) / sqrt(len(values))
