@@ -57,6 +57,10 @@ lint: build ## check the form of Swift and Python, and Python's types
 	.venv/bin/python -m mypy
 	.venv/bin/python -m mypy.stubtest plp._plp
 
+docs: build ## build the documentation site, in docs/_build/html
+	.venv/bin/pip install --quiet --disable-pip-version-check furo hawkmoth libclang myst-parser sphinx sphinx-mathjax-offline
+	sh docs/build.sh .build/release/Modules
+
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
 	swift run -c release KernelBenchmark >Benchmarks/results/kernels.txt && cat Benchmarks/results/kernels.txt
@@ -80,6 +84,10 @@ sdist: | .venv/bin/pip ## pack the sources, from which pip builds where there is
 check-wheel: wheel ## try the wheel in bare Debian 12 and 13, beside old and new NumPy, PyTorch and SciPy
 	sh Tests/check_wheel.sh
 
+# Builds all of it in release, which takes minutes.
+check-swift: | swift packages ## build and run examples/swift against a tag of a clone of what is committed
+	sh Tests/check_swift.sh
+
 install: ## install header, library, plp.pc and CMake's files, once built, under PREFIX (below DESTDIR)
 	@test -e $(library) -a -z "$$(find $(sources) -newer $(library))" || { \
 	    echo "$(library) is missing or older than its sources: run \`make build\` first" >&2; exit 1; }
@@ -101,7 +109,7 @@ uninstall: ## remove what install has put under PREFIX (below DESTDIR)
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 clean: ## remove all that was built, environments included
-	rm -rf .build .venv .venv-peer build dist python/plp.egg-info
+	rm -rf .build .venv .venv-peer build dist docs/_build python/plp.egg-info
 
 # Swift and pip look after what is out of date; these rules only spare the seconds they take to find that nothing is.
 $(library): $(sources) $(processor) | swift packages
@@ -160,4 +168,4 @@ bench-packages:
 # Swift keeps all processors busy by itself, and pip builds in one folder for all.
 .NOTPARALLEL:
 
-.PHONY: help build run test test-torch lint bench wheel sdist check-wheel install uninstall clean always swift packages test-packages bench-packages
+.PHONY: help build run test test-torch lint bench wheel sdist check-wheel check-swift docs install uninstall clean always swift packages test-packages bench-packages

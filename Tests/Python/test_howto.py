@@ -33,6 +33,14 @@ def test_watch(tmp_path):
     assert (tmp_path / "watched.png").exists()
 
 
+@pytest.mark.parametrize("number", range(2))
+def test_start(number, tmp_path):
+    both = programs("docs/start.md", "python")
+    assert len(both) == 2
+    assert output("python", both[number], tmp_path)
+    assert (tmp_path / ("resnet18.safetensors", "report.html")[number]).exists()
+
+
 def test_numpy_example(tmp_path):
     printed = run(sys.executable, ROOT / "examples/python/numpy_loop.py", cwd=tmp_path)
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]
