@@ -19,7 +19,7 @@ peer = .venv-peer
 version = $(shell sed -n 's/.*PLP_VERSION "\(.*\)"/\1/p' include/plp.h)
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 
 build: $(installed) ## build the library and install the Python package in .venv
 
