@@ -24,8 +24,16 @@ def run(*command, **options):
     return done.stdout
 
 
-def test_versions_agree():
-    assert re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)[1] == plp.__version__
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("pyproject.toml", '^version = "(.*)"'),
+        ("examples/swift/Package.swift", 'exact: "(.*)"'),
+        ("CITATION.cff", "^version: (.*)"),
+    ],
+)
+def test_versions_agree(file, pattern):
+    assert re.search(pattern, (ROOT / file).read_text(), re.M)[1] == plp.__version__
 
 
 def test_all_names_exist_and_are_documented():
@@ -131,8 +139,8 @@ def test_sources_have_all_that_the_library_is_built_from(sources):
     """Swift's package manager refuses a package that lacks a target's folder."""
     if not shutil.which("swift"):
         pytest.skip("needs Swift")
-    described = json.loads(run("swift", "package", "describe", "--type", "json", cwd=sources))
-    here = json.loads(run("swift", "package", "describe", "--type", "json", cwd=ROOT))
+    describe = ["swift", "package", "--scratch-path", sources / ".build-described", "describe", "--type", "json"]
+    described, here = (json.loads(run(*describe, cwd=folder)) for folder in (sources, ROOT))
     assert [target["sources"] for target in described["targets"]] == [target["sources"] for target in here["targets"]]
     assert (sources / "include/plp.h").exists() and (sources / "licenses/OpenBLAS.txt").exists()
 
