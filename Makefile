@@ -133,7 +133,7 @@ $(processor): always
 always:
 
 # NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
-$(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi') \
+$(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi' -o -name '*.jinja') \
         | .venv/bin/pip
 	rm -rf build
 	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check '.[studies]' 'numpy<2'

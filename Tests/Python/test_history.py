@@ -71,3 +71,20 @@ def test_plot_needs_an_epoch(tmp_path):
 def test_plot_into_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         history().plot(tmp_path / "missing" / "curves.png")
+
+
+def test_a_notebook_shows_a_history():
+    h = history()
+    assert repr(h) == "<plp.History of 4 epochs, best 3, test accuracy 60.00%>"
+    assert h._repr_html_().count("<tr>") == 5 and "test set, model of epoch 3" in h._repr_html_()
+    assert h.plot()._repr_png_().startswith(b"\x89PNG")
+    assert h.plot(width=4).get_size_inches().tolist() == [4, pytest.approx(10.8)]
+
+
+def test_a_notebook_shows_trainers_models_and_profiles(small):
+    trainer = plp.Trainer(small, predictor=plp.PLP())
+    assert repr(trainer) == "<plp.Trainer of 'resnet18' by SGD and PLP: 0 epochs>"
+    assert "<td>SGD(lr=0.001" in trainer._repr_html_() and "width" in small._repr_html_()
+    profile = plp.Profile(10, 3, (plp.Timing("conv<1>", "forward", 0.1),))
+    assert repr(profile) == "<plp.Profile of 3 iterations: 100.0 ms for 10 images: 100 images/s>"
+    assert "conv&lt;1&gt;" in profile._repr_html_()

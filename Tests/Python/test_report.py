@@ -4,27 +4,67 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
-from html import escape
+from html import escape, unescape
 
 import plp
 import pytest
 from matplotlib.image import imread
 from plp.studies.report import choices
+from test_grids import STEPS, study_of
 from test_study import made_up
 
 
 def test_report(tmp_path):
     made_up().report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert (
-        page.count('<img src="data:image/svg+xml;base64,') == 3
-        and "+3.00 [-9.71, +15.71]" in page
-        and "Student&#x27;s t" in page
-    )
+    assert len(specs(page)) == 4 and "+3.00 [-9.71, +15.71]" in page and "Student&#39;s t" in page
     assert "<pre>processor: &lt;any&gt;</pre>" in page
     assert "our choice; the paper&#x27;s is not known" in page and "our choice; the paper&#x27;s: 100" in page
-    assert "<link" not in page and page.count("src=") == page.count('src="data:')  # needs no other file
+    of_the_page = re.sub("<script>.*?</script>", "", page, flags=re.S)
+    assert "<link" not in of_the_page and "src=" not in of_the_page and "url(" not in of_the_page  # needs no other file
+
+
+def specs(page):
+    """The charts of a page, as Vega-Lite."""
+    return [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page, re.S)]
+
+
+def test_the_report_begins_with_the_verdict(tmp_path):
+    made_up().report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    places = [
+        "undecided, the difference is between",
+        "accuracy %</th>",
+        "accuracy on CIFAR-100 test, difference in points",
+    ]
+    places += ["training loss by epoch", "All answers", 'id="runs"', 'id="choices"', 'id="machine"']
+    found = [page.index(place) for place in places]
+    assert found == sorted(found)
+
+
+def test_each_chart_says_what_it_shows(tmp_path):
+    made_up().report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    labels = re.findall(r'role="img" aria-label="([^"]+)"', page)
+    assert len(labels) == 4 and all(unescape(label) == spec["description"] for label, spec in zip(labels, specs(page)))
+    assert "plp - sgd +3.00 [-9.71, +15.71], p 0.20" in labels[0]
+
+
+def test_a_grids_report_has_heat_maps(tmp_path):
+    study_of(STEPS).report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert [spec["layer"][0]["mark"]["type"] for spec in specs(page)].count("rect") == 2
+    assert "<title>resnet18: 13 methods</title>" in page
+
+
+def test_what_is_missing_is_told(tmp_path):
+    program = "import sys; sys.modules['altair'] = None; import plp; plp.Study.load(sys.argv[1]).report(sys.argv[2])"
+    made_up().save(tmp_path / "study.json")
+    command = [sys.executable, "-c", program, tmp_path / "study.json", tmp_path / "report.html"]
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 1 and "altair is missing: pip install 'plp[studies]' brings it" in failed.stderr
 
 
 def test_the_report_tells_builds_apart(tmp_path):
@@ -80,18 +120,30 @@ def test_the_report_without_validation():
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 browser = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium")
 
-# A page in a frame, since windows have a least width, that tells its own width, the frame's, and the lines of the
-# results' highest cell.
+# A page in a frame, since windows have a least width, that tells its own width, the frame's, the lines of the results'
+# highest cell, and how many charts there are, all within their places.
 FRAME = """<iframe style="width: {width}px; border: 0" srcdoc="{page}"></iframe>"""
 MEASURES = """<script>
 const lines = td => td.clientHeight / parseFloat(getComputedStyle(td).lineHeight);
-const highest = Math.max(...[...document.querySelectorAll(".numbers td")].map(lines));
-parent.document.title = JSON.stringify([document.documentElement.scrollWidth, innerWidth, highest]);
+const within = svg => svg.getBoundingClientRect().right <= svg.closest("figure").getBoundingClientRect().right + 1;
+const report = () => {
+  const drawn = [...document.querySelectorAll(".chart svg")];
+  if (drawn.length < document.querySelectorAll(".chart").length) return setTimeout(report, 50);
+  const highest = Math.max(...[...document.querySelectorAll(".numbers td")].map(lines));
+  const [first] = document.querySelectorAll(".legend button");
+  first.focus();
+  first.click();
+  const picked = views.every(view => view.signal("picked") === first.dataset.method);
+  parent.document.title = JSON.stringify([document.documentElement.scrollWidth, innerWidth, highest, drawn.length,
+    drawn.every(within), first.getAttribute("aria-pressed"), picked]);
+};
+report();
 </script>"""
 
 
 def browse(page, width, *options):
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},1200", *options]
+    command.append("--virtual-time-budget=20000")  # charts are drawn when it is over
     return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120).stdout
 
 
@@ -113,9 +165,16 @@ def page(tmp_path):
 def test_no_page_is_wider_than_its_window_and_no_number_is_broken(page, width):
     page.write_text(FRAME.format(width=width, page=escape(page.read_text() + MEASURES)))
     title = re.search("<title>(.*)</title>", browse(page, 2560, "--dump-dom"))[1]
-    page_width, window, lines = json.loads(title)
+    page_width, window, lines, charts, within, pressed, picked = json.loads(title)
     assert window == width and page_width <= window
-    assert lines < 2
+    assert lines < 2 and charts == 4 and within
+    assert pressed == "true" and picked
+
+
+@browser
+def test_a_printed_report(page, tmp_path):
+    browse(page, 800, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'report.pdf'}")
+    assert (tmp_path / "report.pdf").read_bytes().count(b"/Type /Page\n") in range(2, 9)
 
 
 @browser

@@ -54,14 +54,14 @@ def test_differences_are_paired_by_seed():
     study = made_up()
     assert study.differences("resnet18", "plp") == pytest.approx([0.02, 0.04])
     heading, sgd, plp_row = study.table()
-    assert heading[-1] == "accuracy - sgd's [95 % interval]" and sgd[-1] == ""
+    assert heading[-2:] == ["accuracy - sgd's [95 % interval]", "p (Holm)"] and sgd[-2:] == ["", ""]
     assert plp_row[3] == "52.00 ± 0.00" and sgd[3] == "49.00 ± 1.41"
 
 
 def test_the_interval_is_students():
     """Two differences: mean 3, standard error 1, and the 97.5 % quantile of one degree of freedom is 12.706."""
     study = made_up()
-    assert study.table()[2][-1] == "+3.00 [-9.71, +15.71]"
+    assert study.table()[2][-2:] == ["+3.00 [-9.71, +15.71]", "0.20"]
     assert "95 % confidence interval of their mean (Student's t)" in study.caption()
     study.runs = study.runs[:2]
     assert study.table()[0][-1] == "accuracy - sgd's" and study.table()[2][-1] == "+2.00"
@@ -78,7 +78,8 @@ def test_the_verdict_is_what_the_interval_allows():
     """Two seeds with differences of 2 and 4 points leave anything open; four, all of about 2, do not."""
     study = made_up()
     assert study.verdict() == [
-        "plp against sgd: undecided, the difference is between -9.71 and +15.71 points (95 % interval, n = 2)."
+        "plp against sgd: undecided, the difference is between -9.71 and +15.71 points (95 % interval, n = 2, "
+        "p = 0.20); an effect of one point would take about 16 more repeats."
     ]
     seeds = {seed: study.runs[0].history.test for seed in range(4)}
     for method, gain in (("sgd", 0), ("plp", 0.02)):
@@ -87,17 +88,21 @@ def test_the_verdict_is_what_the_interval_allows():
             run = replace(study.runs[0], method=method, seed=seed)
             study.runs.append(replace(run, history=replace(run.history, test=best)))
     del study.runs[:4]
-    assert study.verdict() == ["plp against sgd: better, by between +1.94 and +2.36 points (95 % interval, n = 4)."]
+    assert study.verdict() == [
+        "plp against sgd: better, by between +1.94 and +2.36 points (95 % interval, n = 4, p < 0.001)."
+    ]
     study.methods = dict(reversed(study.methods.items()))
     study.methods["base"] = study.methods.pop("sgd")
     study.runs = [replace(run, method="base" if run.method == "sgd" else run.method) for run in study.runs]
-    assert study.verdict() == ["base against plp: worse, by between -2.36 and -1.94 points (95 % interval, n = 4)."]
+    assert study.verdict()[0].startswith("base against plp: worse, by between -2.36 and -1.94 points (95 % interval, ")
 
 
 def test_one_seed_allows_no_verdict():
     study = made_up()
     del study.runs[2:]
-    assert study.verdict() == ["plp against sgd: one seed tells nothing, since seeds differ by as much."]
+    assert study.verdict() == [
+        "plp against sgd: one seed tells nothing, since seeds differ by as much, and has no interval."
+    ]
     assert study.verdict()[0] in str(study)
 
 
@@ -216,18 +221,62 @@ def test_plot(tmp_path):
 
 def test_the_picture_says_what_it_shows():
     (row,) = study_figure(made_up()).subfigs
-    loss, _, difference = row.axes
+    loss, _, difference, outcome = row.axes
     assert row.get_suptitle() == "resnet18, width 0.25; lines: means of n seeds, bands: ± their standard deviation"
     assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 2)"]
     assert difference.get_ylabel() == "validation accuracy - sgd's, points"
     assert [line.get_label() for line in difference.lines] == ["plp (n = 2)", "sgd"]
     assert not any(difference.lines[0].get_ydata())  # the made-up runs have the same curves
+    assert [label.get_text() for label in outcome.get_yticklabels()] == ["plp - sgd"]
+    seeds, interval, mean, zero = (list(line.get_xdata()) for line in outcome.lines)
+    assert (seeds, mean, zero) == (pytest.approx([2, 4]), pytest.approx([3]), [0, 0])
+    assert interval == pytest.approx([-9.71, 15.71], abs=0.01)
+
+
+def test_one_seed_has_a_point_and_no_interval():
+    study = made_up()
+    del study.runs[2:]
+    outcome = study_figure(study).subfigs[0].axes[3]
+    assert [list(line.get_xdata()) for line in outcome.lines] == [pytest.approx([2]), [0, 0]] and not outcome.texts
+
+
+def test_many_methods_have_whiskers_in_place_of_bands():
+    study = made_up()
+    bands = study_figure(study).subfigs[0].axes[0].collections
+    for name in ("a", "b", "c", "d"):
+        study.methods[name] = plp.PAPER
+        study.runs += [replace(run, method=name) for run in study.runs if run.method == "plp"]
+    (row,) = study_figure(study).subfigs
+    assert "whiskers: ± their standard deviation" in row.get_suptitle()
+    assert (
+        {type(c).__name__ for c in bands} != {type(c).__name__ for c in row.axes[0].collections} == {"LineCollection"}
+    )
+
+
+@pytest.mark.parametrize(("width", "columns"), [(12, 2), (4.5, 1)])
+def test_panels_stack_where_there_is_no_room(tmp_path, width, columns):
+    figure = made_up().plot(tmp_path / "study.png", width=width)
+    assert (tmp_path / "study.png").exists() and figure.get_size_inches()[0] == width
+    figure.canvas.draw()
+    panels = [axes.get_tightbbox() for axes in figure.subfigs[0].axes]
+    assert len({round(axes.get_position().x0, 2) for axes in figure.subfigs[0].axes}) == columns
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width for box in panels)
+
+
+def test_a_notebook_shows_pictures_and_tables():
+    study = made_up()
+    assert study.plot()._repr_png_().startswith(b"\x89PNG")
+    assert "<td>plp</td>" in study._repr_html_() and "undecided, the difference is" in study._repr_html_()
+    study.methods["<b>"] = plp.PAPER
+    study.runs.append(replace(study.runs[0], method="<b>"))
+    assert "<b>" not in study._repr_html_() and "&lt;b&gt;" in study._repr_html_()
+    assert repr(study) == "<plp.Study of resnet18 by sgd, plp, <b>: 5 runs>"
 
 
 def test_a_failed_seed_does_not_hide_the_others():
     study = made_up()
     study.runs[3] = plp.Run("resnet18", "plp", 1, plp.History(), "after 1 of 4 epochs: loss: found nan")
-    loss, _, difference = study_figure(study).subfigs[0].axes
+    loss, _, difference, _ = study_figure(study).subfigs[0].axes
     assert [line.get_label() for line in loss.lines] == ["sgd (n = 2)", "plp (n = 1)"]
     assert [len(line.get_xdata()) for line in loss.lines] == [4, 4]
     assert difference.lines[0].get_label() == "plp (n = 1)"
@@ -239,7 +288,7 @@ def test_the_axis_is_of_whole_epochs(epochs):
     study.runs = [replace(run, history=history(epochs)) for run in study.runs]
     for figure in (study_figure(study), history_figure(history(epochs))):
         figure.canvas.draw()
-        for axes in (figure.subfigs or [figure])[0].axes:
+        for axes in (figure.subfigs or [figure])[0].axes[:3]:
             low, high = axes.get_xlim()
             shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
             assert shown and all(tick == round(tick) for tick in shown), shown
@@ -287,7 +336,11 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
         ({"methods": ["sgd*1e999999999"]}, "has the factor '1e999999999'"),
         ({"methods": ["sgd*-1"]}, "has the factor '-1'"),
         ({"methods": ["sgd*7/0"]}, "has the factor '7/0'"),
-        ({"methods": {"sgd": {"lr": 0.1}}}, "method 'sgd' is {'lr': 0.1}, expected a recipe or a dict .*: optimizer, "),
+        (
+            {"methods": {"sgd": {"rate": 0.1}}},
+            "'sgd' changes 'rate', expected one of optimizer, .*, lr, momentum",
+        ),
+        ({"methods": {"adamw": {"optimizer": plp.AdamW(), "momentum": 0.5}}}, "changes 'momentum', expected one of"),
         ({"methods": {"sgd": None}}, "method 'sgd' is None, expected a recipe or a dict"),
         ({"methods": {"sgd": "plp"}}, "method 'sgd' is 'plp', expected a recipe or a dict"),
         ({"methods": {"sgd": {"optimizer": None}}}, "optimizer is None, expected SGD"),

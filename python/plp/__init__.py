@@ -23,7 +23,7 @@ from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Look
 from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
-from .studies import Run, Settings, Study, compare
+from .studies import Answer, Run, Settings, Study, compare, grid
 from .training import Trainer
 from .watched import Watched
 
@@ -35,6 +35,7 @@ __all__ = [
     "SGD",
     "SWA",
     "AdamW",
+    "Answer",
     "Augmentation",
     "Epoch",
     "Error",
@@ -57,6 +58,7 @@ __all__ = [
     "build_info",
     "compare",
     "datasets",
+    "grid",
     "predict",
     "schedules",
 ]

@@ -338,7 +338,8 @@ def _compare(options: argparse.Namespace) -> Outcome:
     for name, value in (COMPARE_QUICK if options.quick else COMPARE).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    require("matplotlib", extra="studies")  # now, not after hours of training
+    for module in ("matplotlib", "altair"):  # now, not after hours of training
+        require(module, extra="studies")
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
     train, test = _data(options)

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _plp
 from ._checks import as_array, checked_images, checked_integer, checked_pickle, checked_seed
+from ._html import html_table
 from .datasets import Dataset, dataset_handle
 from .records import Metrics
 
@@ -166,6 +167,12 @@ class Model:
             f"<plp.Model {self.architecture!r}: {self.classes} classes, width {self.width:g}, "
             f"{self.parameter_count:,} parameters>"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {"architecture": self.architecture, "classes": self.classes, "image size": self.image_size}
+        facts |= {"width": f"{self.width:g}", "parameters": f"{self.parameter_count:,}"}
+        facts |= {"trained on": self.trained_on or "nothing"}
+        return html_table([["plp.Model", ""], *([name, str(fact)] for name, fact in facts.items())])
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Copies of all tensors, of one moment, with PyTorch's names, order and layouts (convolution weights are OIHW).

@@ -22,6 +22,24 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
+NARROW = 8.0
+"""A figure of less inches has one panel below the other."""
+
+
+class Picture(Figure):
+    """A figure that a notebook shows, whatever it has loaded."""
+
+    def _repr_png_(self) -> bytes:
+        return drawn(self, "png")
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """A figure as a file of some format."""
+    drawing = io.BytesIO()
+    figure.savefig(drawing, format=kind, dpi=150)
+    return drawing.getvalue()
+
+
 def style(axes: Axes, label: str, over: str = "epoch") -> None:
     """An axis of whole epochs or iterations, also where there is but one."""
     axes.set_xlabel(over)
@@ -44,23 +62,25 @@ def save(figure: Figure, path: Place) -> None:
     """Draws first, then writes. The ending chooses the format; PNG without one, which then gets it."""
     path = Path(path)
     kind = path.suffix.removeprefix(".") or "png"
-    drawing = io.BytesIO()
-    figure.savefig(drawing, format=kind, dpi=150)
-    write_whole(path.with_suffix(f".{kind}"), drawing.getvalue())
+    write_whole(path.with_suffix(f".{kind}"), drawn(figure, kind))
 
 
-def plot_history(history: History, path: Place) -> None:
+def plot_history(history: History, path: Place | None, width: float) -> Figure:
     """See :meth:`plp.History.plot`."""
-    save(history_figure(history), path)
+    figure = history_figure(history, width)
+    if path is not None:
+        save(figure, path)
+    return figure
 
 
-def history_figure(history: History) -> Figure:
+def history_figure(history: History, width: float = 11.0) -> Figure:
     """Loss, top-1 error and learning rate of one run."""
     records = [e for e in history if e.complete]
     if not records:
         raise ValueError("the history holds no complete epoch to draw")
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    loss, error, rate = figure.subplots(1, 3)
+    rows, columns = (3, 1) if width < NARROW else (1, 3)
+    figure = Picture(figsize=(width, 3.6 * rows), layout="constrained")
+    loss, error, rate = figure.subplots(rows, columns)
     epochs = [e.epoch for e in records]
     marker = "o" if len(epochs) < 20 else None
 
@@ -88,7 +108,7 @@ def watched_figure(watched: Watched) -> Figure:
     """Trajectories of some parameters; error and cosine of the prediction, of all parameters and of the layers."""
     if not len(watched.iterations):
         raise ValueError("no cycle of the watch is complete: nothing to draw")
-    figure = Figure(figsize=(11, 7.6), layout="constrained")
+    figure = Picture(figsize=(11, 7.6), layout="constrained")
     (path, cosine), (error, by_layer) = figure.subplots(2, 2)
 
     # From where they were after the first iteration, since layers differ in size; as many layers as lines can be told.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ._html import html_lines, html_table
 from ._tables import text_table
 
 
@@ -41,11 +42,22 @@ class Profile:
 
         return Profile(self.batch_size, iterations, tuple(map(between, self.timings, earlier.timings)))
 
+    def __repr__(self) -> str:
+        return f"<plp.Profile of {self.iterations} iterations: {self._summary()}>"
+
     def __str__(self) -> str:
+        return f"{text_table(self._rows())}\n{self._summary()}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows()) + html_lines([self._summary()])
+
+    def _rows(self) -> list[list[str]]:
         total = self.seconds or 1.0
         rows = [["layer", "operation", "ms", "share"]]
-        rows += [[t.layer, t.operation, f"{t.seconds * 1e3:.2f}", f"{t.seconds / total:.1%}"] for t in self.timings]
-        return (
-            f"{text_table(rows)}\n{self.seconds * 1e3:.1f} ms for {self.batch_size} images: "
-            f"{self.batch_size / total:,.0f} images/s"
-        )
+        return rows + [
+            [t.layer, t.operation, f"{t.seconds * 1e3:.2f}", f"{t.seconds / total:.1%}"] for t in self.timings
+        ]
+
+    def _summary(self) -> str:
+        speed = self.batch_size / (self.seconds or 1.0)
+        return f"{self.seconds * 1e3:.1f} ms for {self.batch_size} images: {speed:,.0f} images/s"

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._extras import require
 from ._files import Place
+from ._html import html_lines, html_table
 from ._plain import from_plain, to_plain
 from ._tables import text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,18 @@ class History:
         """
         return from_plain(cls, d)
 
+    def __repr__(self) -> str:
+        best = f", best {self.best_epoch}" if self.best else ""
+        test = f", test accuracy {self.test.accuracy:.2%}" if self.test else ""
+        return f"<plp.History of {len(self)} epochs{best}{test}>"
+
     def __str__(self) -> str:
+        return "\n".join([text_table(self._rows()), *self._notes()])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows()) + html_lines(self._notes())
+
+    def _rows(self) -> list[list[str]]:
         rows = [["epoch", "lr", "loss", "top-1 err", "val loss", "val top-1 err", "val top-5 err", "images/s", ""]]
         for e in self.epochs:
             v = e.validation
@@ -130,7 +145,10 @@ class History:
                 + held_out
                 + [f"{e.images_per_second:,.0f}", mark]
             )
-        lines = [text_table(rows), *([self.data] if self.data else [])]
+        return rows
+
+    def _notes(self) -> list[str]:
+        lines = [self.data] if self.data else []
         if self.test:
             model = "the model in training" if self.best_epoch is None else f"model of epoch {self.best_epoch}"
             lines.append(
@@ -140,12 +158,17 @@ class History:
             )
         if self.interrupted:
             lines.append("(interrupted)")
-        return "\n".join(lines)
+        return lines
 
-    def plot(self, path: Place) -> None:
+    def plot(self, path: Place | None = None, *, width: float = 11.0) -> Figure:
         """Draws loss, top-1 error and learning rate over the epochs, the best one marked.
 
-        The ending of ``path`` chooses the format: ``.png``, ``.svg``, ``.pdf``.
+        Args:
+            path: where to write it; its ending chooses the format: ``.png``, ``.svg``, ``.pdf``. None for nowhere.
+            width: in inches; below 8 one panel stands below the other.
+
+        Returns:
+            Matplotlib's figure, which a notebook shows.
 
         Raises:
             ValueError: there is no complete epoch to draw, or the format is unknown.
@@ -155,4 +178,4 @@ class History:
         require("matplotlib", extra="plots")
         from .plots import plot_history
 
-        plot_history(self, path)
+        return plot_history(self, path, width)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import _plp
 from .._extras import require
@@ -14,6 +15,10 @@ from .._files import Place, write_whole
 from .._plain import from_plain, to_plain
 from ..options import PLP, Recipe
 from ..records import History, Metrics
+from .statistics import MOST_REPEATS, p_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,82 @@ class Settings:
     recipe: Recipe
 
 
+Verdict = Literal["better", "worse", "alike", "undecided", "one repeat"]
+
+_DIGITS = {"points": 2, "nats": 3, "epochs": 1, "seconds": 1}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One method against another, on one network and by one measure.
+
+    ``differences`` are the method's values minus the other's, one for each of the ``seeds`` that both have, in
+    ``unit``; points are hundredths of accuracy or error. ``interval`` is the 95 % confidence interval of their mean and
+    ``p`` that of the paired t-test, both None for one repeat. ``corrected_p`` is Holm's correction for the
+    ``comparisons`` on this network by this measure; the verdict goes by it. ``model`` is ``"optimal"``, that of the
+    best epoch, or ``"last"``, and ``images`` what it was measured on. ``effect`` is the least difference that matters,
+    where that was said: with ``"alike"`` the interval holds none as large. ``more_repeats`` is about how many more it
+    takes until four of five such studies find an effect of that size, where undecided.
+    """
+
+    network: str
+    method: str
+    other: str
+    measure: str
+    model: str
+    images: str
+    unit: str
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    mean: float
+    interval: tuple[float, float] | None
+    p: float | None
+    corrected_p: float | None
+    comparisons: int
+    verdict: Verdict
+    effect: float | None = None
+    more_repeats: int | None = None
+
+    @property
+    def difference(self) -> str:
+        """Their mean, and its interval where there is one."""
+        limits = f" [{self._number(self.interval[0])}, {self._number(self.interval[1])}]" if self.interval else ""
+        return f"{self._number(self.mean)}{limits}"
+
+    def _number(self, value: float) -> str:
+        return f"{value:+.{_DIGITS[self.unit]}f}"
+
+    def __str__(self) -> str:
+        by = "" if (self.measure, self.model) == ("accuracy", "optimal") else f", {self.measure}"
+        model = f" of the {self.model} model" if by and self.model == "last" else ""
+        return f"{self.method} against {self.other}{by}{model}: {self._in_words()}."
+
+    def _in_words(self) -> str:
+        if not (self.interval and self.corrected_p is not None):
+            return "one seed tells nothing, since seeds differ by as much, and has no interval"
+        low, high = self.interval
+        n = len(self.seeds)
+        p = p_text(self.corrected_p)
+        p = f"p {p}" if p.startswith("<") else f"p = {p}"
+        corrected = f" by Holm for {self.comparisons} comparisons" if self.comparisons > 1 else ""
+        limits = f"between {self._number(low)} and {self._number(high)} {self.unit}"
+        source = f" (95 % interval, n = {n}, {p}{corrected})"
+        match self.verdict:
+            case "better" | "worse":
+                return f"{self.verdict}, by {limits}{source}"
+            case "alike":
+                largest = max(abs(low), abs(high))
+                return f"no difference larger than {largest:.{_DIGITS[self.unit]}f} {self.unit}; it is {limits}{source}"
+        text = f"undecided, the difference is {limits}{source}"
+        if self.effect is None or self.more_repeats is None:
+            return text
+        effect = f"an effect of {'one point' if self.effect == 1 else f'{self.effect:g} points'}"
+        if not self.more_repeats:
+            return f"{text}; {effect} would have shown in four of five such studies"
+        more = "thousands of" if n + self.more_repeats >= MOST_REPEATS else f"about {self.more_repeats}"
+        return f"{text}; {effect} would take {more} more repeat{'s' * (self.more_repeats > 1)}"
+
+
 @dataclass
 class Study:
     """Runs and what they have in common; prints as a table.
@@ -103,10 +184,24 @@ class Study:
         return {run.seed: run.outcome for run in runs if run.outcome}
 
     def differences(self, network: str, method: str, other: str | None = None) -> list[float]:
-        """Accuracy minus another method's, the baseline's by default, for every seed that both have."""
-        others = self.outcomes(network, other or self.baseline)
+        """Accuracy minus another method's, the counterpart's by default, for every seed that both have."""
+        others = self.outcomes(network, other or self.counterpart(method))
         mine = self.outcomes(network, method)
         return [metrics.accuracy - others[seed].accuracy for seed, metrics in mine.items() if seed in others]
+
+    def counterpart(self, method: str) -> str:
+        """What a method is held against: the same without prediction, where that is a method, or else the baseline."""
+        own, baseline = self.methods[method], self.methods[self.baseline]
+        without = replace(own, predictor=None)
+        if method == self.baseline or without in (own, baseline):
+            return self.baseline
+        return next((name for name, other in self.methods.items() if other == without), self.baseline)
+
+    @property
+    def reference(self) -> str:
+        """The counterpart of all methods, as it is called in headings."""
+        counterparts = {self.counterpart(method) for method in self.methods}
+        return f"{self.baseline}'s" if counterparts <= {self.baseline} else "its baseline's"
 
     def control(self, method: str) -> str | None:
         """The control of a method with the paper's PLP: the same without it, at 7/6 of the learning rate."""
@@ -141,24 +236,59 @@ class Study:
 
         return verdict(self)
 
+    def answers(self, effect: float = 1.0, accuracies: Sequence[float] | None = None) -> tuple[Answer, ...]:
+        """What the runs allow to say: each method against the baseline, and PLP against its control, pair by pair.
+
+        By accuracy, errors and loss, of the optimal model on the images of the table and of the last one on those held
+        out; and by epochs and seconds until an accuracy was reached, as far as both of a pair reached it.
+        ``print(*study.answers(), sep="\\n")`` has a sentence for each, ``pandas.DataFrame(study.answers())`` a row.
+
+        Args:
+            effect: the least difference that matters, in points of accuracy or error.
+            accuracies: to be reached, fractions; None for the highest whole percent that all runs of a network reach.
+        """
+        require("scipy", extra="studies")
+        from .answers import answers
+
+        return answers(self, effect, accuracies)
+
     def __str__(self) -> str:
         from .table import text
 
         return text(self)
 
-    def plot(self, path: Place) -> None:
-        """Draws every method's training loss, validation error and difference of validation accuracy to the baseline.
+    def __repr__(self) -> str:
+        networks, methods = ", ".join(self.networks) or "nothing", ", ".join(self.methods)
+        return f"<plp.Study of {networks} by {methods}: {len(self.runs)} runs>"
 
-        The ending of ``path`` chooses the format.
+    def _repr_html_(self) -> str:
+        from .table import html
+
+        return html(self)
+
+    def plot(self, path: Place | None = None, *, width: float = 12.0) -> Figure:
+        """Draws every method's training loss, validation error and differences to the baseline, with what they answer.
+
+        Args:
+            path: where to write it; its ending chooses the format. None for nowhere.
+            width: in inches; below 8 one panel stands below the other.
+
+        Returns:
+            Matplotlib's figure, which a notebook shows.
         """
-        require("matplotlib", extra="plots")
+        require("matplotlib", extra="studies")
         from .plots import plot_study
 
-        plot_study(self, path)
+        return plot_study(self, path, width)
 
     def report(self, path: Place) -> None:
-        """Writes one HTML page that needs no other file: table, picture, and the choices made, the paper's and ours."""
-        require("matplotlib", extra="studies")
+        """Writes one HTML page that needs no other file: what the runs answer, and what was chosen by whom.
+
+        Raises:
+            ModuleNotFoundError: what makes the page is missing: it comes with ``pip install 'plp[studies]'``.
+        """
+        for module in ("altair", "jinja2", "matplotlib", "vl_convert"):
+            require(module, extra="studies")
         from .report import write_report
 
         write_report(self, path)

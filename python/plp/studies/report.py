@@ -2,90 +2,65 @@
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
 from dataclasses import is_dataclass
-from html import escape
 from typing import Any
 
-from .._files import Place, write_whole
-from ..options import PAPER, Recipe
-from .plots import heading, network_figures
-from .records import Settings, Study
-from .table import caption, table, verdict
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from vl_convert import javascript_bundle
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #555; --line: #ddd; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink);
-       background: var(--paper); overflow-wrap: anywhere; }}
-table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; overflow-wrap: normal; }}
-th, td {{ text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); }}
-.numbers td {{ white-space: nowrap; }}
-.wide {{ overflow-x: auto; }}
-figure {{ margin: 0; }}
-.panels {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-.panels img {{ flex: 1 1 18rem; min-width: 0; max-width: 100%; }}
-pre {{ white-space: pre-wrap; }}
-pre, small, figcaption {{ color: var(--faint); }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #ddd; --paper: #111; --faint: #aaa; --line: #444; }}
-  img {{ filter: invert(1) hue-rotate(180deg); }} /* black turns white, and colours stay what they are */
-}}
-</style>
-<h1>{title}</h1>
-{verdict}
-<div class="wide numbers" tabindex="0">{results}</div>
-<p><small>{caption}</small></p>
-{pictures}
-<h2>Choices</h2>
-<p>The method and the experiment are those of Ying et al., <i>Enhancing deep neural network training efficiency and
-performance through linear prediction</i>, Scientific Reports 14, 15197 (2024),
-<a href="https://doi.org/10.1038/s41598-024-65691-0">doi 10.1038/s41598-024-65691-0</a>, as far as they are known.</p>
-<div class="wide" tabindex="0">{choices}</div>
-<h2>Methods</h2>
-<div class="wide" tabindex="0">{methods}</div>
-<h2>Runs</h2>
-<div class="wide" tabindex="0">{runs}</div>
-<h2>Machine</h2>
-<pre>{builds}</pre>
-</html>
-"""
+from .._files import Place, write_whole
+from .._html import html_table
+from ..options import PAPER, Recipe
+from .charts import looks, network_charts, vega_lite
+from .records import Settings, Study
+from .table import answer_table, caption, table, verdict
 
 OURS = "our choice; the paper's is not known"
 
 
 def write_report(study: Study, path: Place) -> None:
     """See :meth:`plp.Study.report`."""
-    page = _PAGE.format(
-        title=escape(f"{', '.join(study.networks)}: {', '.join(study.methods)}"),
-        verdict="".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(study)),
-        results=_table(table(study)),
-        caption=escape(caption(study)),
-        pictures="".join(_pictures(study, network) for network in study.networks),
-        choices=_table([["what", "here", "source"], *choices(study)]),
-        methods=_table([["method", "what it changes"], *_changes(study)]),
-        runs=_table(_runs(study)),
-        builds=escape(_builds(study)),
+
+    def region(name: str, rows: list[list[str]], kind: str = "") -> Markup:
+        """A table that scrolls by itself, by keys too, where it is wider than the page."""
+        opening = Markup('<div class="wide {}" role="region" aria-label="{}" tabindex="0">').format(kind, name)
+        return opening + Markup(html_table(rows)) + Markup("</div>")
+
+    names = ", ".join(study.methods)
+    networks = [(network, network_charts(study, network)) for network in study.networks]
+    sections = [(f"network-{index}", network) for index, network in enumerate(study.networks, 1)]
+    sections = [("verdict", "verdict"), *sections, ("answers", "all answers"), ("runs", "runs")]
+    page = Environment(
+        loader=PackageLoader("plp.studies", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("report.html.jinja")
+    text = page.render(
+        title=f"{', '.join(study.networks)}: {names if len(names) < 80 else f'{len(study.methods)} methods'}",
+        sections=[*sections, ("choices", "choices"), ("machine", "machine")],
+        region=region,
+        verdict=verdict(study),
+        results=table(study),
+        caption=caption(study),
+        networks=networks,
+        width=study.settings.width,
+        looks=looks(study),
+        answers=answer_table(study.answers()),
+        chosen_epoch=study.chosen_epoch,
+        runs=_runs(study),
+        choices=[["what", "here", "source"], *choices(study)],
+        methods=[["method", "what it changes"], *_changes(study)],
+        duration=_duration(sum(epoch.seconds for run in study.runs for epoch in run.history)),
+        builds=_builds(study),
+        library=Markup(
+            javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()).replace("</script", "<\\/script")
+        ),
     )
-    write_whole(path, page.encode())
+    write_whole(path, text.encode())
 
 
-def _pictures(study: Study, network: str) -> str:
-    """The panels of a network, side by side or below each other as the window has room, and what they show."""
-    images = []
-    for figure in network_figures(study, network):
-        drawing = io.BytesIO()
-        figure.savefig(drawing, format="svg", transparent=True)
-        data = b64encode(drawing.getvalue()).decode()
-        shows = escape(f"{figure.axes[0].get_ylabel()} by epoch".replace(r"\$", "$"))
-        images.append(f'<img src="data:image/svg+xml;base64,{data}" alt="{shows}">')
-    caption = escape(heading(study, network))
-    return f'<figure><div class="panels">{"".join(images)}</div><figcaption>{caption}</figcaption></figure>'
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def choices(study: Study) -> list[list[str]]:
@@ -185,11 +160,3 @@ def _builds(study: Study) -> str:
     if len(runs) == 1:
         return next(iter(runs))
     return "\n\n".join(f"{', '.join(names)}:\n{build}" for build, names in runs.items())
-
-
-def _table(rows: list[list[str]]) -> str:
-    def line(row: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
-
-    heading, *body = rows
-    return "<table>" + line(heading, "th") + "".join(line(row, "td") for row in body) + "</table>"

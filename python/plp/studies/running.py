@@ -60,7 +60,8 @@ def compare(
             such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction is SGD with that
             rate). A name chooses optimizer and predictor in place of the recipe's; the recipe's options of an
             optimizer hold for one of its kind. Or a dict from names of one's own to recipes, or to what they change in
-            ``recipe``: ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2)}}``.
+            ``recipe`` or in its optimizer: ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2), "lr": 0.1}}``;
+            :func:`plp.grid` makes such dicts of many.
         train, test: without a test set the table shows the validation images.
         epochs: of each run.
         repeats: runs of each method, each with another seed.
@@ -165,12 +166,15 @@ def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Reci
     """A recipe as the method of that name has it."""
     if isinstance(own, Recipe):
         return own
-    parts = vars(recipe)
-    if not isinstance(own, Mapping) or not own.keys() <= parts.keys():
-        raise ValueError(
-            f"method {name!r} is {own!r:.60}, expected a recipe or a dict of what it changes: {', '.join(parts)}"
-        )
-    return replace(recipe, **own)
+    if not isinstance(own, Mapping):
+        raise ValueError(f"method {name!r} is {own!r:.60}, expected a recipe or a dict of what it changes")
+    changed = replace(recipe, **{part: value for part, value in own.items() if part in vars(recipe)})
+    within = {option: value for option, value in own.items() if option not in vars(recipe)}
+    options = vars(changed.optimizer)
+    if unknown := [option for option in within if option not in options]:
+        known = ", ".join([*vars(recipe), *options])
+        raise ValueError(f"method {name!r} changes {unknown[0]!r:.40}, expected one of {known}")
+    return replace(changed, optimizer=replace(changed.optimizer, **within))
 
 
 def _as_kept(recipe: Recipe) -> Recipe:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
+from .._html import html_lines, html_table
 from .._tables import text_table
-from .records import Study
-from .statistics import in_words, spread, with_interval
+from .records import Answer, Study
+from .statistics import p_text, spread
 
 
 def table(study: Study) -> list[list[str]]:
     """Rows of text, the heading first."""
     rows = [["network", "method", "runs", "accuracy %", "top-1 error", "top-5 error", "loss", "images/s"]]
-    rows[0].append(f"accuracy - {study.baseline}'s" + (" [95 % interval]" if study.is_repeated else ""))
+    rows[0].append(f"accuracy - {study.reference}" + (" [95 % interval]" if study.is_repeated else ""))
+    rows[0] += ["p (Holm)"] * study.is_repeated
+    found = {(a.network, a.method): a for a in _of_accuracy(study) if a.other == study.counterpart(a.method)}
     for network in study.networks:
         for method in study.methods:
             runs = [run for run in study.runs if (run.network, run.method) == (network, method)]
@@ -20,7 +24,7 @@ def table(study: Study) -> list[list[str]]:
             if not runs:
                 continue
             failures = sum(run.failure is not None for run in runs)
-            differences = study.differences(network, method) if method != study.baseline else []
+            answer = found.get((network, method))
             rows.append(
                 [
                     network,
@@ -31,7 +35,8 @@ def table(study: Study) -> list[list[str]]:
                     spread([m.top5_error for m in outcomes], 4),
                     spread([m.loss for m in outcomes], 3),
                     f"{fmean(run.history.images_per_second for run in runs):,.0f}",
-                    with_interval([100 * d for d in differences]),
+                    answer.difference if answer else "",
+                    *[p_text(answer.corrected_p) if answer else ""] * study.is_repeated,
                 ]
             )
     return rows
@@ -42,7 +47,10 @@ def caption(study: Study) -> str:
     means, interval = "", ""
     if study.is_repeated:
         means = "mean ± standard deviation over seeds; "
-        interval = ", with the 95 % confidence interval of their mean (Student's t)"
+        interval = (
+            ", with the 95 % confidence interval of their mean (Student's t); p: of the paired t-test, corrected by "
+            "Holm for the number of comparisons"
+        )
     return (
         f"{means}{study.measured_on}, model of {study.chosen_epoch}, epochs: {study.settings.epochs}; "
         f"differences in percentage points, same start and same mini-batches{interval}"
@@ -51,18 +59,35 @@ def caption(study: Study) -> str:
 
 def verdict(study: Study) -> list[str]:
     """What the differences to the baseline, and of PLP to its control, allow to say: a sentence for each pair."""
-    sentences = []
-    for network in study.networks:
-        where = f"{network}, " if len(study.networks) > 1 else ""
-        for method in study.methods:
-            for other in (study.baseline, study.control(method)):
-                if other and other != method and (pairs := study.differences(network, method, other)):
-                    sentences.append(where + in_words(method, other, [100 * d for d in pairs]))
-    return sentences
+    several = len(study.networks) > 1
+    return [f"{answer.network}, {answer}" if several else str(answer) for answer in _of_accuracy(study)]
+
+
+def _of_accuracy(study: Study) -> list[Answer]:
+    """Of all answers those by what counts: the accuracy of the optimal model."""
+    return [answer for answer in study.answers() if (answer.measure, answer.model) == ("accuracy", "optimal")]
+
+
+def answer_table(answers: Sequence[Answer]) -> list[list[str]]:
+    """All answers as rows of text, the heading first."""
+    rows = [["network", "method", "against", "by", "model", "difference [95 % interval]", "p", "p (Holm)", "n", ""]]
+    for a in answers:
+        number = [f"{a.difference} {a.unit}", p_text(a.p), p_text(a.corrected_p), str(len(a.seeds)), a.verdict]
+        rows.append([a.network, a.method, a.other, a.measure, f"{a.model} ({a.images})".strip(), *number])
+    return rows
 
 
 def text(study: Study) -> str:
     """Table and caption, what may be said of them, and what went wrong."""
-    lines = [text_table(table(study)), caption(study), *verdict(study)]
+    return "\n".join([text_table(table(study)), *_notes(study)])
+
+
+def html(study: Study) -> str:
+    """The same for a notebook."""
+    return html_table(table(study)) + html_lines(_notes(study))
+
+
+def _notes(study: Study) -> list[str]:
+    lines = [caption(study), *verdict(study)]
     lines += [f"{run.name}: {run.failure}" for run in study.runs if run.failure]
-    return "\n".join(lines + (["(interrupted)"] if study.interrupted else []))
+    return lines + (["(interrupted)"] if study.interrupted else [])
