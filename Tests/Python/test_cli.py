@@ -302,7 +302,7 @@ def test_info_and_profile(capsys):
         (["train", "--data", "synthetic", "--epochs", "0"], "epochs"),
         (["compare", "--data", "synthetic", "alexnet"], "alexnet"),
         (["evaluate", "nothing.safetensors"], "nothing.safetensors"),
-        (["report", "nothing.json"], "nothing.json"),
+        (["report", "nothing"], "nothing"),
         (["download", "--url", "http://127.0.0.1:1/x.tar.gz"], "cannot reach"),
     ],
 )

@@ -86,7 +86,7 @@ except KeyboardInterrupt:
 """
 
 STUDY = """
-import plp
+import os, plp
 fit = plp.Trainer.fit
 def announced(*arguments, **options):
     print("training", flush=True)
@@ -94,10 +94,11 @@ def announced(*arguments, **options):
 plp.Trainer.fit = announced
 train, test = plp.datasets.synthetic(2000, 100)
 try:
-    plp.compare(methods=["sgd", "plp"], train=train, test=test, epochs=10_000, width=1 / 8, path="study.json")
+    plp.compare(methods=["sgd", "plp"], train=train, test=test, epochs=10_000, width=1 / 8, path="study")
 except KeyboardInterrupt as interruption:
     study = interruption.study
-assert study.interrupted and study.runs == [] and len(study.checkpoints) == 1
+assert study.interrupted and study.runs == []
+assert os.path.exists("study/resnet18-sgd-seed-0/checkpoint.plp")
 print("usable", flush=True)
 """
 
@@ -221,7 +222,7 @@ def test_a_study_is_kept_too(tmp_path):
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
     assert process.returncode == 143, errors
-    assert len(list((tmp_path / "results").glob("study.json.*.checkpoint"))) == 1
+    assert len(list(tmp_path.glob("results/*/checkpoint.plp"))) == 1
 
 
 SAVING = """

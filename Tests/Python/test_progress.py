@@ -138,7 +138,7 @@ def test_going_on_is_said(small, synthetic, capfd):
 
 
 def test_a_study_counts_its_runs(synthetic, capfd, tmp_path):
-    study = {"train": synthetic[0], "epochs": 2, "width": 1 / 16, "path": tmp_path / "study.json"}
+    study = {"train": synthetic[0], "epochs": 2, "width": 1 / 16, "path": tmp_path}
     study["recipe"] = plp.Recipe(batch_size=50)
     plp.compare(methods=["sgd"], **study)
     assert "run 1 of 1: resnet18 sgd epoch 1/2" in capfd.readouterr().err

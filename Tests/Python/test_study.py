@@ -2,18 +2,25 @@
 
 import errno
 import json
+import subprocess
+import sys
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from html import escape
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import plp
 import pytest
 from plp._files import sole_writer
+from plp._plain import to_plain
 from plp.plots import history_figure
+from plp.studies.files import held, is_held, perform
 from plp.studies.plots import study_figure
+from plp.studies.records import folder_name
 from plp.studies.report import choices
 from test_history import drawn, history
 
@@ -173,7 +180,7 @@ def test_damage_to_a_study_is_an_error_and_nothing_else(tmp_path):
     study = made_up()
     study.runs = study.runs[:2]
     study.runs = [replace(run, history=replace(run.history, epochs=run.history.epochs[:1])) for run in study.runs]
-    study.checkpoints = {"resnet18 sgd seed 1": "study.json.0123abcd.checkpoint"}
+    study.planned = ["resnet18 sgd seed 1"]
     study.save(tmp_path / "study.json")
     refused = read = 0
     for data in mutations(json.loads((tmp_path / "study.json").read_text())):
@@ -202,6 +209,21 @@ def test_an_earlier_versions_study_is_read(tmp_path):
     recipe = plp.Study.load(tmp_path / "study.json").methods["plp"]
     assert recipe.optimizer == plp.SGD(lr=0.1, demon=True)
     assert recipe.predictor == plp.EMA(decay=0.99, warmup=False, statistics="kept")
+
+
+def test_the_folder_of_an_earlier_version_goes_on(study, whole, tmp_path):
+    """Its file held the runs; checkpoints lay beside it, which are left alone."""
+    done = study(methods="sgd")
+    data = json.loads((tmp_path / "study.json").read_text())
+    rmtree(tmp_path / "resnet18-sgd-seed-0")
+    data |= {"version": 2, "runs": [to_plain(done.runs[0])], "checkpoints": {"resnet18 plp seed 0": "x.checkpoint"}}
+    del data["planned"]
+    (tmp_path / "study.json").write_text(json.dumps(data))
+    (tmp_path / "x.checkpoint").write_text("years of work")
+    assert numbers(study()) == whole == numbers(plp.Study.load(tmp_path))
+    assert (tmp_path / "x.checkpoint").exists() and not (tmp_path / "resnet18-sgd-seed-0").exists()
+    with pytest.raises(ValueError, match="study.json, expected a folder, in which the study is study.json"):
+        study(path=tmp_path / "study.json")
 
 
 def test_a_later_versions_study_is_refused(tmp_path):
@@ -303,14 +325,15 @@ def test_failed_runs_alone_can_be_drawn():
 
 def test_compare(synthetic, tmp_path):
     train, test = synthetic
-    path = tmp_path / "study.json"
+    path = tmp_path / "new"
     study = plp.compare(methods=["sgd", "plp"], train=train, test=test, path=path, **SMALL)
     assert [(run.method, run.seed) for run in study.runs] == [("sgd", 0), ("plp", 0)]
     assert str(study).count("resnet18") == 2
-    assert json.loads(path.read_text())["settings"]["epochs"] == 1
+    assert json.loads((path / "study.json").read_text())["settings"]["epochs"] == 1
 
     longer = plp.compare(methods=["sgd", "plp"], train=train, test=test, path=path, repeats=2, **SMALL)
     assert longer.runs[:2] == study.runs and len(longer.runs) == 4
+    assert plp.Study.load(path) == plp.Study.load(path / "study.json") == longer
     wider = plp.compare(methods=["ema"], train=train, test=test, path=path, **SMALL)
     assert list(wider.methods) == ["sgd", "plp", "ema"] and len(wider.runs) == 5
     with pytest.raises(ValueError, match="whose epochs is 1, expected 3"):
@@ -363,7 +386,7 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
 )
 def test_mistakes_are_found_before_the_first_run(synthetic, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        plp.compare(**{"train": synthetic[0], "path": tmp_path / "study.json", **SMALL, **changes})
+        plp.compare(**{"train": synthetic[0], "path": tmp_path, **SMALL, **changes})
     assert not files(tmp_path)
 
 
@@ -375,8 +398,8 @@ def test_one_name_stands_for_a_list_of_one(synthetic):
 
 def test_an_unwritable_path_is_found_before_the_first_run(synthetic, tmp_path, monkeypatch):
     monkeypatch.setattr(plp.Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
-    with pytest.raises(FileNotFoundError, match="missing/study.json'"):
-        plp.compare(train=synthetic[0], path=tmp_path / "missing" / "study.json", **SMALL)
+    with pytest.raises(FileNotFoundError, match="missing/study'"):
+        plp.compare(train=synthetic[0], path=tmp_path / "missing" / "study", **SMALL)
 
 
 def test_a_file_system_without_locks(study, monkeypatch):
@@ -390,14 +413,14 @@ def test_numbers_of_numpy_are_options_too(synthetic, tmp_path):
     averaging = plp.PLP(coefficients=np.array([0.5, 0.5]), period=np.int32(2))
     methods = {"sgd": {}, "averaging": {"predictor": averaging}}
     arguments = {**SMALL, "recipe": recipe, "epochs": np.int64(1), "validation": np.float32(0.25), "seed": np.uint8(3)}
-    study = plp.compare(methods=methods, train=synthetic[0], path=tmp_path / "study.json", **arguments)
-    again = plp.compare(methods=methods, train=synthetic[0], path=tmp_path / "study.json", **arguments)
+    study = plp.compare(methods=methods, train=synthetic[0], path=tmp_path, **arguments)
+    again = plp.compare(methods=methods, train=synthetic[0], path=tmp_path, **arguments)
     assert again == study and len(study.runs) == 2
 
 
 def test_options_that_are_no_plain_numbers_survive(synthetic, tmp_path):
     own = {"optimizer": plp.SGD(lr=Fraction(1, 20)), "schedule": plp.schedules.MultiStep(range(2, 10))}
-    arguments = {"methods": {"own": own}, "train": synthetic[0], "path": tmp_path / "study.json", **SMALL}
+    arguments = {"methods": {"own": own}, "train": synthetic[0], "path": tmp_path, **SMALL}
     study = plp.compare(**arguments)
     assert plp.compare(**arguments) == study and len(study.runs) == 1
     assert study.methods["own"].schedule.milestones == tuple(range(2, 10))
@@ -405,7 +428,7 @@ def test_options_that_are_no_plain_numbers_survive(synthetic, tmp_path):
 
 def test_another_recipe_is_told_by_what_differs(study):
     study(methods="sgd", epochs=1)
-    with pytest.raises(ValueError, match=r"whose recipe.optimizer.lr is 0.05, expected 0.1: choose another file"):
+    with pytest.raises(ValueError, match=r"whose recipe.optimizer.lr is 0.05, expected 0.1: choose another folder"):
         study(methods="sgd", epochs=1, recipe=replace(RECIPE, optimizer=plp.SGD(lr=0.1)))
     with pytest.raises(ValueError, match=r"another method of the name 'sgd', whose batch_size is 16, expected 32"):
         study(methods={"sgd": {"batch_size": 32}}, epochs=1)
@@ -430,16 +453,17 @@ def test_any_name_is_shown_as_it_is(tmp_path, name):
 
 def test_a_file_without_runs_does_not_hold_to_its_settings(synthetic, tmp_path):
     with pytest.raises(ValueError, match="validation"):
-        plp.compare(train=synthetic[0], path=tmp_path / "study.json", validation=1.5, **SMALL)
-    study = plp.compare(methods="sgd", train=synthetic[0], path=tmp_path / "study.json", **SMALL)
+        plp.compare(train=synthetic[0], path=tmp_path, validation=1.5, **SMALL)
+    study = plp.compare(methods="sgd", train=synthetic[0], path=tmp_path, **SMALL)
     assert len(study.runs) == 1
 
 
 def test_fresh_replaces_a_study(synthetic, tmp_path):
-    arguments = {"methods": "sgd", "train": synthetic[0], "path": tmp_path / "study.json"}
+    arguments = {"methods": "sgd", "train": synthetic[0], "path": tmp_path}
     plp.compare(**arguments, **SMALL, repeats=2)
     study = plp.compare(**arguments, **{**SMALL, "epochs": 2}, fresh=True)
-    assert plp.Study.load(tmp_path / "study.json") == study and len(study.runs) == 1
+    assert plp.Study.load(tmp_path) == study and len(study.runs) == 1
+    assert files(tmp_path) == [*COMPLETE, ".json"]
 
 
 def test_a_diverging_method_does_not_end_the_study(synthetic):
@@ -469,9 +493,8 @@ def whole(synthetic):
 @pytest.fixture
 def study(synthetic, tmp_path):
     """A study in ``tmp_path``, to be called again and again."""
-    return lambda **changes: plp.compare(
-        **{"train": synthetic[0], "test": synthetic[1], "path": tmp_path / "study.json", **TWO, **changes}
-    )
+    train, test = synthetic
+    return lambda **changes: plp.compare(**{"train": train, "test": test, "path": tmp_path, **TWO, **changes})
 
 
 @pytest.fixture
@@ -496,9 +519,20 @@ def trained(monkeypatch):
     return epochs, ends
 
 
+COMPLETE = [".csv", ".json", ".safetensors", ".safetensors"]
+"""What a run's folder holds."""
+BEGUN = [".csv", ".json", ".plp"]
+"""What it holds after an epoch."""
+
+
 def files(folder):
-    """What kinds of files a user sees there."""
-    return sorted(path.suffix for path in folder.iterdir() if not path.name.startswith("."))
+    """What kinds of files a user sees in a study's folder: those of one run after the other, and the study's."""
+    runs = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [
+        suffix
+        for place in [*runs, folder]
+        for suffix in sorted(path.suffix for path in place.iterdir() if path.is_file() and path.name[0] != ".")
+    ]
 
 
 def interrupted(study, **options):
@@ -523,13 +557,18 @@ def test_ctrl_c_keeps_the_run_under_way(study, trained, whole, tmp_path, place, 
     ends[True, *place] = KeyboardInterrupt()
     stopped = interrupted(study)
     assert stopped.interrupted and [run.method for run in stopped.runs] == ["sgd"]
-    assert plp.Study.load(tmp_path / "study.json").runs == stopped.runs
-    assert files(tmp_path) == [".checkpoint", ".json"]
+    assert plp.Study.load(tmp_path).runs == stopped.runs
+    assert files(tmp_path)[:-5] in (BEGUN, [".json", ".plp"]) and files(tmp_path)[-5:] == [*COMPLETE, ".json"]
     epochs.clear()
     finished = study()
     assert numbers(finished) == whole and not finished.interrupted
     assert len(epochs) == iterations
-    assert files(tmp_path) == [".json"] and not finished.checkpoints
+    assert files(tmp_path) == [*COMPLETE, *COMPLETE, ".json"]
+    for run in finished.runs:
+        lines = (tmp_path / folder_name(run.name) / "metrics.csv").read_text().splitlines()
+        assert [line.split(",")[:3] for line in lines[1:]] == [
+            [str(epoch.epoch), str(epoch.learning_rate), str(epoch.seconds)] for epoch in run.history
+        ]
 
 
 def test_a_power_cut_costs_an_epoch_at_most(study, trained, whole, tmp_path):
@@ -539,7 +578,7 @@ def test_a_power_cut_costs_an_epoch_at_most(study, trained, whole, tmp_path):
         study()
     epochs.clear()
     assert numbers(study()) == whole
-    assert epochs == [2] * ITERATIONS and files(tmp_path) == [".json"]
+    assert epochs == [2] * ITERATIONS and files(tmp_path) == [*COMPLETE, *COMPLETE, ".json"]
 
 
 def test_other_runs_in_between_leave_it_alone(study, trained, whole, tmp_path):
@@ -547,10 +586,10 @@ def test_other_runs_in_between_leave_it_alone(study, trained, whole, tmp_path):
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
     interrupted(study)
     ends[False, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    assert len(interrupted(study, methods="sgd", repeats=2).checkpoints) == 2
+    assert len(interrupted(study, methods="sgd", repeats=2).runs) == 1
     epochs.clear()
     assert numbers(study()) == whole and epochs == [2] * ITERATIONS
-    assert files(tmp_path) == [".checkpoint", ".json"]  # of the second seed, which this call did not ask for
+    assert len(list(tmp_path.glob("*/checkpoint.plp"))) == 1  # of the second seed, which this call did not ask for
 
 
 def damaged(file, _):
@@ -576,14 +615,14 @@ def test_a_checkpoint_of_no_use_is_not_used(study, trained, whole, synthetic, tm
     epochs, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
     interrupted(study)
-    (checkpoint,) = tmp_path.glob("*.checkpoint")
+    (checkpoint,) = tmp_path.glob("*/checkpoint.plp")
     spoil(checkpoint, synthetic[0])
     spoilt = checkpoint.read_bytes()
     epochs.clear()
     with pytest.warns(RuntimeWarning, match=f"starts anew, its checkpoint is now .*{checkpoint.name}.*.unused: "):
         assert numbers(study()) == whole
-    assert len(epochs) == 2 * ITERATIONS and files(tmp_path) == [".json", ".unused"]
-    (aside,) = tmp_path.glob(f"{checkpoint.name}.*.unused")
+    assert len(epochs) == 2 * ITERATIONS and files(tmp_path) == [*COMPLETE, ".unused", *COMPLETE, ".json"]
+    (aside,) = tmp_path.glob("*/checkpoint.plp.*.unused")
     assert aside.read_bytes() == spoilt
 
 
@@ -593,18 +632,18 @@ def test_each_checkpoint_of_no_use_is_kept(study, trained, tmp_path):
         ends[True, "training", 2, 1] = KeyboardInterrupt()
         with nullcontext() if number == 1 else pytest.warns(RuntimeWarning, match="starts anew"):
             interrupted(study)
-        (checkpoint,) = tmp_path.glob("*.checkpoint")
+        (checkpoint,) = tmp_path.glob("*/checkpoint.plp")
         checkpoint.write_bytes(f"number {number}".encode())
     with pytest.warns(RuntimeWarning, match="starts anew"):
         study()
-    assert {path.read_bytes() for path in tmp_path.glob("*.unused")} == {b"number 1", b"number 2"}
+    assert {path.read_bytes() for path in tmp_path.glob("*/*.unused")} == {b"number 1", b"number 2"}
 
 
 def test_a_checkpoint_that_cannot_be_read_stays(study, trained, tmp_path, monkeypatch):
     _, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
     interrupted(study)
-    (checkpoint,) = tmp_path.glob("*.checkpoint")
+    (checkpoint,) = tmp_path.glob("*/checkpoint.plp")
     before = checkpoint.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(plp.Trainer, "restore", lambda *_: (_ for _ in ()).throw(OSError("input/output error")))
@@ -622,48 +661,175 @@ def test_two_processes_do_not_write_one_study(study, tmp_path):
     assert len(study(methods="sgd").runs) == 1
 
 
-def test_without_its_study_a_checkpoint_is_a_stray(study, trained, whole, tmp_path):
-    epochs, ends = trained
-    ends[False, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    interrupted(study)
-    (tmp_path / "study.json").unlink()
-    assert numbers(study()) == whole
-    assert len(epochs) == (1 + 2 * 2) * ITERATIONS and files(tmp_path) == [".json"]
+def test_a_run_that_some_process_makes_is_not_made_twice(study, tmp_path):
+    """A study that starts anew is told of it, one that goes on waits for that process, and takes what it made."""
+    done = study(methods="sgd")
+    folder = tmp_path / "resnet18-sgd-seed-0"
+    with held(folder), pytest.raises(OSError, match="in use: another process makes this run"):
+        study(methods="sgd", fresh=True)
+    file = folder / "run.json"
+    complete = file.read_text()
+    file.write_text(json.dumps(json.loads(complete) | {"complete": False}))
+    with held(folder):
+        thread = threading.Thread(target=lambda: results.append(study(methods="sgd")))
+        results = []
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        file.write_text(complete)
+    thread.join()
+    assert results == [done]
+
+
+def test_a_lock_does_not_outlive_its_owner(tmp_path):
+    program = "import os, sys; from pathlib import Path; from plp.studies.files import held\n"
+    program += "with held(Path('.')): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path).returncode == -9
+    assert is_held(tmp_path)
+    with held(tmp_path):
+        pass
+    assert not is_held(tmp_path)
 
 
 def test_only_what_the_study_itself_left_is_removed(study, tmp_path):
-    own = [".6d228109.checkpoint", ".6d228109.checkpoint.0123456789abcdef.partial", ".0123456789abcdef.partial"]
-    others = [".wide.6d228109.checkpoint", ".wide.6d228109.checkpoint.0123456789abcdef.partial", ".mine.checkpoint"]
-    for ending in own + others:
-        (tmp_path / f"study.json{ending}").touch()
     study(methods="sgd", epochs=1)
-    assert {path.name for path in tmp_path.iterdir() if path.name[0] != "."} == {
-        "study.json",
-        *(f"study.json{ending}" for ending in others),
-    }
+    folder = tmp_path / "resnet18-sgd-seed-0"
+    mine = [folder / "notes.txt", folder / "run.json.partial", tmp_path / "thesis.tex", tmp_path / "x" / "metrics.csv"]
+    (tmp_path / "x").mkdir()
+    for path in mine:
+        path.write_text("years of work")
+    study(methods="plp", epochs=1, fresh=True)
+    assert all(path.read_text() == "years of work" for path in mine)
+    assert not (folder / "run.json").exists() and len(plp.Study.load(tmp_path).runs) == 1
 
 
-@pytest.mark.parametrize("name", ["{folder}/thesis.tex", "../{folder.name}/thesis.tex", "thesis.tex", "..", ""])
-def test_a_study_names_no_checkpoint_but_its_own(study, tmp_path, name):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    study(methods="sgd", epochs=1)
-    data = json.loads((tmp_path / "study.json").read_text())
-    data["checkpoints"] = {"resnet18 plp seed 0": name.format(folder=tmp_path)}
-    (tmp_path / "study.json").write_text(json.dumps(data))
-    with pytest.warns(RuntimeWarning, match="which it cannot have written: that run starts anew"):
-        assert len(study(epochs=1).runs) == 2
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
-    assert files(tmp_path) == [".json", ".tex"]
+@pytest.mark.parametrize("name", ["run.json", "metrics.csv", "best.safetensors"])
+def test_foreign_files_in_a_runs_folder_are_not_replaced(study, tmp_path, name):
+    folder = tmp_path / "resnet18-sgd-seed-0"
+    folder.mkdir()
+    (folder / name).write_text("years of work")
+    for fresh in (False, True):
+        with pytest.raises((FileExistsError, plp.Error), match="not a run"):
+            study(methods="sgd", epochs=1, fresh=fresh)
+    assert (folder / name).read_text() == "years of work"
 
 
 def test_a_study_is_written_where_its_name_leads(study, trained, whole, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "study.json").symlink_to("elsewhere/study.json")
+    (tmp_path / "study").symlink_to("elsewhere")
     _, ends = trained
     ends[True, "epoch end", 1, ITERATIONS] = KeyboardInterrupt()
-    interrupted(study)
-    assert files(tmp_path / "elsewhere") == [".checkpoint", ".json"]
-    assert numbers(study()) == whole and (tmp_path / "study.json").is_symlink()
+    interrupted(study, path=tmp_path / "study")
+    assert files(tmp_path / "elsewhere") == [*BEGUN, *COMPLETE, ".json"]
+    assert numbers(study(path=tmp_path / "study")) == whole and (tmp_path / "study").is_symlink()
+
+
+def test_a_study_is_stopped_from_elsewhere(study, whole, synthetic, tmp_path):
+    """By a file, which is heard after an iteration, and of which nothing stays."""
+
+    def stop(progress):
+        if (progress.epoch, progress.iteration) == (2, 1):
+            plp.stop(tmp_path)
+
+    stopped = study(callback=stop)
+    assert stopped.interrupted and not stopped.runs and files(tmp_path) == [*BEGUN, ".json"]
+    assert json.loads((tmp_path / "resnet18-sgd-seed-0" / "run.json").read_text())["complete"] is False
+    assert numbers(study()) == whole
+    with pytest.raises(FileNotFoundError, match="neither a study nor a run"):
+        plp.stop(tmp_path.parent)
+
+
+def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path):
+    study(methods="sgd", epochs=1)
+    folder = tmp_path / "resnet18-sgd-seed-0"
+    others = plp.datasets.from_arrays(synthetic[0].images[::-1], synthetic[0].labels, 100, name=synthetic[0].name)
+    with pytest.raises(ValueError, match=r"sgd-seed-0 holds a run whose train.checksum is \w+, expected \w+"):
+        perform(replace(plp.Task.load(folder), train=others, folder=folder), plp.engine)
+
+
+def test_a_run_is_recreated_from_its_folder(study, tmp_path):
+    run = study(methods="plp", epochs=1).runs[0]
+    task = plp.Task.load(tmp_path / "resnet18-plp-seed-0")
+    assert task.recipe == replace(RECIPE, predictor=plp.PLP()) and task.folder is None
+    history = plp.engine(task)
+    assert [(e.train, e.validation) for e in history] == [(e.train, e.validation) for e in run.history]
+    assert history.test == run.history.test
+    assert plp.Model.load(tmp_path / "resnet18-plp-seed-0" / "best.safetensors").evaluate(task.test) == history.test
+    assert run.versions["plp"] == plp.__version__ and run.seconds > 0 and "pytest" in run.command
+    images = plp.datasets.from_arrays(task.train.images, task.train.labels, name="mine")
+    study(methods="sgd", path=tmp_path / "arrays", train=images, test=None, epochs=1)
+    with pytest.raises(ValueError, match="'mine' is arrays, of which a file has only the name"):
+        plp.Task.load(tmp_path / "arrays" / "resnet18-sgd-seed-0")
+
+
+def test_weights_are_left_out_where_they_are_not_wanted(study, tmp_path):
+    study(methods="sgd", epochs=1, weights=False)
+    assert files(tmp_path) == [".csv", ".json", ".json"]
+
+
+# ---- Engines and callbacks -------------------------------------------------------------------------------------------
+
+
+def halves(task):
+    """An engine that learns by halves, whatever its network."""
+    epochs = []
+    for epoch in range(1, task.epochs + 1):
+        epochs.append(plp.Epoch(epoch, task.recipe.optimizer.lr, 1.0, 100.0, plp.Metrics(1.0, 0.5**epoch, 0.0)))
+        if task.note(epochs[-1]):
+            break
+    return plp.History(tuple(epochs), epochs[-1].epoch, task.train.name, plp.Metrics(1.0, 0.5 ** len(epochs), 0.0))
+
+
+def test_an_engine_of_ones_own(study, tmp_path):
+    methods = {"sgd": {}, "halves": {}}
+
+    def engine(task):
+        return halves(task) if task.method == "halves" else plp.engine(task)
+
+    theirs = study(methods=methods, engine=engine)
+    assert theirs.runs[0].engine == "plp.studies.tasks.engine" or "engine" in theirs.runs[0].engine
+    assert theirs.runs[1].outcome.top1_error == 0.25
+    assert len((tmp_path / "resnet18-halves-seed-0" / "metrics.csv").read_text().splitlines()) == 3
+    assert study(methods=methods, engine=engine) == theirs
+    with pytest.raises(ValueError, match="the engine returned None, expected a plp.History"):
+        study(engine=lambda task: None, path=None)
+    failed = study(engine=lambda task: (_ for _ in ()).throw(plp.Error("loss: found nan")), path=None)
+    assert [run.failure for run in failed.runs] == ["loss: found nan"] * 2
+
+
+def test_an_engine_of_ones_own_is_interrupted_too(study, tmp_path):
+    stopped = study(methods="sgd", engine=halves, callback=lambda progress: plp.stop(tmp_path))
+    assert stopped.interrupted and not stopped.runs
+    early = study(methods="sgd", engine=halves, callback=[lambda progress: progress.epoch == 1])
+    assert len(early.runs[0].history) == 1
+
+
+def test_each_run_has_callbacks_of_its_own(study):
+    class Counting:
+        def __init__(self):
+            self.heard = 0
+
+        def begin(self, history):
+            begun.append(len(history))
+
+        def __call__(self, progress):
+            self.heard += 1
+            counts.append(self.heard)
+
+    class Named:
+        def of(self, task):
+            named.append(task.name)
+            return lambda progress: progress.finished is not None
+
+        def __call__(self, progress):
+            raise AssertionError
+
+    begun, counts, named = [], [], []
+    runs = study(callback=[Counting(), Named()]).runs
+    assert begun == [0, 0] and counts.count(1) == 2 and named == [run.name for run in runs]
+    assert all(len(run.history) == 1 and run.history.test for run in runs)
+    with pytest.raises(ValueError, match="callback is 3, expected a function"):
+        study(callback=[3])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

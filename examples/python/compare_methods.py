@@ -12,7 +12,7 @@ study = plp.compare(
     repeats=2,
     recipe=plp.QUICK,
     width=0.125,
-    path="study.json",  # written after each run; started again, the study goes on from there
+    path="study",  # a folder, in which each run has one; started again, the study goes on from there
 )
 print(study)
 study.plot("study.png")

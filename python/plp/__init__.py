@@ -23,7 +23,7 @@ from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Look
 from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
-from .studies import Answer, Run, Settings, Study, compare, grid
+from .studies import Run, Settings, Study, Task, compare, engine, stop
 from .training import Trainer
 from .watched import Watched
 
@@ -50,6 +50,7 @@ __all__ = [
     "Run",
     "Settings",
     "Study",
+    "Task",
     "Timing",
     "Trainer",
     "Watch",
@@ -58,9 +59,10 @@ __all__ = [
     "build_info",
     "compare",
     "datasets",
-    "grid",
+    "engine",
     "predict",
     "schedules",
+    "stop",
 ]
 
 

@@ -1,22 +1,28 @@
 """Records and options as plain data, for JSON, and back: what comes back is of the kinds that its type names.
 
-Dataclasses become dicts; where a field takes one of several, such as an optimizer, ``"type"`` says which it is.
+Dataclasses become dicts; where a field takes one of several, such as an optimizer, ``"type"`` says which it is. Fields
+with ``metadata=APART`` are left out, and have their defaults in what comes back. Classes with methods ``_to_plain`` and
+``_from_plain`` see to themselves.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
+from ._plp import Error
+
 if TYPE_CHECKING:
     from cattrs import Converter
 
 T = TypeVar("T")
+
+APART = {"plain": False}
 
 
 def to_plain(value: Any) -> Any:
@@ -44,7 +50,11 @@ def from_plain(cls: type[T], data: Any) -> T:
             return "found nothing"
         if isinstance(error, ForbiddenExtraKeysError):
             return f"found {', '.join(map(repr, sorted(error.extra_fields)))}"[:200] + ", which does not belong there"
-        return str(error) if isinstance(error, ValueError) else "found another kind of value than expected"
+        return (
+            str(error)
+            if isinstance(error, ValueError | OSError | Error)
+            else "found another kind of value than expected"
+        )
 
     try:
         return _converter().structure(data, cls)
@@ -55,6 +65,7 @@ def from_plain(cls: type[T], data: Any) -> T:
 @cache
 def _converter() -> Converter:
     from cattrs import Converter  # loaded here, since it takes its time
+    from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
     converter = Converter(forbid_extra_keys=True)
 
@@ -71,6 +82,19 @@ def _converter() -> Converter:
     number_or_text(int, operator.index, "a whole number", int)
     number_or_text(float, float, "a finite number", float, int)
     number_or_text(str, str, "text", str)
+
+    @converter.register_structure_hook_factory(lambda cls: bool(_apart(cls)))
+    def structure_parts(cls: Any) -> Any:
+        return make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, **_omitted(cls))
+
+    @converter.register_unstructure_hook_factory(lambda cls: bool(_apart(cls)))
+    def unstructure_parts(cls: Any) -> Any:
+        return make_dict_unstructure_fn(cls, converter, **_omitted(cls))
+
+    converter.register_structure_hook_func(
+        lambda cls: hasattr(cls, "_from_plain"), lambda data, cls: cls._from_plain(data)
+    )
+    converter.register_unstructure_hook_func(lambda cls: hasattr(cls, "_to_plain"), lambda value: value._to_plain())
 
     @converter.register_structure_hook_factory(_is_choice)
     def structure_choice(choice: Any) -> Callable[[Any, Any], Any]:
@@ -101,3 +125,14 @@ def _is_choice(cls: Any) -> bool:
     """Whether it is a union of several dataclasses."""
     parts = [part for part in get_args(cls) if part is not NoneType]
     return get_origin(cls) in (Union, UnionType) and len(parts) > 1 and all(map(is_dataclass, parts))
+
+
+def _apart(cls: Any) -> list[str]:
+    """The names of a dataclass's fields that are left out."""
+    return [part.name for part in fields(cls) if part.metadata == APART] if is_dataclass(cls) else []
+
+
+def _omitted(cls: Any) -> dict[str, Any]:
+    from cattrs.gen import override
+
+    return {name: override(omit=True) for name in _apart(cls)}

@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate)
 
     report = commands.add_parser("report", help="write a study as an HTML page and a picture beside it")
-    _add(report, "study", "what compare wrote", Path("results/compare/study.json"), nargs="?", type=Path)
+    _add(report, "study", "what compare wrote", Path("results/compare"), nargs="?", type=Path)
     report.set_defaults(run=_report)
 
     download = commands.add_parser("download", help="fetch CIFAR-100")
@@ -360,7 +360,7 @@ def _compare(options: argparse.Namespace) -> Outcome:
             width=options.width,
             seed=options.seed,
             threads=options.threads,
-            path=output / "study.json",
+            path=output,
             fresh=options.fresh,
         )
     except KeyboardInterrupt as raised:
@@ -390,7 +390,8 @@ def _evaluate(options: argparse.Namespace) -> Outcome:
 
 
 def _report(options: argparse.Namespace) -> Outcome:
-    return Outcome(_drawn(Study.load(options.study), options.study.parent))
+    folder = options.study if options.study.is_dir() else options.study.parent
+    return Outcome(_drawn(Study.load(options.study), folder))
 
 
 def _download(options: argparse.Namespace) -> Outcome:

@@ -92,6 +92,24 @@ class Dataset:
             return _from_pickle, (self.images, self.labels, self.classes, self.name, self.label_names)
         return _read_again, (self._source, self.name, len(self), self.checksum)
 
+    def _to_plain(self) -> dict[str, Any]:
+        """For a file: as its place, where it has one, and what tells whether the images there are the same."""
+        known = {"name": self.name, "images": len(self), "checksum": self.checksum}
+        if self._source is None:
+            return known
+        parts = [[part.start, part.stop, part.step] for part in self._source.parts]
+        return known | {"function": self._source.function, "arguments": list(self._source.arguments), "parts": parts}
+
+    @classmethod
+    def _from_plain(cls, data: Any) -> Dataset:
+        """Read from its place; ValueError, OSError or :class:`plp.Error` where it cannot be, or is another."""
+        name = str(data["name"])
+        if "function" not in data:
+            raise ValueError(f"{name!r:.60} is arrays, of which a file has only the name: they have to be given")
+        parts = tuple(slice(*part) for part in data["parts"])
+        source = _Source(str(data["function"]), tuple(data["arguments"]), parts)
+        return _read_again(source, name, data["images"], data["checksum"])
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -6,8 +6,8 @@ Plain data beneath all that makes or shows it; only :meth:`History.plot` reaches
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ._extras import require
 from ._files import Place
@@ -52,6 +52,15 @@ class Epoch:
     predictions: int = 0
     complete: bool = True
     iterations: int = 0
+
+    def to_row(self) -> dict[str, Any]:
+        """As one row of a table: metrics as ``train_loss``, …, ``validation_top5_error``; None for none."""
+        row = {name: value for name, value in vars(self).items() if name not in ("train", "validation")}
+        for split in ("train", "validation"):
+            measured = getattr(self, split)
+            for field in fields(Metrics):
+                row[f"{split}_{field.name}"] = measured and getattr(measured, field.name)
+        return row
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from numbers import Real
 from pathlib import Path
@@ -38,6 +38,29 @@ _PHASES = {
 
 
 Callback = Callable[[Progress], bool | None]
+"""Called after each iteration; where it returns True, the training ends early. One with a method ``begin`` is told the
+history so far before the first of them, so that it can go on where an earlier fit ended."""
+
+
+def one_of(callbacks: Callback | Sequence[Callback] | None) -> Callable[[Progress], bool]:
+    """Several callbacks as one: each hears everything, and any may end the training."""
+    several = _several(callbacks)
+    return lambda report: any([bool(callback(report)) for callback in several])
+
+
+def begin(callbacks: Callback | Sequence[Callback] | None, history: History) -> None:
+    """Tells callbacks where a run begins, those that want to know."""
+    for callback in _several(callbacks):
+        if hasattr(callback, "begin"):
+            callback.begin(history)
+
+
+def _several(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    several = [callbacks] if callable(callbacks) or not isinstance(callbacks, Iterable) else list(callbacks)
+    for callback in several:
+        if callback is not None and not callable(callback):
+            raise ValueError(f"callback is {callback!r:.60}, expected a function of a plp.Progress, or a list of them")
+    return [callback for callback in several if callback is not None]
 
 
 class Trainer:
@@ -135,7 +158,7 @@ class Trainer:
         validation: float | Dataset | None = None,
         test: Dataset | None = None,
         epochs: int = 1,
-        callback: Callback | None = None,
+        callback: Callback | Sequence[Callback] | None = None,
         progress: bool | str | FitProgress = True,
     ) -> History:
         """Trains until ``epochs`` are done in all, those of an earlier fit or checkpoint included.
@@ -156,10 +179,11 @@ class Trainer:
                 neither; the best model is then that of the latest complete epoch.
             test: measured once, at the end, with the best model.
             epochs: the length of the whole run, to which schedules refer.
-            callback: called with a :class:`plp.Progress` after each iteration. Where it returns True, the training ends
-                early: no further iteration is trained, an epoch that was trained to its end is validated, and the best
-                model is measured on the test set. Where it raises, fit ends at once and raises the same. It may read
-                and save the model and the trainer.
+            callback: called with a :class:`plp.Progress` after each iteration; or a list of such. Where one returns
+                True, the training ends early: no further iteration is trained, an epoch that was trained to its end is
+                validated, and the best model is measured on the test set. Where it raises, fit ends at once and raises
+                the same. It may read and save the model and the trainer. If it has a method ``begin``, that is called
+                with the history so far before the first iteration.
             progress: whether to show a bar (on a terminal and in a notebook) or a line for each epoch and every half
                 minute; a string is shown in front of it. Where that cannot be written any more, training goes on.
 
@@ -189,14 +213,16 @@ class Trainer:
         if not isinstance(progress, FitProgress):  # which is how a study hands over its own
             label = progress if isinstance(progress, str) else self.model.architecture
             progress = FitProgress(label, enabled=bool(progress))
+        hear = one_of(callback)
         with progress as display:
 
             def on_iteration(*values: Any) -> bool:
                 report = _progress(*values)
-                finish = callback is not None and bool(callback(report))  # comes first: it may save
+                finish = hear(report)  # comes first: it may save
                 display.iteration(report)
                 return finish
 
+            begin(callback, self.history)
             display.begin(f"{train.name}, {len(train):,} images", self.history, epochs)
             _plp.trainer_fit(self._handle, *run, on_iteration)
         return self.history

@@ -1,11 +1,13 @@
 """Methods side by side: the same start and the same mini-batches for each, repeated over seeds.
 
-From the bottom: ``records`` (runs and studies as data) and ``statistics``; ``files`` (a study on disk) and ``running``
-(who trains what); ``answers`` says what the runs allow to say, ``table``, ``plots`` and ``report`` show it.
+From the bottom: ``records`` (runs and studies as data) and ``statistics``; ``tasks`` (a run to be made, and our
+engine), ``files`` (its folder) and ``running`` (who trains what); ``table``, ``plots`` and ``report`` show what there
+is.
 """
 
-from .grids import grid
-from .records import Answer, Run, Settings, Study
+from .files import stop
+from .records import Run, Settings, Study
 from .running import compare
+from .tasks import Task, engine
 
-__all__ = ["Answer", "Run", "Settings", "Study", "compare", "grid"]
+__all__ = ["Run", "Settings", "Study", "Task", "compare", "engine", "stop"]

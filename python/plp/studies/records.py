@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,8 @@ class Run:
     """One network trained once.
 
     ``failure`` is the library's message where the loss was no longer finite, ``build`` what :func:`plp.build_info` said
-    then.
+    then, ``engine`` and ``versions`` what else made it. ``command`` began on the machine ``host`` at ``started`` (ISO
+    8601), and took so many ``seconds``, interruptions not counted.
     """
 
     network: str
@@ -35,6 +37,13 @@ class Run:
     history: History
     failure: str | None = None
     build: str = ""
+    engine: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    host: str = ""
+    processor: str = ""
+    started: str = ""
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -148,15 +157,15 @@ class Study:
     """Runs and what they have in common; prints as a table.
 
     A method's spread is the standard deviation over its repeats. Differences are paired: each repeat of a method minus
-    the ``baseline`` with the same seed, hence the same start and the same mini-batches. ``checkpoints`` are those of
-    unfinished runs: names of files beside the study's, by names of runs.
+    the ``baseline`` with the same seed, hence the same start and the same mini-batches. ``planned`` are the names of
+    all runs that were asked for, in their order, those that are not made yet included.
     """
 
     settings: Settings
     methods: dict[str, Recipe]
     runs: list[Run] = field(default_factory=list)
     interrupted: bool = False
-    checkpoints: dict[str, str] = field(default_factory=dict)
+    planned: list[str] = field(default_factory=list)
 
     @property
     def networks(self) -> list[str]:
@@ -294,21 +303,38 @@ class Study:
         write_report(self, path)
 
     def save(self, path: Place) -> None:
-        """Writes the study as JSON. An older file is replaced only when the new one is complete on disk."""
+        """Writes the study as one JSON file. An older file is replaced only when the new one is complete on disk."""
         data = {"version": VERSION, **to_plain(self)}
         del data["interrupted"]  # as whoever reads it, and may go on with it, is not
         write_whole(path, json.dumps(data, indent=1).encode())
 
     @classmethod
     def load(cls, path: Place) -> Study:
-        """Reads what :meth:`save` wrote, now or in an earlier version.
+        """Reads what :func:`plp.compare` left in a folder, or :meth:`save` wrote, now or in an earlier version.
 
         Raises:
             FileNotFoundError, OSError: the file is not there, or cannot be read.
             plp.Error: it is not a study, it is damaged, or of a later version.
         """
+        path = Path(path)
+        if path.is_dir():
+            path /= STUDY_FILE
+        study = cls._from_file(path)
+        if path.name == STUDY_FILE:
+            made = {run.name: run for run in study.runs}
+            for file in sorted(path.parent.glob(f"*/{RUN_FILE}")):
+                run = read_run(file)
+                if run and file.parent.name == folder_name(run.name) and run.method in study.methods:
+                    made[run.name] = run
+            study.runs = list(made.values())
+            study.sort()
+        return study
+
+    @classmethod
+    def _from_file(cls, path: Path) -> Study:
+        """Without the runs that lie in folders beside it."""
         try:
-            study = from_plain(cls, _of_this_version(json.loads(Path(path).read_bytes())))
+            study = from_plain(cls, _of_this_version(json.loads(path.read_bytes())))
             for method in study.methods:
                 checked_name(method)
             if foreign := [run.method for run in study.runs if run.method not in study.methods]:
@@ -317,9 +343,46 @@ class Study:
             raise _plp.Error(f"{os.fspath(path)} is not a study that plp wrote: {error}") from None
         return study
 
+    def sort(self) -> None:
+        """Brings the runs into the order in which they were asked for, whichever was made first."""
+        place = {name: index for index, name in enumerate(self.planned)}
+        self.runs.sort(key=lambda run: place.get(run.name, -1))
 
-VERSION = 2
-"""Of a study's file; raised with every change that a plp before it would not understand."""
+
+STUDY_FILE = "study.json"
+RUN_FILE = "run.json"
+
+VERSION = 3
+"""Of a study's and a run's file; raised with every change that a plp before it would not understand."""
+
+
+def read_run(file: Path) -> Run | None:
+    """The run that a file tells of; None where that is not complete.
+
+    Raises:
+        OSError: it cannot be read.
+        plp.Error: it is not a run, it is damaged, or of another version.
+    """
+    data = read_run_data(file)
+    if not data.get("complete"):
+        return None
+    try:
+        return from_plain(Run, data.get("run"))
+    except ValueError as error:
+        raise _plp.Error(f"{file} is not a run that plp wrote: {error}") from None
+
+
+def read_run_data(file: Path) -> dict[str, Any]:
+    """A run's file as plain data; see :func:`read_run`."""
+    try:
+        data = json.loads(file.read_bytes())
+        if not isinstance(data, dict):
+            raise ValueError(f"found {data!r:.40}, expected an object")
+        if data.get("version") != VERSION:
+            raise ValueError(f"found version {data.get('version')!r:.40}, expected {VERSION}")
+    except (ValueError, RecursionError) as error:
+        raise _plp.Error(f"{file} is not a run that plp wrote: {error}") from None
+    return data
 
 
 def _of_this_version(data: Any) -> Any:
@@ -327,8 +390,10 @@ def _of_this_version(data: Any) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"found {data!r:.40}, expected an object")
     version = data.pop("version", 1)
-    if version not in (1, VERSION):
+    if version not in (1, 2, VERSION):
         raise ValueError(f"found version {version!r:.40}, expected 1 to {VERSION}")
+    if version < VERSION:
+        data.pop("checkpoints", None)  # which lay beside it
     return _from_version_1(data) if version == 1 else data
 
 
@@ -358,3 +423,11 @@ def checked_name(method: object) -> str:
 
 def run_name(network: str, method: str, seed: int) -> str:
     return f"{network} {method} seed {seed}"
+
+
+def folder_name(run: str) -> str:
+    """The name of a run's folder in that of its study: readable, and no two runs' the same."""
+    name = re.sub(r"[^A-Za-z0-9_.+]+", "-", run)
+    if name.replace("-", " ") != run or name.startswith("."):  # something is lost, or hidden
+        name = f"{name[:100]}-{hashlib.blake2b(run.encode(), digest_size=4).hexdigest()}"
+    return name.lstrip(".")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
-from .. import _plp
 from .._checks import checked_integer, checked_seed, checked_type
 from .._extras import require
 from .._files import Place, sole_writer
@@ -22,9 +19,11 @@ from ..datasets import Dataset
 from ..model import Model
 from ..options import PAPER, Recipe, by_name
 from ..records import History, Progress
-from ..training import Trainer
-from .files import checkpoint_of, finish, opened, remove_strays, set_aside
-from .records import Run, Settings, Study, checked_name, run_name
+from ..training import Callback, Trainer, one_of
+from .files import Engine, Stopped, folder_of, go_on, opened, perform
+from .records import STUDY_FILE, Settings, Study, checked_name, folder_name, run_name
+from .tasks import Task
+from .tasks import engine as own_engine
 
 Networks = str | Sequence[str]
 Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
@@ -45,6 +44,9 @@ def compare(
     threads: int = 0,
     path: Place | None = None,
     fresh: bool = False,
+    engine: Engine = own_engine,
+    weights: bool = True,
+    callback: Callback | Sequence[Callback] | None = None,
     progress: bool = True,
 ) -> Study:
     """Trains every network with every method, ``repeats`` times, and puts the results side by side.
@@ -70,18 +72,23 @@ def compare(
         width: factor on every hidden channel count.
         seed: of the first repeat.
         threads: that compute; 0 for what :func:`plp.build_info` says.
-        path: a JSON file that is written after each run. Where it exists, the study goes on from it: only runs that it
-            lacks are made, so that repeats, methods and networks can be added later. A checkpoint beside it, written
-            at each epoch's end and on Ctrl-C, keeps the run under way, which then goes on bit for bit. One that is
-            damaged, of other data or options, or of another version of plp is kept under another name, with a warning,
-            and its run starts anew.
-        fresh: whether to start anew in place of a study that is at ``path``.
+        path: a folder for the study and a folder in it for each run: ``run.json``, which :meth:`plp.Task.load` reads,
+            ``metrics.csv``, to which each epoch adds a line, ``best.safetensors`` and ``last.safetensors``. Where there
+            is a study, it goes on: only runs that it lacks are made, so that repeats, methods and networks can be added
+            later. A checkpoint, written at each epoch's end and on Ctrl-C, keeps a run under way, which then goes on
+            bit for bit. One that is damaged, of other data or options, or of another version of plp is kept under
+            another name, with a warning, and its run starts anew. :func:`plp.stop` ends a study from elsewhere.
+        fresh: whether to start anew in place of a study that is at ``path``, whose runs are removed.
+        engine: what makes a run: see :class:`plp.Task`.
+        weights: whether runs in folders keep their best and their last weights, twice the size of a model.
+        callback: as for :meth:`plp.Trainer.fit`, a copy for each run. One that has a method ``of(task)`` gives what is
+            to be called in that run.
         progress: whether to show each run's progress.
 
     Raises:
         ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
-        FileNotFoundError, OSError: ``path`` cannot be written, or another process writes it; found before the first
-            run. A run's checkpoint cannot be read.
+        FileNotFoundError, OSError: ``path`` cannot be written, or another process goes on with that study; found before
+            the first run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
         ModuleNotFoundError: SciPy is missing, which its intervals need; the message says what to install.
         KeyboardInterrupt: Ctrl-C; see above.
@@ -97,14 +104,12 @@ def compare(
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
 
-    def new_trainer(network: str, own: Recipe, seed: int) -> Trainer:
-        model = Model(network, classes=train.classes, image_size=train.image_size, width=width, seed=seed)
-        return Trainer(model, **vars(own), seed=seed, threads=threads)
-
-    for network in networks:  # a mistake in the last method is reported before the first run
-        model = Model(network, classes=train.classes, image_size=train.image_size, width=width)
-        for own in recipes.values():
-            Trainer(model, **vars(own), seed=seed, threads=threads)
+    callbacks = _checked_callbacks(callback)
+    if engine is own_engine:  # a mistake in the last method is reported before the first run
+        for network in networks:
+            model = Model(network, classes=train.classes, image_size=train.image_size, width=width)
+            for own in recipes.values():
+                Trainer(model, **vars(own), seed=seed, threads=threads)
 
     settings = Settings(
         train=train.name,
@@ -117,27 +122,41 @@ def compare(
         validation=float(validation or 0),
         recipe=_as_kept(recipe),
     )
-    path = None if path is None else Path(os.path.realpath(path))
-    with sole_writer(path):
-        study = opened(None if fresh else path, settings, {name: _as_kept(own) for name, own in recipes.items()})
+    recipes = {name: _as_kept(own) for name, own in recipes.items()}
+    folder = None if path is None else folder_of(path)
+
+    def new_task(network: str, method: str, seed: int) -> Task:
+        return Task(
+            network=network,
+            method=method,
+            recipe=recipes[method],
+            width=settings.width,
+            seed=seed,
+            epochs=epochs,
+            validation=settings.validation,
+            train=train,
+            test=test,
+            threads=threads,
+            weights=weights,
+            folder=folder and folder / folder_name(run_name(network, method, seed)),
+        )
+
+    tasks = [new_task(network, method, seed) for seed, network, method in product(seeds, networks, recipes)]
+    with sole_writer(folder and folder / STUDY_FILE):
+        study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
+        done = {run.name for run in study.runs}
+        ahead = [task for task in tasks if task.name not in done]
+        shown = StudyProgress([task.network for task in ahead], len(tasks), progress)
+        if folder:
+            go_on(folder)
         try:
-            if path is not None:
-                study.save(path)
-                remove_strays(study, path)
-            runs = {run_name(n, m, s): (n, m, own, s) for s, n, (m, own) in product(seeds, networks, recipes.items())}
-            done = {run.name for run in study.runs}
-            ahead = {name: run for name, run in runs.items() if name not in done}
-            shown = StudyProgress([network for network, *_ in ahead.values()], len(runs), progress)
-            for index, (name, (network, method, own, run_seed)) in enumerate(ahead.items()):
-                history, failure = _train(
-                    partial(new_trainer, network, own, run_seed),
-                    {"train": train, "validation": validation, "test": test, "epochs": epochs},
-                    shown.run(index, name if repeats > 1 else f"{network} {method}"),
-                    None if path is None else checkpoint_of(study, name, path),
-                )
-                study.runs.append(Run(network, method, run_seed, history, failure, _plp.build_info()))
-                if path is not None:
-                    finish(study, name, path)
+            for index, task in enumerate(ahead):
+                label = task.name if repeats > 1 else f"{task.network} {task.method}"
+                with shown.run(index, label) as display:
+                    heard: tuple[Callback, ...] = (*_callbacks_of(task, callbacks), _Shown(display, task))
+                    study.runs.append(perform(replace(task, callbacks=heard), engine))
+        except Stopped:
+            study.interrupted = True
         except KeyboardInterrupt as interruption:
             study.interrupted = True
             interruption.study = study  # type: ignore[attr-defined]
@@ -147,7 +166,35 @@ def compare(
                 raise
             study.interrupted = True
             warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
+        finally:
+            study.sort()
+            if folder:
+                go_on(folder)
     return study
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A run's progress, as its last callback: what comes before may save."""
+
+    display: FitProgress
+    task: Task
+
+    def begin(self, history: History) -> None:
+        self.display.begin(f"{self.task.train.name}, {len(self.task.train):,} images", history, self.task.epochs)
+
+    def __call__(self, report: Progress) -> None:
+        self.display.iteration(report)
+
+
+def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
+    one_of(callback)  # which raises
+    return [callback] if callable(callback) else list(callback or ())
+
+
+def _callbacks_of(task: Task, callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    """A run's own: no other hears with them."""
+    return tuple(each.of(task) if hasattr(each, "of") else deepcopy(each) for each in callbacks)
 
 
 def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
@@ -180,41 +227,3 @@ def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Reci
 def _as_kept(recipe: Recipe) -> Recipe:
     """As it comes back from a file: with Python's own numbers, and tuples."""
     return from_plain(Recipe, to_plain(recipe))
-
-
-def _train(
-    new_trainer: Callable[[], Trainer], data: dict[str, Any], progress: FitProgress, checkpoint: Path | None
-) -> tuple[History, str | None]:
-    """One run, from its checkpoint where there is one: its history, and why it failed."""
-    trainer = new_trainer()
-    goes_on = checkpoint is not None and _restored(trainer, checkpoint)
-
-    def keep(report: Progress) -> None:
-        if checkpoint and report.finished:
-            trainer.save(checkpoint)
-
-    try:
-        return trainer.fit(**data, callback=keep, progress=progress), None
-    except ValueError as error:
-        if checkpoint is None or not goes_on:
-            raise
-        set_aside(checkpoint, error)  # of a run on other data
-        return _train(new_trainer, data, progress, checkpoint)
-    except _plp.Error as error:
-        return trainer.history, str(error)
-    except KeyboardInterrupt:
-        if checkpoint:
-            trainer.save(checkpoint)
-        raise
-
-
-def _restored(trainer: Trainer, checkpoint: Path) -> bool:
-    """Whether there was a checkpoint that the trainer could be set to; where not, nothing has changed."""
-    try:
-        trainer.restore(checkpoint)
-    except FileNotFoundError:
-        return False
-    except (ValueError, _plp.Error) as error:
-        set_aside(checkpoint, error)
-        return False
-    return True
