@@ -5,7 +5,7 @@ DATA = $(or $(PLP_DATA),synthetic)
 
 SWIFT_VERSION = 6.3
 PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
-TEST_PACKAGES = cmake g++ make python3-torch
+TEST_PACKAGES = cmake g++ make openmpi-bin python3-torch
 BENCH_PACKAGES = libtcmalloc-minimal4
 
 sources = Package.swift $(shell find Sources include -type f)
@@ -36,7 +36,8 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	PLP_CHECKED=1 swift test -c release --disable-testable-imports --scratch-path .build/checked \
 	    --filter 'KernelsTests|NetworksTests.(Executor|Graph)Tests'
 	sh Tests/C/run.sh
-	.venv/bin/pip install --quiet pytest safetensors ipykernel 'setuptools>=77'
+	.venv/bin/pip install --quiet pytest safetensors ipykernel 'setuptools>=77' mpi4py distributed loky pandas tensorboardX \
+	    'numpy<2'
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
 	$(MAKE) --no-print-directory test-torch

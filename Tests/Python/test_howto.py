@@ -41,6 +41,13 @@ def test_start(number, tmp_path):
     assert (tmp_path / ("resnet18.safetensors", "report.html")[number]).exists()
 
 
+def test_cluster(tmp_path):
+    (program,) = programs("docs/howto/cluster.md", "python")
+    (tmp_path / "study.py").write_text(program)
+    assert "plp against sgd: " in run(sys.executable, "study.py", cwd=tmp_path)
+    assert len(list(tmp_path.glob("study/*/best.safetensors"))) == 4
+
+
 def test_numpy_example(tmp_path):
     printed = run(sys.executable, ROOT / "examples/python/numpy_loop.py", cwd=tmp_path)
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]

@@ -15,7 +15,8 @@ from plp.options import OPTIMIZERS, PREDICTORS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "python").glob("*.py"))
-EXAMPLES.remove(ROOT / "examples/python/torch_loop.py")  # which test_torch.py runs
+for name in ("torch_engine.py", "torch_loop.py"):  # which test_torch.py runs
+    EXAMPLES.remove(ROOT / "examples/python" / name)
 
 
 def run(*command, **options):

@@ -141,7 +141,7 @@ def test_a_study_counts_its_runs(synthetic, capfd, tmp_path):
     study = {"train": synthetic[0], "epochs": 2, "width": 1 / 16, "path": tmp_path}
     study["recipe"] = plp.Recipe(batch_size=50)
     plp.compare(methods=["sgd"], **study)
-    assert "run 1 of 1: resnet18 sgd epoch 1/2" in capfd.readouterr().err
+    assert "run 1 of 1: resnet18 sgd seed 0 epoch 1/2" in capfd.readouterr().err
     plp.compare(methods=["sgd", "plp", "ema"], **study)
     lines = capfd.readouterr().err.splitlines()
     assert [line[:11] for line in lines] == ["run 2 of 3:"] * 3 + ["run 3 of 3:"] * 3

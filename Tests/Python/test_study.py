@@ -739,6 +739,23 @@ def test_a_study_is_stopped_from_elsewhere(study, whole, synthetic, tmp_path):
         plp.stop(tmp_path.parent)
 
 
+def test_metrics_have_each_epoch_once(study, trained, tmp_path):
+    """Whether the process was killed before or within the line of an epoch that the checkpoint has."""
+    _, ends = trained
+    ends[False, "epoch end", 2, ITERATIONS] = KeyboardInterrupt()
+    interrupted(study, methods="sgd", epochs=3)
+    file = tmp_path / "resnet18-sgd-seed-0" / "metrics.csv"
+    whole, checkpoint = file.read_text(), (file.parent / "checkpoint.plp").read_bytes()
+    for cut in (len(whole), len(whole) - 10, whole.index("\n2,") + 1, whole.index("\n1,"), 0):
+        file.write_text(whole[:cut])
+        run = json.loads((file.parent / "run.json").read_text()) | {"complete": False}
+        (file.parent / "run.json").write_text(json.dumps(run))
+        (file.parent / "checkpoint.plp").write_bytes(checkpoint)
+        study(methods="sgd", epochs=3)
+        lines = [line.split(",")[:6] for line in file.read_text().splitlines()]
+        assert [line[0] for line in lines] == ["epoch", "1", "2", "3"] and lines[2] == whole.splitlines()[2].split(",")[:6]
+
+
 def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path):
     study(methods="sgd", epochs=1)
     folder = tmp_path / "resnet18-sgd-seed-0"

@@ -563,6 +563,16 @@ def test_the_example():
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["SGD", "SGD", "PLP"], done.stderr
 
 
+def test_the_example_of_an_engine(tmp_path):
+    quick = ["--images", "256", "--seeds", "1", "--epochs", "1", "--width", "0.0625", "--path", tmp_path / "study"]
+    command = [sys.executable, ROOT / "examples/python/torch_engine.py", *quick]
+    subprocess.run(command, capture_output=True, check=True)
+    study = plp.Study.load(tmp_path / "study")
+    theirs, ours = study.outcomes("resnet18", "PyTorch's sgd")[0], study.outcomes("resnet18", "sgd")[0]
+    assert abs(theirs.loss - ours.loss) < 0.5  # one epoch from the same weights
+    assert {run.engine for run in study.runs} == {"__main__.engine"}
+
+
 # ---- On a GPU -------------------------------------------------------------------------------------------------------
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")

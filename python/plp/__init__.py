@@ -18,12 +18,13 @@ from typing import Any
 from . import datasets, schedules
 from ._plp import Error, build_info
 from ._plp import version as __version__
+from .callbacks import EarlyStopping, TensorBoard
 from .model import Model
 from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Lookahead, Recipe, Watch
 from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
-from .studies import Run, Settings, Study, Task, compare, engine, stop
+from .studies import Run, Settings, Study, Task, compare, engine, merge, stop
 from .training import Trainer
 from .watched import Watched
 
@@ -37,6 +38,7 @@ __all__ = [
     "AdamW",
     "Answer",
     "Augmentation",
+    "EarlyStopping",
     "Epoch",
     "Error",
     "History",
@@ -51,6 +53,7 @@ __all__ = [
     "Settings",
     "Study",
     "Task",
+    "TensorBoard",
     "Timing",
     "Trainer",
     "Watch",
@@ -60,6 +63,7 @@ __all__ = [
     "compare",
     "datasets",
     "engine",
+    "merge",
     "predict",
     "schedules",
     "stop",

@@ -57,6 +57,56 @@ class Bar:
         return table
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far a run has come that some other process makes."""
+
+    name: str
+    epoch: int  # complete ones
+    epochs: int
+    accuracy: float | None = None
+    images_per_second: float | None = None
+    left: float | None = None
+
+    def cells(self) -> list[str]:
+        return [
+            self.name,
+            f"{self.epoch}/{self.epochs}",
+            "" if self.accuracy is None else f"{self.accuracy:.2%}",
+            "" if self.images_per_second is None else f"{self.images_per_second:,.0f}",
+            "" if self.left is None else duration(self.left),
+        ]
+
+
+@dataclass(frozen=True)
+class Board:
+    """How far the runs of a study have come: how many are done of how many, and those at work."""
+
+    done: int
+    total: int
+    running: Sequence[Standing]
+    left: float | None = None
+
+    def __str__(self) -> str:
+        ends = [] if self.left is None else [f"study ends {clock(self.left)}"]
+        return "  ".join([f"{self.done} of {self.total} runs done, {len(self.running)} at work", *ends])
+
+    def drawn(self, width: int) -> Table:
+        """With a line for each run at work, as many as most terminals have room for."""
+        table = Table(box=None, pad_edge=False, caption=Text(str(self)), caption_justify="left", padding=(0, 2, 0, 0))
+        for heading in ("run", "epoch", "accuracy", "images/s", "left"):
+            table.add_column(heading, no_wrap=True, justify="left" if heading == "run" else "right", header_style="dim")
+        for standing in self.running[:16]:
+            table.add_row(*map(Text, standing.cells()))
+        return table
+
+
+class _Drawn(Protocol):
+    """What is drawn anew in its place."""
+
+    def drawn(self, width: int) -> Table: ...
+
+
 class _Face(Protocol):
     """Where a display shows itself. Any of these may raise."""
 
@@ -64,7 +114,7 @@ class _Face(Protocol):
 
     def line(self, text: str) -> None: ...
 
-    def bar(self, bar: Bar) -> None: ...
+    def bar(self, bar: _Drawn) -> None: ...
 
     def close(self) -> None: ...
 
@@ -80,7 +130,7 @@ class _Lines:
     def line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
-    def bar(self, bar: Bar) -> None:
+    def bar(self, bar: _Drawn) -> None:
         self.line(printable(str(bar)))
 
     def close(self) -> None:
@@ -103,7 +153,7 @@ class _Terminal:
     def line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
 
-    def bar(self, bar: Bar) -> None:
+    def bar(self, bar: _Drawn) -> None:
         self._live.update(bar.drawn(self._console.width), refresh=True)
 
     def close(self) -> None:
@@ -124,7 +174,7 @@ class _Notebook:
     def line(self, text: str) -> None:
         print(text, flush=True)
 
-    def bar(self, bar: Bar) -> None:
+    def bar(self, bar: _Drawn) -> None:
         self._handle.update(bar.drawn(100))
 
     def close(self) -> None:
@@ -170,7 +220,7 @@ class Display:
     def line(self, text: str) -> None:
         self._show(lambda face: face.line(printable(text)))
 
-    def bar(self, bar: Callable[[], Bar]) -> None:
+    def bar(self, bar: Callable[[], _Drawn]) -> None:
         """Draws it, if it is time to."""
         if self._face and time.monotonic() >= self._next:
             self._show(lambda face: face.bar(bar()))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from . import _plp
 from ._checks import as_array, checked_integer, checked_labels, checked_seed
 from ._download import cache, download
+from ._files import write_whole
 from ._plp import Error
 
 if TYPE_CHECKING:
@@ -42,7 +45,15 @@ class _Source:
         return dataset
 
 
+def _open_arrays(path: str) -> Any:
+    """What :meth:`Dataset._kept` wrote."""
+    with np.load(path) as file:
+        images, labels, classes, name = (file[part] for part in ("images", "labels", "classes", "name"))
+    return _plp.dataset_from_arrays(images, labels, len(images), images.shape[-1], int(classes), str(name))
+
+
 _FUNCTIONS: dict[str, Callable[..., object]] = {
+    "arrays": _open_arrays,
     "cifar100": _plp.dataset_cifar100,
     "cifar10": _plp.dataset_cifar10,
     "synthetic": _plp.dataset_synthetic,
@@ -91,6 +102,19 @@ class Dataset:
         if self._source is None:
             return _from_pickle, (self.images, self.labels, self.classes, self.name, self.label_names)
         return _read_again, (self._source, self.name, len(self), self.checksum)
+
+    def _kept(self, folder: Path) -> Dataset:
+        """The same, as a note of where it comes from when pickled: arrays are written to a file in a folder."""
+        if self._source is not None:
+            return self
+        path = folder / f"images-{self.checksum}.npz"
+        if not path.exists():
+            file = io.BytesIO()
+            np.savez(file, images=self.images, labels=self.labels, classes=self.classes, name=self.name)
+            write_whole(path, file.getvalue())
+        kept = Dataset(self._handle, _Source("arrays", (str(path),)))
+        kept.label_names = self.label_names
+        return kept
 
     def _to_plain(self) -> dict[str, Any]:
         """For a file: as its place, where it has one, and what tells whether the images there are the same."""

@@ -132,10 +132,16 @@ class History:
         """
         return from_plain(cls, d)
 
-    def __repr__(self) -> str:
-        best = f", best {self.best_epoch}" if self.best else ""
-        test = f", test accuracy {self.test.accuracy:.2%}" if self.test else ""
-        return f"<plp.History of {len(self)} epochs{best}{test}>"
+    def to_dataframe(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each epoch; see :meth:`Epoch.to_row`.
+
+        Raises:
+            ModuleNotFoundError: there is no pandas.
+        """
+        require("pandas", "logs")
+        from pandas import DataFrame
+
+        return DataFrame([epoch.to_row() for epoch in self.epochs])
 
     def __str__(self) -> str:
         return "\n".join([text_table(self._rows()), *self._notes()])

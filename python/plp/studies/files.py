@@ -21,10 +21,12 @@ import json
 import multiprocessing
 import os
 import platform
+import secrets
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
@@ -35,11 +37,12 @@ import numpy as np
 from filelock import SoftFileLease, Timeout
 
 from .. import _plp
-from .._files import Place, remove_abandoned, write_whole
+from .._files import Place, remove_abandoned, sole_writer, write_whole
 from .._plain import to_plain
+from .._progress import Standing
 from ..options import Recipe
 from ..records import Epoch, History, Progress
-from .records import RUN_FILE, STUDY_FILE, VERSION, Run, Settings, Study, folder_name, read_run, read_run_data
+from .records import RUN_FILE, STUDY_FILE, VERSION, Run, Settings, Study, begun_run, folder_name, read_run, read_run_data
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
 METRICS, LOCK, STOP = "metrics.csv", "lock", "stop"
@@ -61,11 +64,11 @@ def opened(
         return Study(settings, methods, planned=planned)
     study, older = Study(settings, methods), []
     if fresh:
-        _forget(folder)
+        _forget(folder, planned)
     elif (folder / STUDY_FILE).exists():
         found = Study.load(folder)
-        if found.runs or any(folder.glob(f"*/{CHECKPOINT}")):
-            _check_same(found, settings, methods, folder)
+        if found.runs or any((folder / folder_name(name) / CHECKPOINT).exists() for name in found.planned):
+            _check_same(found, settings, methods, folder, "choose another folder, or start fresh")
             study = found
             study.methods = {**study.methods, **methods}
             older = [run for run in study.runs if not (folder / folder_name(run.name) / RUN_FILE).exists()]
@@ -93,10 +96,65 @@ def folder_of(path: Place) -> Path:
     return folder
 
 
-def _check_same(study: Study, settings: Settings, methods: dict[str, Recipe], path: Place) -> None:
+def merge(paths: Sequence[Place], path: Place | None = None) -> Study:
+    """One study of several that were made in pieces, on several machines perhaps: all their complete runs.
+
+    Args:
+        paths: folders of studies with the same settings, and files of :meth:`Study.save`.
+        path: a folder for it, to which their runs are copied; with it a study that lies there already goes on. None for
+            none.
+
+    Raises:
+        ValueError: they differ in more than their runs, or have one and the same run with another outcome.
+        FileNotFoundError, OSError, plp.Error: see :meth:`Study.load`.
+    """
+    folder = None if path is None else folder_of(path)
+    with sole_writer(folder and folder / STUDY_FILE):
+        places = [Path(place) for place in paths]
+        if folder and (folder / STUDY_FILE).exists():
+            places.insert(0, folder)
+        if not places:
+            raise ValueError("paths is empty, expected folders of studies")
+        studies = [Study.load(place) for place in places]
+        merged = studies[0]
+        origins = {run.name: places[0] for run in merged.runs}
+        for study, place in zip(studies[1:], places[1:]):
+            _check_same(study, merged.settings, merged.methods, place, f"it cannot be merged with {places[0]}")
+            merged.methods |= study.methods
+            merged.planned = list(dict.fromkeys(merged.planned + study.planned))
+            known = {run.name: run for run in merged.runs}
+            for run in study.runs:
+                if run.name not in known:
+                    merged.runs.append(run)
+                    origins[run.name] = place
+                elif not _same_outcome(known[run.name], run):
+                    raise ValueError(f"{run.name} has another outcome in {place} than in {origins[run.name]}")
+        merged.sort()
+        if folder:
+            merged_runs = {run.name: origins[run.name] / folder_name(run.name) for run in merged.runs}
+            older = [run for run in merged.runs if not (merged_runs[run.name] / RUN_FILE).exists()]
+            replace(merged, runs=older).save(folder / STUDY_FILE)
+            for source in merged_runs.values():
+                if (source / RUN_FILE).exists() and not (folder / source.name / RUN_FILE).exists():
+                    partial = folder / f".{source.name}.{secrets.token_hex(4)}.partial"
+                    shutil.copytree(source, partial, ignore=shutil.ignore_patterns(LOCK, STOP))
+                    partial.rename(folder / source.name)
+    return merged
+
+
+def _same_outcome(run: Run, other: Run) -> bool:
+    """Whether two tries at a run measured the same, whatever time they took."""
+    measured = [
+        ([(epoch.train, epoch.validation) for epoch in each.history], each.history.test, each.failure)
+        for each in (run, other)
+    ]
+    return measured[0] == measured[1]
+
+
+def _check_same(study: Study, settings: Settings, methods: dict[str, Recipe], path: Place, advice: str) -> None:
     """Runs are only comparable where all but the machine is the same."""
     for difference in differences("", study.settings, settings):
-        raise ValueError(f"{os.fspath(path)} holds a study whose {difference}: choose another folder, or start fresh")
+        raise ValueError(f"{os.fspath(path)} holds a study whose {difference}: {advice}")
     for name in study.methods.keys() & methods.keys():
         for difference in differences("", study.methods[name], methods[name]):
             raise ValueError(
@@ -118,16 +176,22 @@ def differences(name: str, found: Any, expected: Any) -> Iterator[str]:
         yield f"{name} is {found}, expected {expected}"
 
 
-def _forget(folder: Path) -> None:
+def _forget(folder: Path, planned: list[str]) -> None:
     """Removes the runs of a study that is to start anew: the files that plp wrote, and folders that are then empty."""
-    for file in list(folder.glob(f"*/{RUN_FILE}")):
-        read_run_data(file)  # which raises where it is none of plp's
-        with held(file.parent):
+    with suppress(FileNotFoundError, _plp.Error):  # of a study that nobody can read any more
+        planned = [*planned, *Study.load(folder).planned]
+    for place in {folder / folder_name(name) for name in planned}:
+        if not (place / RUN_FILE).exists():
+            continue
+        read_run_data(place / RUN_FILE)  # which raises where it is none of plp's
+        with held(place):
             for name in (METRICS, CHECKPOINT, BEST, LAST, RUN_FILE):
-                (file.parent / name).unlink(missing_ok=True)
-                remove_abandoned(file.parent / name)
+                (place / name).unlink(missing_ok=True)
+                remove_abandoned(place / name)
+            for events in place.glob("events.out.tfevents.*"):  # plp.TensorBoard's
+                events.unlink()
         with suppress(OSError):
-            file.parent.rmdir()
+            place.rmdir()
 
 
 def stop(path: Place) -> None:
@@ -180,8 +244,17 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[SoftFileLease]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether some process makes a run, as far as its lock tells."""
+    """Whether some process makes a run, as far as the file of its lock tells."""
     return (folder / LOCK).exists()
+
+
+def let_end(folder: Path, watch: Callable[[], None]) -> None:
+    """Waits until no process makes a run; ``watch`` is called now and then."""
+    lease = SoftFileLease(folder / LOCK)  # one, which remembers since when it has seen no sign of life
+    while is_held(folder):
+        with suppress(Timeout), lease.acquire(timeout=0.2):
+            return
+        watch()
 
 
 def check_stop(folder: Path) -> None:
@@ -191,8 +264,15 @@ def check_stop(folder: Path) -> None:
     """
     if (folder.parent / STOP).exists() or (folder / STOP).exists():
         raise Stopped(f"{folder} was asked to stop")
-    if (parent := multiprocessing.parent_process()) and not parent.is_alive():
+    if (parent := multiprocessing.parent_process()) and not _is_alive(parent):
         raise Stopped("the process that started this one is gone")
+
+
+def _is_alive(parent: Any) -> bool:
+    try:
+        return parent.is_alive()
+    except (TypeError, ValueError):  # in loky's workers, which have nothing to look at
+        return os.getppid() == parent.pid
 
 
 @dataclass(frozen=True)
@@ -201,6 +281,9 @@ class Keeper:
 
     folder: Path
     lease: SoftFileLease
+
+    def begin(self, history: History) -> None:
+        note_again(self.folder, history)
 
     def __call__(self, report: Progress) -> None:
         if report.finished:
@@ -230,9 +313,8 @@ def perform(task: Task, engine: Engine, command: str | None = None) -> Run:
         if file.exists():
             if done := _continued(task, description, file):
                 return done
-            before = read_run_data(file).get("run", {})
-            seconds = before.get("seconds", 0.0)
-            run = replace(run, started=before.get("started", run.started))
+            before = begun_run(file)
+            run, seconds = replace(run, started=before.started), before.seconds
         else:
             for name in (METRICS, CHECKPOINT, BEST, LAST):
                 if (task.folder / name).exists():
@@ -273,6 +355,11 @@ def _about(task: Task, engine: Engine, command: str | None) -> Run:
         processor=_processor(),
         started=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
+
+
+def made_run(folder: Path) -> Run | None:
+    """The complete run in a folder, if there is one."""
+    return read_run(folder / RUN_FILE) if (folder / RUN_FILE).exists() else None
 
 
 def _processor() -> str:
@@ -325,28 +412,62 @@ def _essence(description: Any) -> Any:
 def note(folder: Path, epoch: Epoch) -> None:
     """Adds an epoch to a run's metrics, in place of those that an earlier try had from there on."""
     file = folder / METRICS
-    names, *lines = file.read_text().splitlines() if file.exists() else [""]
-    values = epoch.to_row() | {"time": datetime.now().astimezone().isoformat(timespec="milliseconds")}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, values, lineterminator="\n")
-    writer.writerow(values)
+    found = file.read_text() if file.exists() else ""
+    heading, *lines = found.splitlines(keepends=True) or [""]
     earlier = [line for line in lines if _epoch_of(line) < epoch.epoch]
-    if names and len(earlier) == len(lines):
+    if heading and earlier == lines:
         with open(file, "a") as stream:
-            stream.write(text.getvalue())
+            stream.write(_line(epoch))
     else:
-        head = "\n".join([",".join(values), *earlier, ""])
-        write_whole(file, (head + text.getvalue()).encode())
+        write_whole(file, (_heading(epoch) + "".join(earlier) + _line(epoch)).encode())
+
+
+def note_again(folder: Path, history: History) -> None:
+    """Writes the metrics of a run that goes on: those of its history, whatever the last process was killed at."""
+    times = {row.get("epoch"): row.get("time") for row in _rows(folder)}
+    lines = [_line(epoch, times.get(str(epoch.epoch))) for epoch in history if epoch.complete]
+    if lines:
+        write_whole(folder / METRICS, (_heading(history[0]) + "".join(lines)).encode())
+
+
+def _heading(epoch: Epoch) -> str:
+    return ",".join([*epoch.to_row(), "time"]) + "\n"
+
+
+def _line(epoch: Epoch, time: str | None = None) -> str:
+    text = io.StringIO()
+    cells = [*epoch.to_row().values(), time or datetime.now().astimezone().isoformat(timespec="milliseconds")]
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def _epoch_of(line: str) -> float:
     number = line.partition(",")[0]
-    return int(number) if number.isdigit() else float("inf")  # a line that was cut off
+    return int(number) if number.isdigit() and line.endswith("\n") else float("inf")  # one that was cut off
 
 
-def metrics(folder: Path) -> list[dict[str, str]]:
+def _rows(folder: Path) -> list[dict[str, str]]:
     """The lines of a run's metrics so far."""
+    file = folder / METRICS
+    return list(csv.DictReader(io.StringIO(file.read_text()))) if file.exists() else []
+
+
+def standing(name: str, folder: Path, epochs: int) -> Standing:
+    """How far a run has come that some other process makes: as its metrics tell."""
     try:
-        return list(csv.DictReader(io.StringIO((folder / METRICS).read_text())))
-    except FileNotFoundError:
-        return []
+        rows = _rows(folder)
+        times = [datetime.fromisoformat(row["time"]) for row in rows]
+        accuracy = 1 - float(rows[-1]["validation_top1_error"] or rows[-1]["train_top1_error"])
+        speed, seconds = float(rows[-1]["images_per_second"]), float(rows[-1]["seconds"])
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+    ):  # before the first epoch's end, or while one is added
+        return Standing(name, 0, epochs)
+    if len(rows) > 1:
+        seconds = (times[-1] - times[0]).total_seconds() / (len(rows) - 1)
+    since = (datetime.now().astimezone() - times[-1]).total_seconds()
+    return Standing(name, len(rows), epochs, accuracy, speed, max(0.0, (epochs - len(rows)) * seconds - since))

@@ -322,9 +322,9 @@ class Study:
         study = cls._from_file(path)
         if path.name == STUDY_FILE:
             made = {run.name: run for run in study.runs}
-            for file in sorted(path.parent.glob(f"*/{RUN_FILE}")):
-                run = read_run(file)
-                if run and file.parent.name == folder_name(run.name) and run.method in study.methods:
+            for name in study.planned:
+                file = path.parent / folder_name(name) / RUN_FILE
+                if file.exists() and (run := read_run(file)) and run.method in study.methods:
                     made[run.name] = run
             study.runs = list(made.values())
             study.sort()
@@ -342,6 +342,30 @@ class Study:
         except (ValueError, RecursionError) as error:
             raise _plp.Error(f"{os.fspath(path)} is not a study that plp wrote: {error}") from None
         return study
+
+    def to_dataframe(self, *, epochs: bool = False) -> Any:
+        """A ``pandas.DataFrame`` with a row for each run: the metrics of its best model, and what made it.
+
+        Args:
+            epochs: a row for each epoch of each run in place of that; see :meth:`plp.Epoch.to_row`.
+
+        Raises:
+            ModuleNotFoundError: there is no pandas.
+        """
+        require("pandas", "logs")
+        from pandas import DataFrame
+
+        rows = []
+        for run in self.runs:
+            known = {"network": run.network, "method": run.method, "seed": run.seed}
+            if epochs:
+                rows += [known | epoch.to_row() for epoch in run.history]
+                continue
+            measured = run.outcome and {**vars(run.outcome), "accuracy": run.outcome.accuracy}
+            made = {"best_epoch": run.history.best_epoch, "images_per_second": run.history.images_per_second}
+            told = {name: getattr(run, name) for name in ("seconds", "failure", "engine", "host", "started")}
+            rows.append(known | (measured or {}) | made | told)
+        return DataFrame(rows)
 
     def sort(self) -> None:
         """Brings the runs into the order in which they were asked for, whichever was made first."""
@@ -363,11 +387,13 @@ def read_run(file: Path) -> Run | None:
         OSError: it cannot be read.
         plp.Error: it is not a run, it is damaged, or of another version.
     """
-    data = read_run_data(file)
-    if not data.get("complete"):
-        return None
+    return begun_run(file) if read_run_data(file).get("complete") is True else None
+
+
+def begun_run(file: Path) -> Run:
+    """The run that a file tells of, complete or not; see :func:`read_run`."""
     try:
-        return from_plain(Run, data.get("run"))
+        return from_plain(Run, read_run_data(file).get("run"))
     except ValueError as error:
         raise _plp.Error(f"{file} is not a run that plp wrote: {error}") from None
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from numbers import Real
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .._checks import checked_integer, checked_seed, checked_type
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
-from .._progress import FitProgress, StudyProgress
+from .._progress import Board, Display, FitProgress, StudyProgress, duration
 from ..datasets import Dataset
 from ..model import Model
 from ..options import PAPER, Recipe, by_name
 from ..records import History, Progress
 from ..training import Callback, Trainer, one_of
-from .files import Engine, Stopped, folder_of, go_on, opened, perform
-from .records import STUDY_FILE, Settings, Study, checked_name, folder_name, run_name
+from .executors import Futures, Lost, Processes, checked_executor, results, submit, wind_up
+from .files import Engine, Stopped, folder_of, go_on, is_held, made_run, opened, perform, standing, stop
+from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name, run_name
 from .tasks import Task
 from .tasks import engine as own_engine
 
@@ -47,6 +53,8 @@ def compare(
     engine: Engine = own_engine,
     weights: bool = True,
     callback: Callback | Sequence[Callback] | None = None,
+    executor: Any = None,
+    jobs: int = 1,
     progress: bool = True,
 ) -> Study:
     """Trains every network with every method, ``repeats`` times, and puts the results side by side.
@@ -83,6 +91,12 @@ def compare(
         weights: whether runs in folders keep their best and their last weights, twice the size of a model.
         callback: as for :meth:`plp.Trainer.fit`, a copy for each run. One that has a method ``of(task)`` gives what is
             to be called in that run.
+        executor: makes the runs in other processes, on any machine: anything whose ``submit`` returns a
+            :class:`concurrent.futures.Future`, such as a ProcessPoolExecutor, loky's, ``client.get_executor()`` of
+            Dask, or mpi4py's MPIPoolExecutor. It needs a ``path`` that all its workers see. A run whose worker dies is
+            reported, and goes on when compare is called again; with ``threads=0`` workers of a machine share it.
+        jobs: so many runs at a time in processes of this machine, in place of an executor. A script then needs
+            ``if __name__ == "__main__":`` before it calls compare.
         progress: whether to show each run's progress.
 
     Raises:
@@ -123,38 +137,56 @@ def compare(
         recipe=_as_kept(recipe),
     )
     recipes = {name: _as_kept(own) for name, own in recipes.items()}
-    folder = None if path is None else folder_of(path)
+    jobs = checked_integer("jobs", jobs, least=1)
+    if executor is not None:
+        checked_executor(executor)
+        if jobs > 1:
+            raise ValueError(f"jobs is {jobs} and an executor is given, expected one of them")
+        if path is None:
+            raise ValueError("path is None, expected a folder that all of the executor's workers see")
 
-    def new_task(network: str, method: str, seed: int) -> Task:
-        return Task(
-            network=network,
-            method=method,
-            recipe=recipes[method],
-            width=settings.width,
-            seed=seed,
-            epochs=epochs,
-            validation=settings.validation,
-            train=train,
-            test=test,
-            threads=threads,
-            weights=weights,
-            folder=folder and folder / folder_name(run_name(network, method, seed)),
-        )
+    with ExitStack() as stack:
+        folder = None if path is None else folder_of(path)
+        if jobs > 1:
+            executor = stack.enter_context(Processes(jobs))
+            folder = folder or Path(stack.enter_context(TemporaryDirectory(prefix="plp-")))
+        stack.enter_context(sole_writer(folder and folder / STUDY_FILE))
 
-    tasks = [new_task(network, method, seed) for seed, network, method in product(seeds, networks, recipes)]
-    with sole_writer(folder and folder / STUDY_FILE):
+        if executor is not None and folder:  # once, and not with every task that is sent
+            train = train._kept(folder)
+            test = None if test is None else test._kept(folder)
+
+        def new_task(network: str, method: str, seed: int) -> Task:
+            return Task(
+                network=network,
+                method=method,
+                recipe=recipes[method],
+                width=settings.width,
+                seed=seed,
+                epochs=epochs,
+                validation=settings.validation,
+                train=train,
+                test=test,
+                threads=threads,
+                weights=weights,
+                folder=folder and folder / folder_name(run_name(network, method, seed)),
+            )
+
+        tasks = [new_task(network, method, seed) for seed, network, method in product(seeds, networks, recipes)]
         study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
         done = {run.name for run in study.runs}
-        ahead = [task for task in tasks if task.name not in done]
-        shown = StudyProgress([task.network for task in ahead], len(tasks), progress)
+        ahead = [
+            replace(
+                task, callbacks=tuple(each.of(task) if hasattr(each, "of") else deepcopy(each) for each in callbacks)
+            )
+            for task in tasks
+            if task.name not in done
+        ]
         if folder:
             go_on(folder)
         try:
-            for index, task in enumerate(ahead):
-                label = task.name if repeats > 1 else f"{task.network} {task.method}"
-                with shown.run(index, label) as display:
-                    heard: tuple[Callback, ...] = (*_callbacks_of(task, callbacks), _Shown(display, task))
-                    study.runs.append(perform(replace(task, callbacks=heard), engine))
+            make = _one_by_one if executor is None else partial(_spread, executor)
+            make(study, ahead, len(tasks), engine, progress)
         except Stopped:
             study.interrupted = True
         except KeyboardInterrupt as interruption:
@@ -168,9 +200,86 @@ def compare(
             warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
         finally:
             study.sort()
-            if folder:
-                go_on(folder)
+        if folder:
+            go_on(folder)
     return study
+
+
+def _one_by_one(study: Study, tasks: Sequence[Task], total: int, engine: Engine, progress: bool) -> None:
+    """Makes the runs here."""
+    shown = StudyProgress([task.network for task in tasks], total, progress)
+    for index, task in enumerate(tasks):
+        with shown.run(index, task.name) as display:
+            study.runs.append(perform(replace(task, callbacks=(*task.callbacks, _Shown(display, task))), engine))
+
+
+def _spread(executor: Any, study: Study, tasks: Sequence[Task], total: int, engine: Engine, progress: bool) -> None:
+    """Has an executor make the runs, and shows how far they are by what is in their folders."""
+    lost: list[Lost] = []
+    made: list[Run] = []
+    with Display(progress) as display:
+
+        def watch() -> None:
+            display.bar(lambda: _board(tasks, made, total))
+
+        def collect(result: Run | Lost) -> None:
+            if isinstance(result, Lost):
+                lost.append(result)
+                if result.reason:
+                    display.line(f"{result.task.name}: {result.reason}")
+                return
+            made.append(result)
+            study.runs.append(result)
+            said = result.failure or (f"accuracy {result.outcome.accuracy:.2%}" if result.outcome else "")
+            number = total - len(tasks) + len(made)
+            display.line(f"run {number} of {total}: {result.name}  {said}  {duration(result.seconds)}")
+
+        if not tasks:
+            display.line("the study is complete already: nothing to train")
+        futures: Futures = {}
+        folder = next((task.folder.parent for task in tasks if task.folder), None)
+        try:
+            submit(executor, tasks, engine, futures)
+            for result in results(futures, watch):
+                collect(result)
+        except KeyboardInterrupt:
+            if folder:
+                display.line("ends after the running iterations; Ctrl-C again does not wait for that")
+                stop(folder)
+                wind_up(futures, watch)
+                go_on(folder)
+                known = {run.name for run in study.runs}
+                for task in tasks:
+                    if task.name not in known and task.folder and (run := made_run(task.folder)):
+                        collect(run)
+            raise
+    for each in lost:
+        if each.reason:
+            warnings.warn(f"{each.task.name}: {_in_words(each.reason)}", RuntimeWarning, stacklevel=3)
+    reasons = [each.reason for each in lost if each.reason]
+    if reasons and not made:
+        raise reasons[0]
+    if len(lost) > len(reasons):
+        raise Stopped("asked to stop")
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _board(tasks: Sequence[Task], made: Sequence[Run], total: int) -> Board:
+    done = {run.name for run in made}
+    running = [
+        standing(task.name, task.folder, task.epochs)
+        for task in tasks
+        if task.folder and task.name not in done and is_held(task.folder)
+    ]
+    seconds = [run.seconds for run in made]
+    left = None
+    if seconds and running:
+        waiting = len(tasks) - len(made) - len(running)
+        left = fmean(seconds) * waiting / len(running) + max(each.left or 0 for each in running)
+    return Board(total - len(tasks) + len(made), total, running, left)
 
 
 @dataclass(frozen=True)
@@ -190,11 +299,6 @@ class _Shown:
 def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
     one_of(callback)  # which raises
     return [callback] if callable(callback) else list(callback or ())
-
-
-def _callbacks_of(task: Task, callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
-    """A run's own: no other hears with them."""
-    return tuple(each.of(task) if hasattr(each, "of") else deepcopy(each) for each in callbacks)
 
 
 def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
