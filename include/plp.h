@@ -124,10 +124,13 @@ typedef struct plp_dataset plp_dataset;
 
 typedef enum plp_split { PLP_SPLIT_TRAIN = 0, PLP_SPLIT_TEST = 1 } plp_split;
 
-/* CIFAR-100 with its 100 fine labels, in the binary or the Python layout: `folder` itself, or its subfolder
+/* Each of CIFAR-100's images has two labels: one of 100 classes, and one of 20 groups of five classes. */
+typedef enum plp_cifar100_labels { PLP_LABELS_FINE = 0, PLP_LABELS_COARSE = 1 } plp_cifar100_labels;
+
+/* CIFAR-100 with labels of one kind, in the binary or the Python layout: `folder` itself, or its subfolder
    cifar-100-binary or cifar-100-python. Pickles are read without executing them.
    NOT_FOUND, IO, CORRUPT (a truncated, oversized or damaged file, a label out of range). */
-plp_status plp_dataset_cifar100(const char *folder, plp_split split, plp_dataset **dataset);
+plp_status plp_dataset_cifar100(const char *folder, plp_split split, plp_cifar100_labels labels, plp_dataset **dataset);
 
 /* CIFAR-10 in its binary layout: `folder` itself, or its subfolder cifar-10-batches-bin. Errors as above. */
 plp_status plp_dataset_cifar10(const char *folder, plp_split split, plp_dataset **dataset);

@@ -13,17 +13,36 @@ extension Dataset {
         case train, test
     }
 
+    /// Which of an image's two labels in CIFAR-100 counts.
+    public enum CIFAR100Labels: String, CaseIterable, Sendable {
+        /// One of 100 classes.
+        case fine
+        /// One of 20 groups of five classes.
+        case coarse
+
+        fileprivate var classes: Int { self == .fine ? 100 : 20 }
+    }
+
     /// CIFAR-100, from its Python layout (files `train`, `test`, `meta`) or its binary one (`train.bin`, `test.bin`,
-    /// `fine_label_names.txt`). Labels are the fine ones.
+    /// `fine_label_names.txt`, `coarse_label_names.txt`).
     ///
     /// - Parameter folder: where the files are, or the folder that `cifar-100-python` or `cifar-100-binary` is in.
     ///   Looked at in this order; the first that has the wanted split is taken.
     /// - Throws: `Failure` with kind `.notFound`, `.inputOutput` or `.corrupt`, naming the file.
-    public static func cifar100(folder: String, split: Split) throws(Failure) -> Dataset {
+    public static func cifar100(
+        folder: String, split: Split, labels: CIFAR100Labels = .fine
+    ) throws(Failure) -> Dataset {
         let places = [folder, folder + "/cifar-100-python", folder + "/cifar-100-binary"]
         for place in places {
-            if try Files.exists("\(place)/\(split).bin") { return try cifar100Binary(place, split) }
-            if try Files.exists("\(place)/\(split)") { return try cifar100Python(place, split) }
+            if try Files.exists("\(place)/\(split).bin") { return try cifar100Binary(place, split, labels) }
+            if try Files.exists("\(place)/\(split)") { return try cifar100Python(place, split, labels) }
+        }
+        let archives = ["python", "binary"].map { "\(folder)/cifar-100-\($0).tar.gz" }
+        for archive in archives + (folder.hasSuffix(".tar.gz") ? [folder] : []) where try Files.exists(archive) {
+            let place = archive == folder ? "" : " -C '\(folder)'"
+            throw Failure(
+                errno: ENOENT, folder,
+                saying: "found CIFAR-100 not yet unpacked, which is done by: tar -xzf '\(archive)'\(place)")
         }
         throw Failure(
             errno: ENOENT, folder,
@@ -61,20 +80,28 @@ extension Dataset {
             labelNames: Files.lines("\(folder)/batches.meta.txt", count: 10))
     }
 
-    private static func cifar100Binary(_ folder: String, _ split: Split) throws(Failure) -> Dataset {
+    private static func cifar100Binary(
+        _ folder: String, _ split: Split, _ kind: CIFAR100Labels
+    ) throws(Failure) -> Dataset {
         let (pixels, labels) = try readRecords(
-            "\(folder)/\(split).bin", images: split.cifar100Images, labelRanges: [20, 100])
+            "\(folder)/\(split).bin", images: split.cifar100Images, labelRanges: [20, 100], counting: kind == .fine ? 1 : 0)
         return try Dataset(
-            name: "CIFAR-100 \(split)", pixels, labels: labels, classes: 100,
-            labelNames: Files.lines("\(folder)/fine_label_names.txt", count: 100))
+            name: name(split, kind), pixels, labels: labels, classes: kind.classes,
+            labelNames: Files.lines("\(folder)/\(kind)_label_names.txt", count: kind.classes))
+    }
+
+    private static func name(_ split: Split, _ kind: CIFAR100Labels) -> String {
+        kind == .fine ? "CIFAR-100 \(split)" : "CIFAR-100 coarse \(split)"
     }
 
     /// Reads a file of images that each have a byte for every label before their pixels.
     ///
-    /// - Parameter labelRanges: number of classes of each label. The last label is the one that counts.
+    /// - Parameters:
+    ///   - labelRanges: number of classes of each label.
+    ///   - chosen: which of the labels counts.
     /// - Returns: memory that begins with the images, one behind the other, and their labels.
     private static func readRecords(
-        _ path: String, images: Int, labelRanges: [Int]
+        _ path: String, images: Int, labelRanges: [Int], counting chosen: Int = 0
     ) throws(Failure) -> (pixels: Bytes, labels: [Int32]) {
         let size = labelRanges.count + imageValues
         let bytes = try Files.read(
@@ -92,13 +119,15 @@ extension Dataset {
                     byte \(grouped(image * size + offset)), expected 0 to \(classes - 1)
                     """)
             }
-            labels.append(Int32(record[labelRanges.count - 1]))
+            labels.append(Int32(record[chosen]))
             memmove(bytes.start + image * imageValues, record + labelRanges.count, imageValues)
         }
         return (bytes, labels)
     }
 
-    private static func cifar100Python(_ folder: String, _ split: Split) throws(Failure) -> Dataset {
+    private static func cifar100Python(
+        _ folder: String, _ split: Split, _ kind: CIFAR100Labels
+    ) throws(Failure) -> Dataset {
         let path = "\(folder)/\(split)"
         let images = split.cifar100Images
         let pixels = images * imageValues
@@ -128,23 +157,24 @@ extension Dataset {
             }
             return labels
         }
-        _ = try labels("coarse_labels", classes: 20)
+        let (coarse, fine) = (try labels("coarse_labels", classes: 20), try labels("fine_labels", classes: 100))
         return try Dataset(
-            name: "CIFAR-100 \(split)", bytes, offset: range.lowerBound, labels: labels("fine_labels", classes: 100),
-            classes: 100, labelNames: labelNames("\(folder)/meta"))
+            name: name(split, kind), bytes, offset: range.lowerBound, labels: kind == .fine ? fine : coarse,
+            classes: kind.classes, labelNames: labelNames("\(folder)/meta", kind))
     }
 
     /// The names in CIFAR-100's file `meta`; nil where there is no such file.
-    private static func labelNames(_ path: String) throws(Failure) -> [String]? {
+    private static func labelNames(_ path: String, _ kind: CIFAR100Labels) throws(Failure) -> [String]? {
         guard try Files.exists(path) else { return nil }
         let bytes = try Files.read(path, sizes: 0...65_536, expected: "at most 65,536")
-        guard case .list(let list)? = try Pickle.read(bytes.raw, path: path)["fine_label_names"] else {
-            throw Failure(.corrupt, "\(path): no list 'fine_label_names' found")
+        let key = "\(kind)_label_names"
+        guard case .list(let list)? = try Pickle.read(bytes.raw, path: path)[key] else {
+            throw Failure(.corrupt, "\(path): no list '\(key)' found")
         }
         var names: [String] = []
         for case .string(let range) in list.items { names.append(String(decoding: bytes.raw[range], as: UTF8.self)) }
-        guard names.count == 100 else {
-            throw Failure(.corrupt, "\(path): found \(names.count) names in 'fine_label_names', expected 100")
+        guard names.count == kind.classes else {
+            throw Failure(.corrupt, "\(path): found \(names.count) names in '\(key)', expected \(kind.classes)")
         }
         return names
     }

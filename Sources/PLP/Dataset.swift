@@ -45,6 +45,16 @@ func datasetBehind(_ handle: OpaquePointer?, _ name: String) throws(Failure) -> 
 
 extension plp_dataset_info: Sized {}
 
+extension Dataset.CIFAR100Labels {
+    init(_ labels: plp_cifar100_labels) throws(Failure) {
+        switch labels {
+        case PLP_LABELS_FINE: self = .fine
+        case PLP_LABELS_COARSE: self = .coarse
+        default: throw .argument("labels", found: labels.rawValue, expected: "PLP_LABELS_FINE or PLP_LABELS_COARSE")
+        }
+    }
+}
+
 extension Dataset.Split {
     init(_ split: plp_split) throws(Failure) {
         switch split {
@@ -67,10 +77,13 @@ private func open(
 
 @c @implementation
 public func plp_dataset_cifar100(
-    _ folder: UnsafePointer<CChar>?, _ split: plp_split, _ dataset: UnsafeMutablePointer<OpaquePointer?>?
+    _ folder: UnsafePointer<CChar>?, _ split: plp_split, _ labels: plp_cifar100_labels,
+    _ dataset: UnsafeMutablePointer<OpaquePointer?>?
 ) -> plp_status {
     open(dataset) { () throws(Failure) in
-        try .cifar100(folder: try text(folder, "folder"), split: try Dataset.Split(split))
+        try .cifar100(
+            folder: try text(folder, "folder"), split: try Dataset.Split(split),
+            labels: try Dataset.CIFAR100Labels(labels))
     }
 }
 

@@ -211,12 +211,13 @@ static void test_files(void)
     write_file(file("test_batch.bin"), records, (size_t)COUNT * RECORD - 1);
     FAILS(plp_dataset_cifar10(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_CORRUPT, "test_batch.bin");
     FAILS(plp_dataset_cifar10(folder, PLP_SPLIT_TRAIN, &none), PLP_ERROR_NOT_FOUND, folder);
-    FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, folder);
-    FAILS(plp_dataset_cifar100("/no such folder", PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, "/no such folder");
-    INVALID(plp_dataset_cifar100(NULL, PLP_SPLIT_TEST, &none), "folder: found NULL");
-    INVALID(plp_dataset_cifar100("\xff\xfe", PLP_SPLIT_TEST, &none), "UTF-8");
-    INVALID(plp_dataset_cifar100(folder, (plp_split)-1, &none), "split");
-    INVALID(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, NULL), "dataset: found NULL");
+    FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, PLP_LABELS_FINE, &none), PLP_ERROR_NOT_FOUND, folder);
+    FAILS(plp_dataset_cifar100("/no such folder", PLP_SPLIT_TEST, PLP_LABELS_FINE, &none), PLP_ERROR_NOT_FOUND, "/no such folder");
+    INVALID(plp_dataset_cifar100(NULL, PLP_SPLIT_TEST, PLP_LABELS_FINE, &none), "folder: found NULL");
+    INVALID(plp_dataset_cifar100("\xff\xfe", PLP_SPLIT_TEST, PLP_LABELS_FINE, &none), "UTF-8");
+    INVALID(plp_dataset_cifar100(folder, (plp_split)-1, PLP_LABELS_FINE, &none), "split");
+    INVALID(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, (plp_cifar100_labels)2, &none), "labels: found 2");
+    INVALID(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, PLP_LABELS_FINE, NULL), "dataset: found NULL");
     CHECK(none == FOREIGN(plp_dataset));
     unlink(file("test_batch.bin"));
     free(records);
@@ -232,7 +233,7 @@ static void test_cifar100(void)
         return;
     }
     plp_dataset *dataset = NULL;
-    OK(plp_dataset_cifar100(data, PLP_SPLIT_TEST, &dataset));
+    OK(plp_dataset_cifar100(data, PLP_SPLIT_TEST, PLP_LABELS_FINE, &dataset));
     plp_dataset_info info = {.struct_size = sizeof info};
     OK(plp_dataset_describe(dataset, &info));
     CHECK(info.count == 10000 && info.classes == 100);
@@ -759,7 +760,7 @@ static void test_permissions(const plp_model *model)
     /* A folder that may not be searched is not one without data. */
     CHECK(!chmod("guarded", 0));
     setfsuid(bound);
-    FAILS(plp_dataset_cifar100("guarded", PLP_SPLIT_TEST, &none), PLP_ERROR_IO, "guarded/test.bin: Permission denied");
+    FAILS(plp_dataset_cifar100("guarded", PLP_SPLIT_TEST, PLP_LABELS_FINE, &none), PLP_ERROR_IO, "guarded/test.bin: Permission denied");
     FAILS(plp_dataset_cifar10("guarded", PLP_SPLIT_TEST, &none), PLP_ERROR_IO, "guarded/test_batch.bin: Permission");
     setfsuid(getuid());
     CHECK(none == FOREIGN(plp_dataset));
@@ -2010,7 +2011,7 @@ static void *call_all(void *dataset)
     float result[16];
     OK(plp_predict(vectors, coefficients, 1000, 16, result));
     plp_dataset *none = NULL;
-    FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, &none), PLP_ERROR_NOT_FOUND, folder);
+    FAILS(plp_dataset_cifar100(folder, PLP_SPLIT_TEST, PLP_LABELS_FINE, &none), PLP_ERROR_NOT_FOUND, folder);
     return NULL;
 }
 

@@ -57,6 +57,26 @@ import Testing
         check(try .cifar100(folder: folder.path + "/cifar-100-python", split: .test), names: Self.names)
     }
 
+    @Test func takesEitherLabel() throws {
+        let folder = try Folder()
+        let groups = (0..<20).map { "group \($0)" }
+        try folder.write("cifar-100-binary/test.bin", Self.binary)
+        try folder.write("cifar-100-binary/coarse_label_names.txt", ascii(groups.joined(separator: "\n")))
+        try folder.write("cifar-100-python/test", Self.python())
+        try folder.write(
+            "cifar-100-python/meta",
+            Instruction.file([
+                ("fine_label_names", Instruction.list(Self.names.map(Instruction.string))),
+                ("coarse_label_names", Instruction.list(groups.map(Instruction.string))),
+            ]))
+        for layout in ["binary", "python"] {
+            let place = "\(folder.path)/cifar-100-\(layout)"
+            let set = try Dataset.cifar100(folder: place, split: .test, labels: .coarse)
+            #expect(set.labels == Self.coarse.map(Int32.init) && set.classes == 20 && set.labelNames == groups)
+            #expect(set.name == "CIFAR-100 coarse test")
+        }
+    }
+
     @Test func saysWhatIsMissing() throws {
         let folder = try Folder()
         for path in [folder.path + "/no", folder.path, "", "/dev/null"] {

@@ -1,5 +1,7 @@
 """Data: from arrays, made by code, and real; shared with the library without copies."""
 
+import pickle
+
 import numpy as np
 import plp
 import pytest
@@ -57,10 +59,34 @@ def test_slices(synthetic):
     model = plp.Model("resnet18", width=1 / 64)
     history = plp.Trainer(model, batch_size=50).fit(part, validation=train[:50], progress=False)
     assert f"{train.name}[100:300], 200 images" in history.data and f"{train.name}[:50], 50 images" in history.data
-    with pytest.raises(TypeError, match="slices"):
-        train[0]
     with pytest.raises(ValueError):
         train[:0]
+
+
+def test_indexing_and_iteration(synthetic):
+    train, _ = synthetic
+    for index in (3, -1, np.int64(7), np.array(5)):
+        image, label = train[index]
+        assert np.array_equal(image, train.images[index]) and type(label) is int and label == train.labels[index]
+    with pytest.raises(IndexError):
+        train[400]
+    pairs = list(train)
+    assert len(pairs) == 400 and np.array_equal([label for _, label in pairs], train.labels)
+    assert np.array_equal(pairs[9][0], train.images[9])
+
+
+def test_choices(synthetic):
+    train, _ = synthetic
+    few = train[train.labels < 10]
+    assert np.array_equal(few.images, train.images[train.labels < 10]) and few.classes == 100
+    some = train[[5, 3, -1]]
+    assert some.labels.tolist() == [train.labels[5], train.labels[3], train.labels[399]]
+    assert some.label_names == train.label_names
+    names = {train[indices].name for indices in ([5, 3, -1], [5, 3, 398], np.array([5, 3, 399]), range(3))}
+    assert len(names) == 3 and all(name.startswith(f"{train.name}[3 chosen, ") for name in names)
+    for wrong in ([400], [0.5], "abc", [], np.zeros(3, bool), None):
+        with pytest.raises((IndexError, ValueError)):
+            train[wrong]
 
 
 @pytest.mark.parametrize("size", [16, 33, 96])
@@ -99,6 +125,70 @@ def test_wrong_arrays(images, labels, classes, message):
         plp.datasets.from_arrays(images, labels, classes)
 
 
+PICTURES = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        PICTURES.transpose(0, 2, 3, 1),
+        PICTURES / 255,
+        PICTURES.transpose(0, 2, 3, 1) / np.float32(255),
+        PICTURES.astype(np.int64),
+        list(PICTURES),
+    ],
+    ids=["channels last", "fractions", "both", "integers", "list"],
+)
+def test_images_as_people_have_them(images):
+    assert np.array_equal(plp.datasets.from_arrays(images, [0, 1, 2, 3]).images, PICTURES)
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (3,)], ids=str)
+def test_grey_images(axes):
+    grey = PICTURES[:, 0]
+    dataset = plp.datasets.from_arrays(np.expand_dims(grey, axes), [0, 1, 2, 3])
+    assert all(np.array_equal(dataset.images[:, channel], grey) for channel in range(3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])
+def test_labels_as_people_have_them(dtype, small):
+    column = np.array([[3], [0], [1], [3]], np.int64 if dtype in (np.float32, bool) else dtype)
+    one_hot = np.eye(7, dtype=dtype)[column[:, 0]]
+    for labels, classes in ((column, 4), (one_hot, 7)):
+        dataset = plp.datasets.from_arrays(PICTURES, labels)
+        assert dataset.labels.tolist() == [3, 0, 1, 3] and dataset.classes == classes
+    loss = plp.Trainer(small, batch_size=4).gradients(PICTURES, [3, 0, 1, 3])
+    same = plp.Trainer(small, batch_size=4).gradients(PICTURES.transpose(0, 2, 3, 1), one_hot)
+    assert all(np.array_equal(loss[name], same[name]) for name in loss)
+
+
+def test_pairs_where_sets_are_taken(small, synthetic):
+    train, test = synthetic
+    pair = (test.images.transpose(0, 2, 3, 1), test.labels[:, None])
+    assert small.evaluate(pair) == small.evaluate(test) == plp.Trainer(small).evaluate(list(pair))
+    trainer = plp.Trainer(small, batch_size=50)
+    history = trainer.fit((train.images, train.labels), validation=pair, test=pair, progress=False)
+    assert history.data == "train, 400 images; for validation validation, 100 images" and history.test
+
+
+class Torchvision:
+    data, targets = PICTURES.transpose(0, 2, 3, 1), [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Torchvision(), r"plp.datasets.from_arrays\(train.data, train.targets\) makes one"),
+        (plp.datasets.synthetic(1, 1), "of two sets, give one"),
+        (PICTURES, "expected a dataset or a pair of images and labels"),
+        (None, "expected a dataset or a pair"),
+    ],
+)
+def test_what_is_no_set(small, value, message):
+    with pytest.raises(ValueError, match=message):
+        plp.Trainer(small).fit(value, progress=False)
+
+
 @pytest.mark.parametrize(("train", "test", "seed"), [(0, 1, 0), (-5, 1, 0), (10, 1.5, 0), (10, 10, -1), (10**18, 1, 0)])
 def test_absurd_synthetic_sets(train, test, seed):
     with pytest.raises((ValueError, MemoryError)):
@@ -118,6 +208,43 @@ def test_damaged_files(tmp_path):
     (tmp_path / "fine_label_names.txt").write_text("apple\n" * 100)
     with pytest.raises(plp.Error, match=r"t\w+\.bin"):
         plp.datasets.cifar100(tmp_path)
+
+
+def test_coarse_labels(tmp_path):
+    for split, images in ("train", 50_000), ("test", 10_000):
+        with (tmp_path / f"{split}.bin").open("wb") as file:
+            file.write(b"\x07\x2a")  # of the first image; the rest is zeros
+            file.truncate(images * 3074)
+    (tmp_path / "coarse_label_names.txt").write_text("".join(f"group {i}\n" for i in range(20)))
+    for labels, first, classes, name in ("coarse", 7, 20, "CIFAR-100 coarse test"), ("fine", 42, 100, "CIFAR-100 test"):
+        dataset = plp.datasets.cifar100(tmp_path, labels=labels)[1]
+        assert dataset.labels[:2].tolist() == [first, 0] and (dataset.classes, dataset.name) == (classes, name)
+    assert plp.datasets.cifar100(tmp_path, labels="coarse")[0].label_names[19] == "group 19"
+    with pytest.raises(ValueError, match="labels is 'both', expected 'fine' or 'coarse'"):
+        plp.datasets.cifar100(tmp_path, labels="both")
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_files_pickled_anew(tmp_path, protocol):
+    """They are refused with the line that reads them."""
+    images = np.random.default_rng(0).integers(0, 256, (10_000, 3072), np.uint8)
+    content = {"data": images, "fine_labels": [i % 100 for i in range(10_000)], "coarse_labels": [0] * 10_000}
+    for split in "train", "test":
+        (tmp_path / split).write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(plp.Error, match="train: .*; of a file that was pickled anew") as caught:
+        plp.datasets.cifar100(tmp_path)
+    read, make = str(caught.value).partition("trust: ")[2].split(", then ")
+    names = {"pickle": pickle, "plp": plp}
+    exec(read, names)
+    assert np.array_equal(eval(make, names).images.reshape(10_000, -1), images)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_archive_that_is_not_unpacked(tmp_path, inside):
+    archive = tmp_path / "cifar-100-python.tar.gz"
+    archive.write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="not yet unpacked, which is done by: tar -xzf '.*cifar-100-python.tar.gz'"):
+        plp.datasets.cifar100(tmp_path if inside else archive)
 
 
 def test_pickles_are_not_executed(tmp_path):

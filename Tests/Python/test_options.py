@@ -125,8 +125,10 @@ def test_unknown_methods(name):
     [
         ({"optimizer": plp.PLP()}, r"optimizer is PLP\(.*, expected SGD or AdamW"),
         ({"optimizer": None}, "optimizer is None, expected SGD or AdamW"),
-        ({"predictor": "plp"}, "predictor is 'plp', expected PLP, Lookahead, EMA, SWA or None"),
-        ({"predictor": plp.PLP}, "predictor is <class"),
+        ({"optimizer": "sgd"}, r"optimizer is 'sgd', expected SGD or AdamW: write optimizer=plp.SGD\(\)"),
+        ({"schedule": "cosine"}, r"schedule is 'cosine', .*: write schedule=plp.schedules.Cosine\(\)"),
+        ({"predictor": "plp"}, r"predictor is .plp., expected PLP.* or None: write predictor=plp.PLP\(\)"),
+        ({"predictor": plp.PLP}, r"predictor is <class.*: write predictor=plp.PLP\(\)"),
         ({"schedule": plp.PLP()}, "schedule is PLP.*, expected Constant, Cyclic, MultiStep, Cosine or Warmup"),
         ({"schedule": None}, "schedule is None"),
         ({"augmentation": None}, "augmentation is None, expected Augmentation"),

@@ -120,6 +120,14 @@ def test_tensors_that_are_no_arrays(tensor):
         model.load_state_dict({**model.state_dict(), "fc.bias": tensor})
 
 
+def test_sets_in_pytorch_s_loader():
+    train = plp.datasets.synthetic(10, 1)[0]
+    batches = list(torch.utils.data.DataLoader(train, batch_size=4))
+    assert [len(labels) for _, labels in batches] == [4, 4, 2]
+    np.testing.assert_array_equal(torch.cat([images for images, _ in batches]), train.images)
+    np.testing.assert_array_equal(torch.cat([labels for _, labels in batches]), train.labels)
+
+
 def test_tensors_where_arrays_are_taken():
     parameter = torch.nn.Parameter(torch.arange(3.0))
     assert plp.predict(parameter, parameter, parameter).tolist() == [0, 1, 2]

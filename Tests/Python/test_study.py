@@ -379,8 +379,8 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
         ),
         ({"networks": ["resnet18", "alexnet"]}, "alexnet"),
         ({"methods": {"a": {}, "b": {"optimizer": plp.SGD(lr=-1)}}}, "-1"),
-        ({"train": "data"}, "train is 'data', expected Dataset"),
-        ({"test": "data"}, "test is 'data', expected Dataset or None"),
+        ({"train": "data"}, "train is 'data', expected a dataset or a pair of images and labels"),
+        ({"test": "data"}, "test is 'data', expected a dataset or a pair of images and labels"),
         ({"validation": "most"}, "validation is 'most', expected a fraction or None"),
     ],
 )

@@ -51,11 +51,78 @@ def test_wrong_state_dicts_change_nothing(small):
         ({**other, "fc2.bias": 0}, "has fc2.bias, which resnet18 has not"),
         ({**other, "fc.bias": np.zeros(3)}, r"fc.bias has shape \[3\], expected \[100\]"),
         ({**other, "fc.bias": np.zeros(100, complex)}, "fc.bias has dtype complex128, expected float32"),
-        ({f"module.{name}": values for name, values in other.items()}, "lacks conv1.*more and has module.conv1.*more,"),
+        ({f"net.{name}": values for name, values in other.items()}, "lacks conv1.*more and has net.conv1.*more,"),
+        ({"epoch": 3, "weights": other}, r"lacks conv1.*and has epoch, weights,.* in it: state\['weights'\]"),
+        ([other], "the state dictionary is .*, expected tensors by name"),
+        ({}, "lacks conv1"),
     ):
         with pytest.raises(ValueError, match=message):
             small.load_state_dict(state)
     assert equal(small.state_dict(), before)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_state_dicts_of_wrapped_modules(small, prefix):
+    state = {name: values + 1 for name, values in small.state_dict().items()}
+    small.load_state_dict({prefix + name: values for name, values in state.items()})
+    assert equal(small.state_dict(), state)
+
+
+def test_state_dicts_without_counters(small):
+    state = {name: values + 1 for name, values in small.state_dict().items()}
+    small.load_state_dict(state)
+    small.load_state_dict({name: values for name, values in state.items() if values.dtype == np.float32})
+    counters = {name: 0 for name in state if name.endswith("num_batches_tracked")}
+    assert equal(small.state_dict(), {**state, **counters}) and len(counters) > 10
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"PK\x03\x04 and the rest", r"model.load_state_dict\(torch.load\('.*w.pth', map_location='cpu'\)\)"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "w.pth' is a file of PyTorch's: model = plp.Model"),
+    ],
+    ids=["zip", "pickle"],
+)  # fmt: skip
+def test_weights_of_pytorch_s(start, message, tmp_path):
+    (tmp_path / "w.pth").write_bytes(start)
+    with pytest.raises(plp.Error, match=message):
+        plp.Model.load(tmp_path / "w.pth")
+
+
+def test_a_state_dictionary_in_safetensors(small, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    state = {name: values + 1 for name, values in small.state_dict().items()}
+    safetensors.save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(plp.Error, match=r"model.load_state_dict\((safetensors.*)\)") as caught:
+        plp.Model.load(tmp_path / "w.safetensors")
+    line = str(caught.value).rpartition("load_state_dict(")[2].removesuffix(")")
+    small.load_state_dict(eval(line, {"safetensors": __import__("safetensors.numpy")}))
+    assert equal(small.state_dict(), state)
+
+
+def test_names_of_networks_in_any_case():
+    assert repr(plp.Model("ResNet18", width=1 / 16)) == repr(plp.Model("resnet18", width=1 / 16))
+    with pytest.raises(ValueError, match="resnet19.*resnet18"):
+        plp.Model("ResNet19")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: plp.Model(num_classes=10), r"Model has no argument num_classes: write classes=10"),
+        (lambda m: plp.Model(device="cuda"), "Model has no argument device: it computes on the processor"),
+        (lambda m: plp.Trainer(m, lr=0.1), r"Trainer has no argument lr: write optimizer=plp.SGD\(lr=0.05\)"),
+        (lambda m: plp.Trainer(m, epochs=2), r"no argument epochs: write trainer.fit\(train, epochs=10\)"),
+        (lambda m: plp.Trainer(m).fit(None, batch_size=2), "Trainer.fit has no argument batch_size: write plp.Tr"),
+        (lambda m: plp.Trainer(m).fit(None, validation_split=0.1), "validation_split: write validation=0.2"),
+        (lambda m: plp.datasets.from_arrays([], [], num_classes=3), "from_arrays has no argument num_classes"),
+        (lambda m: plp.Model(depth=3), "unexpected keyword argument 'depth'"),
+    ],
+)
+def test_keywords_of_other_libraries(small, call, message):
+    with pytest.raises(TypeError, match=message):
+        call(small)
 
 
 def test_seeds_choose_the_start():
@@ -113,10 +180,16 @@ def test_logits(small, synthetic):
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 3, 32, 32)), np.zeros((2, 32, 32, 3), np.uint8), np.zeros(5, np.uint8)]
+    ("images", "hint"),
+    [
+        (np.zeros((2, 3, 32, 32)), r"normalised ones: images.astype\(np.float32\)"),
+        (np.zeros((2, 3072), np.uint8), r"images.reshape\(-1, 3, 32, 32\)"),
+        (np.zeros((3, 32, 32), np.uint8), r"images\[None\]"),
+        (np.zeros(5, np.uint8), ""),
+    ],
 )
-def test_wrong_images(small, images):
-    with pytest.raises(ValueError, match="expected uint8 or float32"):
+def test_wrong_images(small, images, hint):
+    with pytest.raises(ValueError, match="expected uint8 or float32.*" + hint):
         small.logits(images)
     with pytest.raises(ValueError, match="expected uint8 or float32"):
         plp.Trainer(small, **QUICK).step(images, [0, 1])

@@ -438,9 +438,21 @@ static int on_iteration(const plp_progress *progress, void *user_data)
 
 /* ---- Datasets ---------------------------------------------------------------------------------------------------- */
 
-typedef plp_status (*opener)(const char *, plp_split, plp_dataset **);
+static PyObject *dataset_cifar100(PyObject *module, PyObject *args)
+{
+    PyObject *folder;
+    int split, labels;
+    if (!PyArg_ParseTuple(args, "O&ii", PyUnicode_FSConverter, &folder, &split, &labels))
+        return NULL;
+    plp_dataset *dataset = NULL;
+    plp_status status;
+    UNLOCKED(status = plp_dataset_cifar100(PyBytes_AsString(folder), (plp_split)split, (plp_cifar100_labels)labels,
+                                           &dataset));
+    Py_DECREF(folder);
+    return dataset_wrap(status, dataset);
+}
 
-static PyObject *open_dataset(PyObject *args, opener open)
+static PyObject *dataset_cifar10(PyObject *module, PyObject *args)
 {
     PyObject *folder;
     int split;
@@ -448,19 +460,9 @@ static PyObject *open_dataset(PyObject *args, opener open)
         return NULL;
     plp_dataset *dataset = NULL;
     plp_status status;
-    UNLOCKED(status = open(PyBytes_AsString(folder), (plp_split)split, &dataset));
+    UNLOCKED(status = plp_dataset_cifar10(PyBytes_AsString(folder), (plp_split)split, &dataset));
     Py_DECREF(folder);
     return dataset_wrap(status, dataset);
-}
-
-static PyObject *dataset_cifar100(PyObject *module, PyObject *args)
-{
-    return open_dataset(args, plp_dataset_cifar100);
-}
-
-static PyObject *dataset_cifar10(PyObject *module, PyObject *args)
-{
-    return open_dataset(args, plp_dataset_cifar10);
 }
 
 static PyObject *dataset_synthetic(PyObject *module, PyObject *args)
@@ -1123,6 +1125,7 @@ static bool add_enumerators(PyObject *module)
     } enumerators[] = {
 #define ENUMERATOR(name) {#name, PLP_##name}
         ENUMERATOR(UINT8), ENUMERATOR(FLOAT32), ENUMERATOR(INT64), ENUMERATOR(SPLIT_TRAIN), ENUMERATOR(SPLIT_TEST),
+        ENUMERATOR(LABELS_FINE), ENUMERATOR(LABELS_COARSE),
         ENUMERATOR(ENTRY_PARAMETER), ENUMERATOR(ENTRY_STATISTIC), ENUMERATOR(ENTRY_COUNTER), ENUMERATOR(OPTIMIZER_SGD),
         ENUMERATOR(OPTIMIZER_ADAMW), ENUMERATOR(SCHEDULE_CONSTANT), ENUMERATOR(SCHEDULE_CYCLIC),
         ENUMERATOR(SCHEDULE_MULTI_STEP), ENUMERATOR(SCHEDULE_COSINE), ENUMERATOR(PREDICTOR_PLP),

@@ -6,22 +6,23 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, checked_integer, checked_labels, checked_seed
+from ._checks import as_array, byte_images, checked_integer, checked_labels, checked_seed, explains
 from ._download import cache, download
 from ._files import write_whole
 from ._plp import Error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    Data: TypeAlias = "Dataset | tuple[ArrayLike, ArrayLike]"
 
 __all__ = ["Dataset", "cifar10", "cifar100", "download", "find", "from_arrays", "synthetic"]
 
@@ -137,16 +138,38 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, part: slice) -> Dataset:
-        """A copy of a part, such as ``train[:10_000]`` for quick studies; the classes stay."""
-        if not isinstance(part, slice):
-            raise TypeError(f"a dataset is cut by slices such as [:1000], not by {part!r}; see images and labels")
-        bounds = ":".join("" if bound is None else str(bound) for bound in (part.start, part.stop, part.step))
-        name = f"{self.name}[{bounds.removesuffix(':')}]"
-        dataset = from_arrays(self.images[part], self.labels[part], self.classes, name=name)
-        dataset.label_names = self.label_names
-        dataset._source = self._source and replace(self._source, parts=(*self._source.parts, part))
-        return dataset
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        return zip(self.images, self.labels.tolist(), strict=True)
+
+    @overload
+    def __getitem__(self, part: int | np.integer[Any]) -> tuple[NDArray[np.uint8], int]: ...
+
+    @overload
+    def __getitem__(self, part: slice | NDArray[Any] | Sequence[int] | Sequence[bool]) -> Dataset: ...
+
+    def __getitem__(self, part: Any) -> tuple[NDArray[np.uint8], int] | Dataset:
+        """An image and its label, by its index; or a set of some of the images, the classes of which stay.
+
+        The latter by a slice, such as ``train[:10_000]`` for quick studies, or as in NumPy by an array of indices or of
+        truth values, such as ``train[train.labels < 10]``.
+        """
+        if hasattr(part, "__index__") and not np.ndim(part):
+            return self.images[part], int(self.labels[part])
+        if isinstance(part, slice):
+            bounds = ":".join("" if bound is None else str(bound) for bound in (part.start, part.stop, part.step))
+            chosen = self._part(part, bounds.removesuffix(":"))
+            chosen._source = self._source and replace(self._source, parts=(*self._source.parts, part))
+            return chosen
+        indices = np.arange(len(self))[part]
+        # The name, by which a run knows its data, tells one choice from another.
+        return self._part(
+            indices, f"{len(indices):,} chosen, {hashlib.blake2b(indices.data, digest_size=4).hexdigest()}"
+        )
+
+    def _part(self, part: Any, what: str) -> Dataset:
+        chosen = from_arrays(self.images[part], self.labels[part], self.classes, name=f"{self.name}[{what}]")
+        chosen.label_names = self.label_names
+        return chosen
 
     def __repr__(self) -> str:
         return f"<plp.datasets.Dataset {self.name!r}: {len(self):,} images, {self.classes} classes>"
@@ -180,19 +203,32 @@ def _from_pickle(
     return dataset
 
 
-def dataset_handle(name: str, dataset: Dataset) -> Any:
-    """The library's handle of a dataset; ValueError, naming the argument, where it is none."""
-    if not isinstance(dataset, Dataset):
-        raise ValueError(f"{name} is {dataset!r:.40}, expected a dataset (see plp.datasets)")
-    return dataset._handle
+def as_dataset(name: str, value: Data) -> Dataset:
+    """A data set, made of images and their labels where it is none yet; ValueError, naming the argument, for others."""
+    if isinstance(value, Dataset):
+        return value
+    hint = "see plp.datasets"
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        if not isinstance(value[0], Dataset):
+            return from_arrays(*value, name=name)
+        hint = "of two sets, give one"
+    if hasattr(value, "data") and hasattr(value, "targets"):  # torchvision's
+        hint = f"plp.datasets.from_arrays({name}.data, {name}.targets) makes one"
+    raise ValueError(f"{name} is {value!r:.40}, expected a dataset or a pair of images and labels ({hint})")
 
 
-def cifar100(folder: str | os.PathLike[str] | None = None, *, download: bool = False) -> tuple[Dataset, Dataset]:
+def cifar100(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    labels: Literal["fine", "coarse"] = "fine",
+    download: bool = False,
+) -> tuple[Dataset, Dataset]:
     """CIFAR-100: 50,000 training and 10,000 test images of 100 classes.
 
     Args:
         folder: holds ``cifar-100-python/`` or ``cifar-100-binary/``, or is one of them. None for the first of
             ``$PLP_DATA``, ``data/`` and the user's cache that does.
+        labels: ``"fine"``, or ``"coarse"`` for those of 20 groups of five classes.
         download: fetch the published archive into ``folder``, or that cache, where it is not there yet; see
             :func:`download`.
 
@@ -204,18 +240,29 @@ def cifar100(folder: str | os.PathLike[str] | None = None, *, download: bool = F
         plp.Error: a file is truncated, oversized or damaged.
         OSError: a file cannot be read.
     """
+    kinds = {"fine": _plp.LABELS_FINE, "coarse": _plp.LABELS_COARSE}
+    if labels not in kinds:
+        raise ValueError(f"labels is {labels!r}, expected 'fine' or 'coarse'")
     places = _places() if folder is None else [folder]
     for place in places:
         try:
-            return _both_splits("cifar100", place)
-        except FileNotFoundError:
-            if len(places) == 1 and not download:
+            return _both_splits("cifar100", place, kinds[labels])
+        except Error as error:
+            file = str(error).partition(": ")[0]
+            if os.path.basename(file) not in ("train", "test"):
+                raise
+            raise Error(
+                f"{error}; of a file that was pickled anew, and that you trust: d = pickle.load(open({file!r}, 'rb')), "
+                "then plp.datasets.from_arrays(d['data'].reshape(-1, 3, 32, 32), d['fine_labels'], 100)"
+            ) from None
+        except FileNotFoundError as error:
+            if not download and (len(places) == 1 or "not yet unpacked" in str(error)):
                 raise
     if not download:
         raise FileNotFoundError(
             errno.ENOENT, "no CIFAR-100 there; `plp download` fetches it", " or ".join(map(str, places))
         )
-    return cifar100(_download_archive(places[-1]))
+    return cifar100(_download_archive(places[-1]), labels=labels)
 
 
 def _places() -> list[str | os.PathLike[str]]:
@@ -232,10 +279,11 @@ def cifar10(folder: str | os.PathLike[str] = "data") -> tuple[Dataset, Dataset]:
     return _both_splits("cifar10", folder)
 
 
-def _both_splits(function: str, folder: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+def _both_splits(function: str, folder: str | os.PathLike[str], *others: int) -> tuple[Dataset, Dataset]:
     # Absolute, since another process may have another working directory.
     folder = os.path.abspath(os.fspath(folder))
-    return _Source(function, (folder, _plp.SPLIT_TRAIN)).open(), _Source(function, (folder, _plp.SPLIT_TEST)).open()
+    train, test = (_Source(function, (folder, split, *others)) for split in (_plp.SPLIT_TRAIN, _plp.SPLIT_TEST))
+    return train.open(), test.open()
 
 
 def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -254,27 +302,28 @@ def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple
     )
 
 
+@explains(num_classes="write classes=10")
 def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None, *, name: str = "images") -> Dataset:
     """A copy of one's own images.
 
     Args:
-        images: uint8 [count, 3, size, size]: channels first; red, green, blue; 16 to 96 pixels along a side.
-        labels: integers [count], each from 0 to classes - 1.
+        images: square ones of 16 to 96 pixels along a side, uint8 [count, 3, size, size]: channels first; red, green,
+            blue. Channels may come last, grey images have one or none, and numbers from 0 to 1 stand for such of 255.
+        labels: integers [count], each from 0 to classes - 1; or [count, 1], or [count, classes] of zeros and ones.
         classes: None for the largest label + 1.
         name: what histories, studies and messages call it. A run goes on only with data of the same name and size.
 
     Raises:
         ValueError: a shape, a dtype or a label is not as above.
     """
-    images = as_array("images", images)
-    size = images.shape[-1] if images.ndim else 0
-    if images.dtype != np.uint8 or images.shape[1:] != (3, size, size):
-        raise ValueError(f"images are {images.dtype} {list(images.shape)}, expected uint8 [count, 3, size, size]")
-    labels = checked_labels(labels, len(images))
+    pixels = byte_images(images)
+    given = as_array("labels", labels)
+    numbers = checked_labels(given, len(pixels))
     if classes is None:
-        classes = int(labels.max()) + 1 if len(labels) else 0
+        has_row_each = given.ndim == 2 and given.shape[1] > 1
+        classes = given.shape[1] if has_row_each else int(numbers.max()) + 1 if len(numbers) else 0
     classes = checked_integer("classes", classes)
-    return Dataset(_plp.dataset_from_arrays(np.ascontiguousarray(images), labels, len(images), size, classes, name))
+    return Dataset(_plp.dataset_from_arrays(pixels, numbers, len(pixels), pixels.shape[-1], classes, name))
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset] | None:

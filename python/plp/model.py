@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, checked_images, checked_integer, checked_pickle, checked_seed
-from ._html import html_table
-from .datasets import Dataset, dataset_handle
+from ._checks import as_array, checked_images, checked_integer, checked_pickle, checked_seed, explains
+from ._plp import Error
+from .datasets import as_dataset
 from .records import Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from .datasets import Data
+
 ARCHITECTURES = tuple(re.search("networks: (.*)", _plp.build_info())[1].split())  # type: ignore[index]
 _DTYPES = {_plp.FLOAT32: np.float32, _plp.INT64: np.int64}
+
+
+_TAKE_STATE = "model = plp.Model('resnet18', classes=100), or what else it is of, then model.load_state_dict({})"
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ class Model:
         MemoryError: it does not fit.
     """
 
+    @explains(
+        num_classes="write classes=10",
+        std="write deviation=(0.27, 0.26, 0.28)",
+        pretrained="load_state_dict takes the weights",
+        weights="load_state_dict takes them",
+        device="it computes on the processor; leave it out",
+    )
     def __init__(
         self,
         architecture: str = "resnet18",
@@ -71,7 +83,7 @@ class Model:
         if not isinstance(architecture, str):
             raise ValueError(f"architecture is {architecture!r}, expected a name such as 'resnet18'")
         options: dict[str, Any] = {
-            "architecture": architecture,
+            "architecture": architecture.lower(),
             "classes": classes,
             "image_size": image_size,
             "width": width,
@@ -117,7 +129,19 @@ class Model:
             FileNotFoundError, OSError: the file is not there, or cannot be read.
             plp.Error: it is damaged, or not such a file.
         """
-        return cls._of(_plp.model_load(path))
+        try:
+            return cls._of(_plp.model_load(path))
+        except Error as error:
+            with open(path, "rb") as file:
+                start = file.read(2)
+            # Archives as PyTorch has written since 1.6, and pickles, as before.
+            if start in (b"PK", b"\x80\x02"):
+                read = f"torch.load({os.fspath(path)!r}, map_location='cpu')"
+                raise Error(f"{os.fspath(path)!r} is a file of PyTorch's: {_TAKE_STATE.format(read)}") from None
+            if "plp.configuration" in str(error) and "metadata" in str(error):
+                read = f"safetensors.numpy.load_file({os.fspath(path)!r})"
+                raise Error(f"{error}: {_TAKE_STATE.format(read)}") from None
+            raise
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes parameters, running statistics and configuration as a safetensors file.
@@ -184,21 +208,35 @@ class Model:
         _plp.model_get_state(self._handle, tuple(state.values()))
         return state
 
-    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes tensors by name, from :meth:`state_dict` or from PyTorch's. All of them, or, on an error, none.
 
-        PyTorch's may be parameters that need a gradient, on any device, and of any floating type.
+        PyTorch's may be parameters that need a gradient, on any device, and of any floating type. Names may all begin
+        with ``module.`` (DataParallel) or ``_orig_mod.`` (torch.compile); ``num_batches_tracked``, where it is missing,
+        is 0.
 
         Raises:
             ValueError: a tensor is missing or not the network's, or its shape or dtype is another.
         """
+        if not isinstance(state, Mapping):
+            hint = "; of a module: module.state_dict()" if hasattr(state, "state_dict") else ""
+            raise ValueError(f"the state dictionary is {state!r:.40}, expected tensors by name{hint}")
+        for prefix in ("module.", "_orig_mod.") * 2:  # or one within the other
+            if state and all(isinstance(name, str) and name.startswith(prefix) for name in state):
+                state = {name.removeprefix(prefix): values for name, values in state.items()}
+        counters = [e.name for e in self._entries if e.kind == _plp.ENTRY_COUNTER]
+        state = {**dict.fromkeys(counters, 0), **state}
         missing = [e.name for e in self._entries if e.name not in state]
         names = {e.name for e in self._entries}
         foreign = [name for name in state if name not in names]
         wrong = [f"lacks {_some(missing)}"] if missing else []
         wrong += [f"has {_some(foreign)}, which {self.architecture} has not"] if foreign else []
         if wrong:
-            raise ValueError(f"the state dictionary {' and '.join(wrong)}")
+            inner = [
+                name for name in foreign if isinstance(state[name], Mapping) and self._entries[0].name in state[name]
+            ]
+            hint = f"; there is one in it: state[{inner[0]!r}]" if inner else ""
+            raise ValueError(f"the state dictionary {' and '.join(wrong)}{hint}")
         values = []
         for entry in self._entries:
             array = as_array(entry.name, state[entry.name])
@@ -228,17 +266,17 @@ class Model:
             _plp.model_logits(self._handle, part, dtype, len(part), threads, result[start : start + 1024])
         return result
 
-    def evaluate(self, dataset: Dataset, *, threads: int = 0) -> Metrics:
+    def evaluate(self, dataset: Data, *, threads: int = 0) -> Metrics:
         """Loss and errors on a dataset as it is: running statistics, no dropout. Ctrl-C ends it.
 
         They are those of the model at this moment; other threads may use and change it in the meantime.
 
         Args:
-            dataset: has images of the model's size and at most as many classes.
+            dataset: has images of the model's size and at most as many classes; or images and labels.
             threads: 0 for what :func:`plp.build_info` says. The result does not depend on it.
         """
         threads = checked_integer("threads", threads)
-        return Metrics(*_plp.model_evaluate(self._handle, dataset_handle("dataset", dataset), threads))
+        return Metrics(*_plp.model_evaluate(self._handle, as_dataset("dataset", dataset)._handle, threads))
 
 
 def _some(names: list[str]) -> str:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import checked_images, checked_integer, checked_labels, checked_pickle, checked_seed
-from ._html import html_table
+from ._checks import checked_images, checked_integer, checked_labels, checked_pickle, checked_seed, explains
 from ._progress import FitProgress
-from .datasets import Dataset, dataset_handle
+from .datasets import as_dataset
 from .model import Model
 from .options import SGD, Augmentation, Optimizer, Predictor, Recipe, Watch
 from .profile import Profile, Timing
@@ -26,6 +25,8 @@ from .watched import Watched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from .datasets import Data
 
 
 _PHASES = {
@@ -89,6 +90,13 @@ class Trainer:
         MemoryError: activations for a mini-batch do not fit.
     """
 
+    @explains(
+        **dict.fromkeys(["lr", "learning_rate", "momentum", "weight_decay"], "write optimizer=plp.SGD(lr=0.05)"),
+        scheduler="write schedule=plp.schedules.Cosine()",
+        epochs="write trainer.fit(train, epochs=10)",
+        num_workers="write threads=4",
+        device="it computes on the processor; leave it out",
+    )
     def __init__(
         self,
         model: Model,
@@ -142,21 +150,18 @@ class Trainer:
     def __copy__(self) -> Trainer:
         return deepcopy(self)  # with a model of its own
 
-    def __repr__(self) -> str:
-        method = " and ".join(type(part).__name__ for part in (self.recipe.optimizer, self.recipe.predictor) if part)
-        return f"<plp.Trainer of {self.model.architecture!r} by {method}: {len(self.history)} epochs>"
-
-    def _repr_html_(self) -> str:
-        parts = [[name.replace("_", " "), repr(part)] for name, part in vars(self.recipe).items()]
-        rows = [["plp.Trainer", ""], ["model", self.model.architecture], *parts]
-        return html_table(rows) + (self.history._repr_html_() if self.history else "")
-
+    @explains(
+        **dict.fromkeys(["validation_split", "validation_data"], "write validation=0.2, or a set of its own"),
+        batch_size="write plp.Trainer(model, batch_size=128)",
+        callbacks="write callback=function",
+        verbose="write progress=False",
+    )
     def fit(
         self,
-        train: Dataset,
+        train: Data,
         *,
-        validation: float | Dataset | None = None,
-        test: Dataset | None = None,
+        validation: float | Data | None = None,
+        test: Data | None = None,
         epochs: int = 1,
         callback: Callback | Sequence[Callback] | None = None,
         progress: bool | str | FitProgress = True,
@@ -174,7 +179,7 @@ class Trainer:
                 raise
 
         Args:
-            train: the training images.
+            train: the training images: a dataset, or images and labels as of :func:`plp.datasets.from_arrays`.
             validation: the fraction of them to hold out, chosen at random, or a set of one's own. None or 0 for
                 neither; the best model is then that of the latest complete epoch.
             test: measured once, at the end, with the best model.
@@ -197,18 +202,17 @@ class Trainer:
                 :attr:`best_model` are as they were before.
         """
         fraction, validation_set = 0.0, None
-        if isinstance(validation, Dataset):
-            validation_set = validation._handle
-        elif isinstance(validation, Real):
+        if isinstance(validation, float | Real):
             fraction = float(validation)
         elif validation is not None:
-            raise ValueError(f"validation is {validation!r:.40}, expected a fraction, a dataset or None")
+            validation_set = as_dataset("validation", validation)._handle
+        train = as_dataset("train", train)
         run = (
-            dataset_handle("train", train),
+            train._handle,
             checked_integer("epochs", epochs, least=1),
             fraction,
             validation_set,
-            None if test is None else dataset_handle("test", test),
+            None if test is None else as_dataset("test", test)._handle,
         )
         if not isinstance(progress, FitProgress):  # which is how a study hands over its own
             label = progress if isinstance(progress, str) else self.model.architecture
@@ -283,9 +287,9 @@ class Trainer:
         array, dtype = checked_images(images, self.model.image_size)
         return array, dtype, checked_labels(labels, len(array)), len(array), self.model.image_size
 
-    def evaluate(self, dataset: Dataset) -> Metrics:
+    def evaluate(self, dataset: Data) -> Metrics:
         """Measures the model in training (with EMA and SWA: the average) on a dataset as it is. Ctrl-C ends it."""
-        return Metrics(*_plp.trainer_evaluate(self._handle, dataset_handle("dataset", dataset)))
+        return Metrics(*_plp.trainer_evaluate(self._handle, as_dataset("dataset", dataset)._handle))
 
     @property
     def profile(self) -> Profile:

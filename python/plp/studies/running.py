@@ -11,16 +11,15 @@ from functools import partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from statistics import fmean
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._checks import checked_integer, checked_seed, checked_type
+from .. import _plp
+from .._checks import checked_integer, checked_seed
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
-from .._progress import Board, Display, FitProgress, StudyProgress, duration
-from ..datasets import Dataset
+from .._progress import FitProgress, StudyProgress
+from ..datasets import as_dataset
 from ..model import Model
 from ..options import PAPER, Recipe, by_name
 from ..records import History, Progress
@@ -31,6 +30,9 @@ from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name
 from .tasks import Task
 from .tasks import engine as own_engine
 
+if TYPE_CHECKING:
+    from ..datasets import Data
+
 Networks = str | Sequence[str]
 Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
 
@@ -39,8 +41,8 @@ def compare(
     networks: Networks = ("resnet18",),
     methods: Methods = ("sgd", "sgd*7/6", "demon", "plp"),
     *,
-    train: Dataset,
-    test: Dataset | None = None,
+    train: Data,
+    test: Data | None = None,
     epochs: int = 10,
     repeats: int = 1,
     recipe: Recipe = PAPER,
@@ -110,8 +112,8 @@ def compare(
     require("scipy", extra="studies")  # now, not after hours of training
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     recipes = _recipes(methods, recipe)
-    checked_type("train", train, Dataset)
-    checked_type("test", test, Dataset, type(None))
+    train = as_dataset("train", train)
+    test = None if test is None else as_dataset("test", test)
     if not isinstance(validation, Real | None):
         raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
     epochs = checked_integer("epochs", epochs, least=1)
