@@ -132,7 +132,8 @@ typedef enum plp_cifar100_labels { PLP_LABELS_FINE = 0, PLP_LABELS_COARSE = 1 } 
    NOT_FOUND, IO, CORRUPT (a truncated, oversized or damaged file, a label out of range). */
 plp_status plp_dataset_cifar100(const char *folder, plp_split split, plp_cifar100_labels labels, plp_dataset **dataset);
 
-/* CIFAR-10 in its binary layout: `folder` itself, or its subfolder cifar-10-batches-bin. Errors as above. */
+/* CIFAR-10 in the binary or the Python layout: `folder` itself, or its subfolder cifar-10-batches-bin or
+   cifar-10-batches-py. Errors as above. */
 plp_status plp_dataset_cifar10(const char *folder, plp_split split, plp_dataset **dataset);
 
 /* `count` images made by code, of 100 classes in 20 groups of 5: no file needed. A function of its arguments; the two
@@ -428,6 +429,7 @@ typedef struct plp_trainer_options {
     int64_t cyclic_down;     /* 2000 iterations back; 1 to 1e9 */
     const int64_t *milestones; /* NULL: rising epochs above 0, `milestone_count` of them; copied */
     int64_t milestone_count;   /* 0 */
+    int64_t milestone_total;   /* 0; else milestones are those of a run of so many epochs, and lie as far into this one */
     double step_factor;        /* 0.2; 0 to 1000 */
     double cosine_floor;       /* 0; 0 to 1 */
 

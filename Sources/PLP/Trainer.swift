@@ -73,7 +73,7 @@ extension plp_trainer_options: Options {
             case PLP_SCHEDULE_MULTI_STEP:
                 .multiStep(
                     milestones: try array(milestones, milestone_count, "milestones").map { Int($0) },
-                    factor: step_factor)
+                    factor: step_factor, total: Int(milestone_total))
             case PLP_SCHEDULE_COSINE: .cosine(floor: cosine_floor)
             default: throw .argument("schedule", found: schedule.rawValue, expected: "a plp_schedule")
             }
@@ -88,7 +88,7 @@ extension Schedule {
             options.cyclic_peak = peak
             options.cyclic_up = Int64(up)
             options.cyclic_down = Int64(down)
-        case .multiStep(_, let factor):
+        case .multiStep(_, let factor, _):
             options.step_factor = factor
         case .cosine(let floor):
             options.cosine_floor = floor

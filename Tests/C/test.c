@@ -911,6 +911,8 @@ static void test_trainer_options(plp_model *model)
     BAD_AFTER((options.schedule = PLP_SCHEDULE_MULTI_STEP, options.milestone_count = 2), milestones, falling,
               "milestones");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, step_factor, NAN, "factor");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_total, -1, "total");
+    BAD_AFTER(options.schedule = PLP_SCHEDULE_MULTI_STEP, milestone_total, INT64_MAX, "total");
     BAD_AFTER(options.schedule = PLP_SCHEDULE_COSINE, cosine_floor, -1, "floor");
     BAD(batch_size, 0, "batch size");
     BAD(batch_size, -1, "batch size");

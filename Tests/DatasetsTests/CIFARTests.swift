@@ -198,6 +198,50 @@ import Testing
         }
     }
 
+    /// Made as the published files are described; there were none to compare with.
+    @Test func readsCIFAR10sPythonLayout() throws {
+        let folder = try Folder()
+        let place = "cifar-10-batches-py"
+        func batch(_ labels: [UInt8]) -> [UInt8] {
+            Instruction.file([
+                ("batch_label", Instruction.string("training batch 1 of 5")),
+                ("labels", Instruction.list(labels.map { Instruction.integer(Int($0)) })),
+                ("data", Instruction.array(rows: Self.images, columns: 3072, Self.pixels)),
+            ])
+        }
+        let labels = Self.fine.map { $0 % 10 }
+        for number in 1...5 { try folder.write("\(place)/data_batch_\(number)", batch(labels)) }
+        let names = (0..<10).map { "class_\($0)" }
+        try folder.write(
+            "\(place)/batches.meta",
+            Instruction.file([("label_names", Instruction.list(names.map(Instruction.string)))]))
+        let set = try Dataset.cifar10(folder: folder.path, split: .train)
+        #expect(set.name == "CIFAR-10 train" && set.count == 50_000 && set.classes == 10 && set.labelNames == names)
+        #expect(set.labels == (0..<5).flatMap { _ in labels.map(Int32.init) })
+        let image = UnsafeBufferPointer(start: set.image(40_003), count: 3072)
+        #expect(image.elementsEqual(Self.pixels[3 * 3072..<4 * 3072]))
+        try folder.write("\(place)/data_batch_4", batch(join([10], Array(labels.dropFirst()))))
+        expectFailure(.corrupt, "data_batch_4", "label 10 in 'labels' at image 0", "0 to 9") {
+            try Dataset.cifar10(folder: folder.path, split: .train)
+        }
+        expectFailure(.notFound, "expected a file test_batch (Python layout) or test_batch.bin") {
+            try Dataset.cifar10(folder: folder.path, split: .test)
+        }
+    }
+
+    @Test func saysThatAnArchiveIsNotUnpacked() throws {
+        let folder = try Folder()
+        try folder.write("cifar-100-binary.tar.gz", [])
+        expectFailure(.notFound, "CIFAR-100 not yet unpacked", "tar -xzf '\(folder.path)/cifar-100-binary.tar.gz' -C") {
+            try Dataset.cifar100(folder: folder.path, split: .test)
+        }
+        expectFailure(.notFound, "no CIFAR-10,") { try Dataset.cifar10(folder: folder.path, split: .test) }
+        try folder.write("cifar-10-python.tar.gz", [])
+        expectFailure(.notFound, "CIFAR-10 not yet unpacked", "tar -xzf '\(folder.path)/cifar-10-python.tar.gz' -C") {
+            try Dataset.cifar10(folder: folder.path, split: .test)
+        }
+    }
+
     @Test(withRealData, arguments: Dataset.Split.allCases)
     func theRealLayoutsAgree(split: Dataset.Split) throws {
         let binary = try Dataset.cifar100(folder: realData! + "/cifar-100-binary", split: split)

@@ -51,6 +51,20 @@ import Testing
             ])
     }
 
+    @Test func milestonesOfALongerRun() {
+        // MultiStepLR(o, [3, 6, 8], 0.2) in a run of 10 epochs, [1, 2] of 3, and in between two epochs of 6 (1.8, 3.6, 4.8)
+        let schedule = Schedule.multiStep(milestones: [60, 120, 160], total: 200)
+        expect(
+            schedule, learningRate: 0.1, total: 70, perEpoch: 7,
+            [0: 0.1, 20: 0.1, 21: 0.02, 41: 0.02, 42: 0.004, 55: 0.004, 56: 0.0008, 69: 0.0008])
+        expect(schedule, learningRate: 0.1, total: 60, perEpoch: 10, [17: 0.1, 18: 0.02, 35: 0.02, 36: 0.004, 48: 0.0008])
+        expect(
+            .multiStep(milestones: [1, 2], total: 3), learningRate: 1, total: 21, perEpoch: 7,
+            [6: 1, 7: 0.2, 13: 0.2, 14: 0.04])
+        let far = RunPosition(iteration: .max - 1, total: .max, perEpoch: 1)
+        #expect(Schedule.multiStep(milestones: [1, .max], total: .max).factor(at: far).isFinite)
+    }
+
     @Test func cosine() {
         // CosineAnnealingLR(o, 20, eta_min=0.001)
         let values = [
@@ -89,6 +103,7 @@ import Testing
         (.cyclic(down: -3), "cyclic schedule's iterations down: found -3"),
         (.multiStep(milestones: [3, 2]), "multi-step schedule's milestones: found [3, 2], expected epochs above 0"),
         (.multiStep(milestones: [1], factor: .nan), "multi-step schedule's factor: found nan"),
+        (.multiStep(milestones: [1], total: -1), "multi-step schedule's total: found -1"),
         (.cosine(floor: 1.5), "cosine schedule's floor: found 1.5, expected a number from 0 to 1"),
         (.warmUp(epochs: .infinity, then: .constant), "warm-up's epochs: found inf"),
         (.warmUp(then: .cosine(floor: .nan)), "cosine schedule's floor: found nan"),

@@ -1,5 +1,6 @@
 """Downloads, from a server on this machine: whole, damaged, broken off, missing, out of reach."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -71,7 +72,7 @@ def publish(server, monkeypatch):
         (server.folder / "cifar-100-python.tar.gz").write_bytes(data)
         url = f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz"
         archive = _download.Archive(url, md5 or hashlib.md5(data).hexdigest(), "cifar-100-python", frozenset(FILES))
-        monkeypatch.setitem(_download.ARCHIVES, "python", archive)
+        monkeypatch.setitem(_download.ARCHIVES["cifar100"], "python", archive)
         return url
 
     return publish
@@ -194,9 +195,29 @@ def test_an_archive_without_the_files(publish, tmp_path):
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_unknown_layout(tmp_path):
+def test_unknown_names(tmp_path):
     with pytest.raises(ValueError, match="layout is 'json', expected one of 'python', 'binary'"):
         download(tmp_path, "json")
+    with pytest.raises(ValueError, match="dataset is 'mnist', expected one of 'cifar100', 'cifar10'"):
+        download(tmp_path, dataset="mnist")
+
+
+@pytest.mark.parametrize("layout", ["python", "binary"])
+def test_cifar10(server, tmp_path, monkeypatch, layout):
+    """Fetched where it is asked for, by name."""
+    archive = _download.ARCHIVES["cifar10"][layout]
+    data = pack(dict.fromkeys(archive.files, b"some"), archive.folder)
+    (server.folder / "x.tar.gz").write_bytes(data)
+    url = f"http://127.0.0.1:{server.server_port}/x.tar.gz"
+    served = dataclasses.replace(archive, url=url, md5=hashlib.md5(data).hexdigest())
+    monkeypatch.setitem(_download.ARCHIVES["cifar10"], layout, served)
+    folder = download(tmp_path / "data", layout, dataset="cifar10")
+    assert folder.name == archive.folder and {path.name for path in folder.iterdir()} == archive.files
+    with pytest.raises(plp.Error, match="data_batch_1"):  # found, and no data set
+        plp.datasets.cifar10(tmp_path / "data")
+    if layout == "python":
+        with pytest.raises(plp.Error, match="data_batch_1"):
+            plp.datasets.cifar10(tmp_path / "others", download=True)
 
 
 def test_cifar100_downloads_only_when_asked(publish, tmp_path):

@@ -197,6 +197,8 @@ def test_numbers_that_are_none(small):
         plp.Trainer(small, predictor=plp.PLP(coefficients="abc"))
     with pytest.raises(ValueError, match="a milestone is 1.5, expected a whole number"):
         plp.Trainer(small, schedule=plp.schedules.MultiStep((1, 1.5)))
+    with pytest.raises(ValueError, match="the milestones' total is 0, expected a whole number of at least 1"):
+        plp.Trainer(small, schedule=plp.schedules.MultiStep((1,), total=0))
     with pytest.raises(ValueError, match=r"mean is \(0.5, 0.5\), expected three numbers"):
         plp.Model(mean=(0.5, 0.5))
 

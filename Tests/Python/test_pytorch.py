@@ -13,6 +13,7 @@ Skipped without PyTorch; Debian's python3-torch will do.
 """
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -311,3 +312,27 @@ def test_safetensors(name, tmp_path):
     for key, values in state.items():
         np.testing.assert_array_equal(written[key], values, key)
         np.testing.assert_array_equal(again[key], values, key)
+
+
+@pytest.mark.parametrize("epochs", [10, 20])
+def test_the_strong_recipe_s_learning_rates(epochs):
+    """Those of an epoch of LinearLR, and MultiStepLR at 30, 60 and 80 % of the run."""
+    rates = []
+    trainer = plp.Trainer(plp.Model(width=1 / 64, image_size=16), **vars(replace(plp.STRONG, batch_size=2)))
+    train = plp.datasets.from_arrays(np.zeros((14, 3, 16, 16), np.uint8), np.arange(14), 100)
+    trainer.fit(train, epochs=epochs, progress=False, callback=lambda p: p.phase == "training" and rates.append(p.learning_rate))
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], plp.STRONG.optimizer.lr)
+    milestones = [7 * epochs * tenths // 10 for tenths in (3, 6, 8)]
+    scheduler = torch.optim.lr_scheduler.ChainedScheduler(
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 1 / 7, total_iters=6),
+            torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 0.2),
+        ]
+    )
+    expected = []
+    for _ in range(7 * epochs):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)

@@ -203,7 +203,7 @@ import PLPTraining
                 #"PLP {"coefficients":[-0.5,0.5,1],"end":9,"momentum":"kept","period":3,"start":6,"statistics":"kept"}"#
             ),
             (
-                .multiStep(milestones: [1, 2]), #"{"multiStep":{"factor":0.2,"milestones":[1,2]}}"#,
+                .multiStep(milestones: [1, 2]), #"{"multiStep":{"factor":0.2,"milestones":[1,2],"total":0}}"#,
                 Lookahead(momentum: .reset),
                 #"Lookahead {"momentum":"reset","period":5,"rate":0.5,"statistics":"kept"}"#
             ),

@@ -20,7 +20,7 @@ from ._plp import Error, build_info
 from ._plp import version as __version__
 from .callbacks import EarlyStopping, TensorBoard
 from .model import Model
-from .options import EMA, PAPER, PLP, QUICK, SGD, SWA, AdamW, Augmentation, Lookahead, Recipe, Watch
+from .options import EMA, PAPER, PLP, QUICK, SGD, STRONG, SWA, AdamW, Augmentation, Lookahead, Recipe, Watch
 from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
@@ -34,6 +34,7 @@ __all__ = [
     "PLP",
     "QUICK",
     "SGD",
+    "STRONG",
     "SWA",
     "AdamW",
     "Answer",

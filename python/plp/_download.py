@@ -1,4 +1,4 @@
-"""Fetches CIFAR-100's published archives: checked before use, unpacked safely, in place whole or not at all."""
+"""Fetches the published archives of CIFAR-100 and CIFAR-10: checked before use, unpacked safely, in place whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,18 +30,34 @@ class Archive:
 
 
 ARCHIVES = {
-    "python": Archive(
-        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-        "eb9058c3a382ffc7106e4002c42a8d85",
-        "cifar-100-python",
-        frozenset({"meta", "train", "test"}),
-    ),
-    "binary": Archive(
-        "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-        "03b5dce01913d631647c71ecec9e9cb8",
-        "cifar-100-binary",
-        frozenset({"train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt"}),
-    ),
+    "cifar100": {
+        "python": Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            "eb9058c3a382ffc7106e4002c42a8d85",
+            "cifar-100-python",
+            frozenset({"meta", "train", "test"}),
+        ),
+        "binary": Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+            "03b5dce01913d631647c71ecec9e9cb8",
+            "cifar-100-binary",
+            frozenset({"train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt"}),
+        ),
+    },
+    "cifar10": {
+        "python": Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+            "cifar-10-batches-py",
+            frozenset({"batches.meta", "test_batch", *(f"data_batch_{i}" for i in range(1, 6))}),
+        ),
+        "binary": Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            "c32a1d4ab5d03f1284b67883e8d87530",
+            "cifar-10-batches-bin",
+            frozenset({"batches.meta.txt", "test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6))}),
+        ),
+    },
 }
 
 TIMEOUT = 30  # seconds without a byte before the connection counts as lost
@@ -59,15 +75,17 @@ def download(
     folder: str | os.PathLike[str] | None = None,
     layout: str = "python",
     *,
+    dataset: str = "cifar100",
     url: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Fetches and unpacks CIFAR-100 into ``folder``; does nothing where it is already there.
+    """Fetches and unpacks CIFAR-100 or CIFAR-10 into ``folder``; does nothing where it is already there.
 
     Args:
-        folder: where ``cifar-100-python/`` or ``cifar-100-binary/`` is to be; made if need be. None for the user's
-            cache, where :func:`plp.datasets.cifar100` finds it from any folder.
-        layout: ``"python"`` (169 MB) or ``"binary"`` (169 MB); they hold the same images.
+        folder: where the archive's own folder, such as ``cifar-100-python/``, is to be; made if need be. None for the
+            user's cache, where :func:`plp.datasets.cifar100` finds it from any folder.
+        layout: ``"python"`` or ``"binary"`` (170 MB each); they hold the same images.
+        dataset: ``"cifar100"`` or ``"cifar10"``.
         url: a mirror to fetch from, in place of the University of Toronto's server. The MD5 must be the same.
         progress: whether to show a progress bar.
 
@@ -75,14 +93,15 @@ def download(
         The folder the data set lies in.
 
     Raises:
-        ValueError: the layout is unknown.
+        ValueError: the data set or the layout is unknown.
         ConnectionError: the server cannot be reached, does not have the file, or the connection broke off.
         plp.Error: what arrived is not the published archive: it is larger, or its MD5 differs.
         OSError: the files cannot be written.
     """
-    if layout not in ARCHIVES:
-        raise ValueError(f"layout is {layout!r}, expected one of {', '.join(map(repr, ARCHIVES))}")
-    archive = ARCHIVES[layout]
+    for name, value, known in ("dataset", dataset, ARCHIVES), ("layout", layout, ARCHIVES["cifar100"]):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, known))}")
+    archive = ARCHIVES[dataset][layout]
     url = url or archive.url
     target = Path(cache() if folder is None else folder) / archive.folder
     if all((target / name).is_file() for name in archive.files):

@@ -238,9 +238,9 @@ static const field model_fields[] = {
 #define STRUCT plp_trainer_options
 static const field trainer_fields[] = {
     FIELD(INT, schedule), FIELD(DOUBLE, warmup_epochs), FIELD(DOUBLE, cyclic_peak), FIELD(INT64, cyclic_up),
-    FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count), FIELD(DOUBLE, step_factor),
-    FIELD(DOUBLE, cosine_floor), FIELD(INT64, watch_samples), FIELD(INT64, batch_size), FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation),
-    FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
+    FIELD(INT64, cyclic_down), ARRAY(INT64S, milestones, milestone_count), FIELD(INT64, milestone_total),
+    FIELD(DOUBLE, step_factor), FIELD(DOUBLE, cosine_floor), FIELD(INT64, watch_samples), FIELD(INT64, batch_size),
+    FIELD(INT64, crop), FIELD(INT, flip), FIELD(DOUBLE, rotation), FIELD(UINT64, seed), FIELD(INT64, threads), {NULL},
 };
 #undef STRUCT
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -243,40 +244,55 @@ def cifar100(
     kinds = {"fine": _plp.LABELS_FINE, "coarse": _plp.LABELS_COARSE}
     if labels not in kinds:
         raise ValueError(f"labels is {labels!r}, expected 'fine' or 'coarse'")
+    key = "fine_labels" if labels == "fine" else "coarse_labels"
+    return _published("cifar100", folder, download, f"d['{key}'], {100 if labels == 'fine' else 20}", kinds[labels])
+
+
+def cifar10(folder: str | os.PathLike[str] | None = None, *, download: bool = False) -> tuple[Dataset, Dataset]:
+    """CIFAR-10: 50,000 training and 10,000 test images of 10 classes.
+
+    Args:
+        folder: holds ``cifar-10-batches-py/`` or ``cifar-10-batches-bin/``, or is one of them; None as for
+            :func:`cifar100`.
+        download: as for :func:`cifar100`, which says what is returned and raised, too.
+    """
+    return _published("cifar10", folder, download, "d['labels'], 10")
+
+
+def _published(
+    function: str, folder: str | os.PathLike[str] | None, download: bool, labels: str, *options: int
+) -> tuple[Dataset, Dataset]:
+    """The two splits of a published data set, fetched if that is wanted; ``labels`` is where pickles have them."""
     places = _places() if folder is None else [folder]
     for place in places:
         try:
-            return _both_splits("cifar100", place, kinds[labels])
+            return _both_splits(function, place, *options)
         except Error as error:
             file = str(error).partition(": ")[0]
-            if os.path.basename(file) not in ("train", "test"):
+            if not re.fullmatch(r"train|test|test_batch|data_batch_\d", os.path.basename(file)):
                 raise
             raise Error(
                 f"{error}; of a file that was pickled anew, and that you trust: d = pickle.load(open({file!r}, 'rb')), "
-                "then plp.datasets.from_arrays(d['data'].reshape(-1, 3, 32, 32), d['fine_labels'], 100)"
+                f"then plp.datasets.from_arrays(d['data'].reshape(-1, 3, 32, 32), {labels})"
             ) from None
         except FileNotFoundError as error:
             if not download and (len(places) == 1 or "not yet unpacked" in str(error)):
                 raise
     if not download:
+        option = "" if function == "cifar100" else f" --dataset {function}"
+        name = "CIFAR-100" if function == "cifar100" else "CIFAR-10"
         raise FileNotFoundError(
-            errno.ENOENT, "no CIFAR-100 there; `plp download` fetches it", " or ".join(map(str, places))
+            errno.ENOENT, f"no {name} there; `plp download{option}` fetches it", " or ".join(map(str, places))
         )
-    return cifar100(_download_archive(places[-1]), labels=labels)
+    return _both_splits(function, _download_archive(places[-1], dataset=function), *options)
 
 
 def _places() -> list[str | os.PathLike[str]]:
-    """Where CIFAR-100 is looked for when no folder is named; the last is where it is fetched to."""
     named = os.environ.get("PLP_DATA")
     return [named] if named else ["data", cache()]
 
 
-_download_archive = download  # cifar100's argument of that name hides it
-
-
-def cifar10(folder: str | os.PathLike[str] = "data") -> tuple[Dataset, Dataset]:
-    """CIFAR-10 in its binary layout: ``folder`` holds ``cifar-10-batches-bin/``, or is it; see :func:`cifar100`."""
-    return _both_splits("cifar10", folder)
+_download_archive = download  # an argument of that name hides it
 
 
 def _both_splits(function: str, folder: str | os.PathLike[str], *others: int) -> tuple[Dataset, Dataset]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from . import _plp
 from ._checks import checked_integer, checked_numbers, checked_type
-from .schedules import SCHEDULES, Constant, Cosine, Cyclic, Schedule
+from .schedules import SCHEDULES, Constant, Cosine, Cyclic, MultiStep, Schedule, Warmup
 
 
 class _Options:
@@ -293,7 +293,16 @@ PAPER = Recipe(schedule=Cyclic())
 QUICK = Recipe(optimizer=SGD(lr=0.05, weight_decay=5e-4), schedule=Cosine())
 """Learns much in few epochs: learning rate 0.05 down to 0 along a cosine, weight decay 5e-4."""
 
-RECIPES = {"paper": PAPER, "quick": QUICK}
+STRONG = Recipe(
+    optimizer=SGD(lr=0.1, weight_decay=5e-4),
+    schedule=Warmup(MultiStep((60, 120, 160), total=200)),
+    augmentation=Augmentation(rotation=15),
+)
+"""What people train CIFAR-100 with: learning rate 0.1, times 0.2 after 30, 60 and 80 % of the run, behind an epoch of
+warm-up; weight decay 5e-4; rotation by up to 15 degrees. Of 200 epochs with it, the public trainer whose recipe and
+networks these are (weiaicunzai/pytorch-cifar100) states 75.6 % for ResNet18, 72.9 % for VGG16, 78.0 % for GoogLeNet."""
+
+RECIPES = {"paper": PAPER, "quick": QUICK, "strong": STRONG}
 
 NAMED_OPTIMIZERS: dict[str, Optimizer] = {"sgd": SGD(), "demon": SGD(demon=True), "adamw": AdamW()}
 NAMED_PREDICTORS: dict[str, Predictor] = {"plp": PLP(), "lookahead": Lookahead(), "ema": EMA()}

@@ -51,14 +51,28 @@ class Cyclic:
 
 @dataclass(frozen=True)
 class MultiStep:
-    """Times ``factor`` (0 to 1000) at each of the rising epochs ``milestones``, counted from 0 as in PyTorch."""
+    """Times ``factor`` at each of the ``milestones``.
+
+    Args:
+        milestones: rising epochs, counted from 0 as in PyTorch.
+        factor: 0 to 1000.
+        total: where it is given, the milestones are those of a run of so many epochs, and lie as far into this one:
+            ``MultiStep((60, 120, 160), total=200)`` in a run of 10 epochs at the epochs 3, 6 and 8.
+    """
 
     milestones: Sequence[int]
     factor: float = 0.2
+    total: int | None = None
 
     def _fields(self) -> dict[str, Any]:
         milestones = array("q", (checked_integer("a milestone", milestone) for milestone in self.milestones))
-        return {"schedule": _plp.SCHEDULE_MULTI_STEP, "milestones": milestones, "step_factor": self.factor}
+        total = 0 if self.total is None else checked_integer("the milestones' total", self.total, least=1)
+        return {
+            "schedule": _plp.SCHEDULE_MULTI_STEP,
+            "milestones": milestones,
+            "milestone_total": total,
+            "step_factor": self.factor,
+        }
 
 
 @dataclass(frozen=True)
