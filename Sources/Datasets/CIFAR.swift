@@ -95,7 +95,8 @@ extension Dataset {
         _ folder: String, _ split: Split, _ kind: CIFAR100Labels
     ) throws(Failure) -> Dataset {
         let (pixels, labels) = try readRecords(
-            "\(folder)/\(split).bin", images: split.cifar100Images, labelRanges: [20, 100], counting: kind == .fine ? 1 : 0)
+            "\(folder)/\(split).bin", images: split.cifar100Images, labelRanges: [20, 100],
+            counting: kind == .fine ? 1 : 0)
         return try Dataset(
             name: name(split, kind), pixels, labels: labels, classes: kind.classes,
             labelNames: Files.lines("\(folder)/\(kind)_label_names.txt", count: kind.classes))

@@ -1,4 +1,4 @@
-// A reader for Python pickles as CIFAR-100's Python layout has them, and no others.
+// A reader for Python pickles as CIFAR's Python layouts have them, and no others.
 //
 // A pickle is a program for a stack machine that may call any function Python can import. This machine knows the 23
 // instructions which the published files consist of (protocol 2); of functions, it knows the three that stand for a

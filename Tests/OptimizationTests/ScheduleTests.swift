@@ -52,12 +52,14 @@ import Testing
     }
 
     @Test func milestonesOfALongerRun() {
-        // MultiStepLR(o, [3, 6, 8], 0.2) in a run of 10 epochs, [1, 2] of 3, and in between two epochs of 6 (1.8, 3.6, 4.8)
+        // MultiStepLR(o, [3, 6, 8], 0.2) in a run of 10 epochs; within epochs (1.8, 3.6, 4.8) in one of 6
         let schedule = Schedule.multiStep(milestones: [60, 120, 160], total: 200)
         expect(
             schedule, learningRate: 0.1, total: 70, perEpoch: 7,
             [0: 0.1, 20: 0.1, 21: 0.02, 41: 0.02, 42: 0.004, 55: 0.004, 56: 0.0008, 69: 0.0008])
-        expect(schedule, learningRate: 0.1, total: 60, perEpoch: 10, [17: 0.1, 18: 0.02, 35: 0.02, 36: 0.004, 48: 0.0008])
+        expect(
+            schedule, learningRate: 0.1, total: 60, perEpoch: 10,
+            [17: 0.1, 18: 0.02, 35: 0.02, 36: 0.004, 48: 0.0008])
         expect(
             .multiStep(milestones: [1, 2], total: 3), learningRate: 1, total: 21, perEpoch: 7,
             [6: 1, 7: 0.2, 13: 0.2, 14: 0.04])

@@ -1,5 +1,6 @@
 """The plp command, end to end on small synthetic data."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ import plp.cli
 import pytest
 from plp._files import sole_writer
 from plp.cli import main
+from plp.options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, OPTIMIZERS
 from test_history import drawn
 from test_study import made_up
 
@@ -43,6 +45,11 @@ def read(terminal):
         return os.read(terminal, 4096).decode(errors="replace")
     except OSError:
         return ""
+
+
+def words(text):
+    """Without the lines and the boxes that they stand in."""
+    return re.sub(r"[ │\n]+", " ", text)
 
 
 def interrupt(progress):
@@ -147,7 +154,7 @@ def test_methods_are_an_optimizer_a_predictor_or_both(capsys):
     }
     assert recipes["adamw+plp*2"]["predictor"]["type"] == "PLP" and not recipes["adamw"]["predictor"]
     assert main(["train", "--help"]) == 0
-    assert re.search(r"sgd, demon, adamw, plp,\s+lookahead, ema, adamw\+plp", capsys.readouterr().out)
+    assert "sgd, demon, adamw, plp, lookahead, ema, adamw+plp" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changes", [["--method", "sgd"], ["--seed", "1"], ["--width", "0.125"], ["--epochs", "1"]])
@@ -263,16 +270,117 @@ def test_a_mistake_does_not_cost_the_study(folder):
 @pytest.mark.parametrize(
     ("command", "defaults"),
     [
-        ("train", ["default: results/NETWORK-METHOD-seedN,", "default: 10)", "default: quick)"]),
-        ("compare", ["results/compare", "default: 10, with --quick 6)", "default: paper, with --quick quick)"]),
+        ("train", ["(default: results/NETWORK-METHOD-seedN,", "--epochs INT", "(default: 10)", "(default: quick)"]),
+        ("train --recipe strong", ["(default: strong)", "--sgd.lr FLOAT", "(default: 0.1)", "(default: 60 120 160)"]),
+        ("compare", ["(default: results/compare)", "(default: 10)", "(default: paper)"]),
+        ("compare --quick", ["(default: 6)", "(default: quick)", "(default: 5000)", "(default: 'sgd,sgd*7/6,plp')"]),
+        ("train --method adamw+lookahead", ["--adamw.betas FLOAT FLOAT", "(default: 0.9 0.999)", "--lookahead.rate"]),
     ],
 )
-def test_help_names_the_defaults(command, defaults, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert main([command, "--help"]) == 0
-    text = capsys.readouterr().out
+def test_help_names_the_defaults(command, defaults, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    text = words(capsys.readouterr().out)
     assert all(default in text for default in defaults)
-    assert "None" not in text and "False" not in text
+
+
+def test_help_has_every_option(capsys):
+    """Of whatever is chosen; and it fits a terminal of 80 columns."""
+    chosen = [*OPTIMIZERS, plp.PLP, plp.Lookahead, plp.EMA, plp.Augmentation]
+    methods = [name for name in (*NAMED_OPTIMIZERS, *NAMED_PREDICTORS)]
+    for schedule in plp.schedules.Constant, plp.schedules.Cyclic, plp.schedules.MultiStep, plp.schedules.Cosine:
+        name = schedule.__name__.lower()
+        assert main(["compare", "--methods", ",".join(methods), "--schedule", name, "--help"]) == 0
+        text = capsys.readouterr().out
+        for kind in (*chosen, schedule):
+            for field in dataclasses.fields(kind):
+                assert f"--{kind.__name__.lower()}.{field.name.replace('_', '-')}" in text
+        assert max(map(len, text.splitlines()[3:])) <= 80
+    assert "--predictor" not in text
+
+
+def test_every_option_reaches_the_run():
+    """From the command line; and from the file that the study leaves, whose study is the same."""
+    everything = (
+        "compare resnet18 --methods sgd,adamw+lookahead,plp*2 --data synthetic --recipe strong --epochs 1 --repeats 1 "
+        "--width 0.0625 --images 90 --validation 0.1 --seed 3 --batch-size 30 --schedule multistep --warmup 0.5 "
+        "--multistep.milestones 2 4 --multistep.factor 0.5 --multistep.total 0 --sgd.momentum 0.8 --sgd.nesterov "
+        "--adamw.lr 0.003 --adamw.betas 0.8 0.99 --lookahead.rate 0.25 --lookahead.momentum reset --plp.period 4 "
+        "--plp.coefficients -0.5 0.5 1 --augmentation.no-flip --augmentation.crop 2"
+    )
+    assert main([*everything.split(), "--output", "one"]) == 0
+    first = plp.Study.load("one/study.json")
+    common = {
+        "schedule": plp.schedules.Warmup(plp.schedules.MultiStep((2, 4), 0.5), 0.5),
+        "batch_size": 30,
+        "augmentation": plp.Augmentation(crop=2, flip=False, rotation=15.0),
+    }
+    sgd = plp.SGD(lr=0.1, momentum=0.8, weight_decay=5e-4, nesterov=True)
+    adamw = plp.AdamW(lr=0.003, betas=(0.8, 0.99))
+    predictor = plp.PLP(coefficients=(-0.5, 0.5, 1.0), period=4)
+    assert first.methods == {
+        "sgd": plp.Recipe(optimizer=sgd, **common),
+        "adamw+lookahead": plp.Recipe(optimizer=adamw, predictor=plp.Lookahead(rate=0.25, momentum="reset"), **common),
+        "plp*2": plp.Recipe(optimizer=dataclasses.replace(sgd, lr=0.2), predictor=predictor, **common),
+    }
+    assert first.settings.train_images == 90 and first.settings.validation == 0.1
+    assert main(["compare", "one/study.toml", "--output", "two"]) == 0
+    again = plp.Study.load("two/study.json")
+    assert (again.settings, again.methods) == (first.settings, first.methods)
+    assert [run.history.epochs[0].train for run in again.runs] == [run.history.epochs[0].train for run in first.runs]
+    assert Path("two/study.toml").read_text() == Path("one/study.toml").read_text()
+
+
+def test_files_of_options():
+    """What follows on the command line comes first; keys may have either line."""
+    Path("run.toml").write_text(
+        'network = "vgg16"\nmethod = "plp"\ndata = "synthetic"\nepochs = 9\nbatch-size = 20\nfresh = false\n'
+        "[sgd]\nweight_decay = 0.5\nnesterov = false\n[plp]\ncoefficients = [-1, 1, 1]\n"
+    )
+    assert main(["train", "run.toml", "resnet18", "--epochs", "1", "--width", "0.0625", "--output", "run"]) == 0
+    trainer = plp.Trainer(
+        plp.Model(width=0.0625, seed=0),
+        **vars(
+            dataclasses.replace(
+                plp.QUICK,
+                optimizer=dataclasses.replace(plp.QUICK.optimizer, weight_decay=0.5),
+                predictor=plp.PLP(coefficients=(-1.0, 1.0, 1.0)),
+                batch_size=20,
+            )
+        ),
+    )
+    trainer.restore("run/checkpoint.plp")  # which it would not, if another option differed
+    assert len(trainer.history) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (None, 1, "plp: study.toml: No such file"),
+        ("epochs = ", 1, "plp: study.toml: Invalid value"),
+        ("epoch = 3", 2, "--epochs"),
+        ('epochs = "many"', 2, "--epochs"),
+        ('methods = ["sgd", "adam"]', 1, "no method 'adam'"),
+        ("[plp]\nstepp = 2", 2, "--plp.step"),
+        ('networks = ["alexnet"]', 2, "alexnet"),
+    ],
+)
+def test_wrong_files_of_options(content, status, message, capsys):
+    if content is not None:
+        Path("study.toml").write_text(content)
+    assert main(["compare", "study.toml"]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_completion(capsys):
+    assert main(["--tyro-print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--plp.step" in script and "--augmentation.rotation" in script
+    assert re.findall("^complete .*", script, re.MULTILINE) == ["complete -F _tyro_plp plp"]
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"plp {plp.__version__}\n"
 
 
 def test_info_comes_before_the_data_is_read(folder, capsys):
@@ -300,7 +408,10 @@ def test_info_and_profile(capsys):
         (["profile", "--threads", "-1"], "threads"),
         (["train", "--data", "synthetic", "--lr", "nan"], "learning rate"),
         (["train", "--data", "synthetic", "--epochs", "0"], "epochs"),
-        (["compare", "--data", "synthetic", "alexnet"], "alexnet"),
+        (["train", "--method", "sgd", "--sgd.demon"], "--sgd.demon: the method demon has it"),
+        (["train", "--data", "synthetic", "--images", "0"], "images is 0, expected a whole number of at least 1"),
+        (["train", "--data", "nowhere", "--dataset", "cifar10"], "nowhere: found no CIFAR-10"),
+        (["train", "--dataset", "cifar10"], "no CIFAR-10 there; `plp download --dataset cifar10` fetches it"),
         (["evaluate", "nothing.safetensors"], "nothing.safetensors"),
         (["report", "nothing"], "nothing"),
         (["download", "--url", "http://127.0.0.1:1/x.tar.gz"], "cannot reach"),
@@ -312,9 +423,26 @@ def test_errors_are_one_line(arguments, message, capsys):
     assert error.startswith("plp: ") and message in error
 
 
-@pytest.mark.parametrize("arguments", [[], ["swim"], ["train", "lenet"], ["train", "--epochs", "x"]])
-def test_usage(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        ([], ["Expected one of {train, compare,"]),
+        (["swim"], ["swim", "train, compare,"]),
+        (["train", "lenet"], ["'lenet'", "'resnet18', 'vgg16', 'googlenet'"]),
+        (["compare", "alexnet"], ["alexnet"]),
+        (["train", "--epochs", "x"], ["--epochs", "'x'"]),
+        (["train", "--epoch", "3"], ["--epoch, 3", "--epochs"]),
+        (["train", "--recipe", "weak"], ["--recipe", "weak", "strong"]),
+        (["train", "--schedule", "multistep"], ["--multistep.milestones", "required"]),
+        (["train", "--method", "sgd", "--plp.step", "2"], ["--plp.step"]),
+        (["train", "--plp.step", "2", "--plp.coefficients", "1", "2"], ["give either step or coefficients"]),
+        (["train", "--method"], ["--method"]),
+    ],
+)
+def test_usage(arguments, messages, capsys):
     assert main(arguments) == 2
+    error = words(capsys.readouterr().err)
+    assert all(message in error for message in messages)
 
 
 # ---- Output that cannot be written, or should not be -----------------------------------------------------------------
@@ -354,8 +482,21 @@ def test_output_that_cannot_be_written_is_an_error(study):
 
 @pytest.mark.parametrize("place", ["stdout", "stderr"])
 def test_messages_that_nobody_can_read_change_nothing(place, study):
-    result = plp_command("report", study.name, preexec_fn=lambda: os.close({"stdout": 1, "stderr": 2}[place]))
-    assert result.returncode == 0 and (study.parent / "report.html").exists()
+    def without(*arguments):
+        return plp_command(*arguments, preexec_fn=lambda: os.close({"stdout": 1, "stderr": 2}[place])).returncode
+
+    assert without("report", study.name) == 0 and (study.parent / "report.html").exists()
+    assert (without("train", "--help"), without("train", "lenet")) == (0, 2)
+
+
+def test_help_that_cannot_be_written():
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert plp_command("train", "--help", stdout=writer).returncode == 141
+    os.close(writer)
+    with open("/dev/full", "w") as full:
+        result = plp_command("train", "--help", stdout=full)
+    assert result.returncode == 1 and b"No space left on device" in result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

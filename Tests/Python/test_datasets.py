@@ -103,7 +103,7 @@ IMAGES = np.zeros((2, 3, 32, 32), np.uint8)
 @pytest.mark.parametrize(
     ("images", "labels", "classes", "message"),
     [
-        (IMAGES.astype(np.float32), [0, 1], None, r"images are float32 \[2, 3, 32, 32\], expected uint8"),
+        (IMAGES + np.float32(2), [0, 1], None, r"images are float32 \[2, 3, 32, 32\], expected uint8"),
         (IMAGES.reshape(2, -1), [0, 1], None, r"images are uint8 \[2, 3072\]"),
         (IMAGES[..., :31], [0, 1], None, r"images are uint8 \[2, 3, 32, 31\], expected uint8 \[count, 3, size, size\]"),
         (IMAGES[..., :15, :15], [0, 1], None, "image size: found 15, expected a whole number from 16 to 96"),
@@ -243,7 +243,9 @@ def test_files_pickled_anew(tmp_path, protocol):
 def test_an_archive_that_is_not_unpacked(tmp_path, inside):
     archive = tmp_path / "cifar-100-python.tar.gz"
     archive.write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="not yet unpacked, which is done by: tar -xzf '.*cifar-100-python.tar.gz'"):
+    with pytest.raises(
+        FileNotFoundError, match="not yet unpacked, which is done by: tar -xzf '.*cifar-100-python.tar.gz'"
+    ):
         plp.datasets.cifar100(tmp_path if inside else archive)
 
 

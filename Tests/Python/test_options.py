@@ -169,6 +169,7 @@ def test_defaults_of_runs_are_the_librarys():
 def test_defaults_of_models_are_the_librarys():
     library = plp._plp.defaults("model")
     ours = {name: parameter.default for name, parameter in inspect.signature(plp.Model).parameters.items()}
+    ours["deviation"] = ours.pop("std")
     assert ours.keys() == library.keys() - {"trained_on"} and library["trained_on"] is None  # fit's, to say
     assert all(library[name] == value for name, value in ours.items() if value is not None)
 
@@ -197,14 +198,14 @@ def test_numbers_that_are_none(small):
         plp.Trainer(small, predictor=plp.PLP(coefficients="abc"))
     with pytest.raises(ValueError, match="a milestone is 1.5, expected a whole number"):
         plp.Trainer(small, schedule=plp.schedules.MultiStep((1, 1.5)))
-    with pytest.raises(ValueError, match="the milestones' total is 0, expected a whole number of at least 1"):
-        plp.Trainer(small, schedule=plp.schedules.MultiStep((1,), total=0))
+    with pytest.raises(ValueError, match="the milestones' total is -1, expected a whole number of at least 0"):
+        plp.Trainer(small, schedule=plp.schedules.MultiStep((1,), total=-1))
     with pytest.raises(ValueError, match=r"mean is \(0.5, 0.5\), expected three numbers"):
         plp.Model(mean=(0.5, 0.5))
 
 
 def test_colours_may_come_as_arrays():
-    assert plp.Model(width=1 / 64, mean=np.full(3, 0.5), deviation=[0.25, 0.25, 0.25]).parameter_count > 0
+    assert plp.Model(width=1 / 64, mean=np.full(3, 0.5), std=[0.25, 0.25, 0.25]).parameter_count > 0
 
 
 @pytest.mark.parametrize("predictor", [plp.Lookahead(period=2), plp.EMA(decay=0.5), plp.SWA(start=1)], ids=str)
@@ -292,7 +293,7 @@ def test_absurd_options(small, options, name, value):
         ({"dropout": -0.1}, "dropout", "-0.1"),
         ({"seed": -1}, "seed", "-1"),
         ({"mean": (0.5, 0.5)}, "mean", "0.5, 0.5"),
-        ({"deviation": (0.0, 0.2, 0.2)}, "deviation", "0.0, 0.2, 0.2"),
+        ({"std": (0.0, 0.2, 0.2)}, "deviation", "0.0, 0.2, 0.2"),
     ],
     ids=str,
 )

@@ -111,7 +111,7 @@ def test_damaged_pickles_of_sets(synthetic):
             function(source, *arguments[1:])
     function, arguments = plp.datasets.from_arrays(synthetic[0].images, synthetic[0].labels).__reduce__()
     with pytest.raises(ValueError, match="images are uint8"):
-        function(arguments[0][:, 0], *arguments[1:])
+        function(arguments[0][:, :2], *arguments[1:])
     with pytest.raises(ValueError, match="label names"):
         function(*arguments[:4], ["one"])
 
@@ -129,7 +129,7 @@ def equal(one, other):
 
 @each_copy
 @pytest.mark.parametrize("options", [
-    {"architecture": "resnet18", "width": 1 / 16, "seed": 2**64 - 1, "mean": (0.1, 0.2, 0.3), "deviation": (1, 2, 3)},
+    {"architecture": "resnet18", "width": 1 / 16, "seed": 2**64 - 1, "mean": (0.1, 0.2, 0.3), "std": (1, 2, 3)},
     {"architecture": "vgg16", "width": 0.03, "dropout": 0.25, "classes": 7},
     {"architecture": "googlenet", "width": 0.1, "channel_count_epsilons": True},
 ], ids=lambda options: options["architecture"])  # fmt: skip

@@ -151,7 +151,7 @@ def test_evaluation(name, width, count, image_size):
 
 def test_bytes_are_normalised():
     mean, deviation = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.25, 0.3])
-    model = plp.Model("resnet18", width=0.25, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
+    model = plp.Model("resnet18", width=0.25, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()))
     images = np.random.default_rng(4).integers(0, 256, (6, 3, 32, 32), np.uint8)
     normalised = (images / np.float32(255) - mean.reshape(3, 1, 1)) / deviation.reshape(3, 1, 1)
     np.testing.assert_allclose(model.logits(images), model.logits(normalised), rtol=1e-5, atol=1e-6)
@@ -274,7 +274,7 @@ def test_updates_and_predictions(optimizer, options, predictor, steps):
 def test_recomputed_statistics():
     """An average's running statistics are what PyTorch's modules measure on the training images under it."""
     module = network("resnet18", width=1 / 16, dropout=0.0)
-    model = plp.Model("resnet18", width=1 / 16, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+    model = plp.Model("resnet18", width=1 / 16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     train, _ = plp.datasets.synthetic(60, 1)
     trainer = plp.Trainer(
         model,
@@ -320,7 +320,9 @@ def test_the_strong_recipe_s_learning_rates(epochs):
     rates = []
     trainer = plp.Trainer(plp.Model(width=1 / 64, image_size=16), **vars(replace(plp.STRONG, batch_size=2)))
     train = plp.datasets.from_arrays(np.zeros((14, 3, 16, 16), np.uint8), np.arange(14), 100)
-    trainer.fit(train, epochs=epochs, progress=False, callback=lambda p: p.phase == "training" and rates.append(p.learning_rate))
+    trainer.fit(
+        train, epochs=epochs, progress=False, callback=lambda p: p.phase == "training" and rates.append(p.learning_rate)
+    )
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], plp.STRONG.optimizer.lr)
     milestones = [7 * epochs * tenths // 10 for tenths in (3, 6, 8)]

@@ -92,7 +92,7 @@ def test_weights_of_pytorch_s(start, message, tmp_path):
 
 def test_a_state_dictionary_in_safetensors(small, tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    state = {name: values + 1 for name, values in small.state_dict().items()}
+    state = {name: np.asarray(values + 1) for name, values in small.state_dict().items()}
     safetensors.save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(plp.Error, match=r"model.load_state_dict\((safetensors.*)\)") as caught:
         plp.Model.load(tmp_path / "w.safetensors")

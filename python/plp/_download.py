@@ -1,4 +1,4 @@
-"""Fetches the published archives of CIFAR-100 and CIFAR-10: checked before use, unpacked safely, in place whole or not at all."""
+"""Fetches the published archives of CIFAR: checked before use, unpacked safely, in place whole or not at all."""
 
 from __future__ import annotations
 

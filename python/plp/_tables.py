@@ -1,22 +1,29 @@
-"""A table as aligned text: the first row is the heading, numbers stand to the right."""
+"""Tables as text, and text that a terminal may show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
+
+from rich.box import Box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_LINE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # below the heading
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns are as wide as their widest cell; a column of numbers is set to the right."""
-    columns = list(zip(*rows))
-    widths = [max(map(len, column)) for column in columns]
-    right = [any(cell[:1].isdigit() or cell[:1] in {"+", "-"} for cell in column[1:]) for column in columns]
-
-    def line(row: Sequence[str]) -> str:
-        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right))
-        return "  ".join(cells).rstrip()
-
-    heading, *body = map(line, rows)
-    return "\n".join([heading, "  ".join("-" * w for w in widths).rstrip(), *body])
+    """The first row is the heading; columns are as wide as their widest cell, and numbers stand to the right."""
+    table = Table(box=_LINE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, *cells in zip(*rows):
+        is_number = any(cell[:1].isdigit() or cell[:1] in {"+", "-"} for cell in cells)
+        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=True)
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    text = StringIO()
+    Console(file=text, width=10_000, color_system=None, force_jupyter=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def printable(text: str) -> str:

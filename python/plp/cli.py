@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -10,16 +9,21 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn, TypeAlias, Union
 
 import numpy as np
+import tomli_w
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
-from ._download import cache
+from ._arguments import SCHEDULES, Choice, name_of, with_file, with_options
+from ._checks import checked_integer
+from ._download import ARCHIVES, cache
 from ._extras import require
 from ._files import sole_writer, write_whole
 from ._signals import interruptions
@@ -27,12 +31,30 @@ from ._tables import printable
 from .datasets import Dataset
 from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
+from .schedules import Warmup
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
-TRAIN = {"epochs": 10, "width": 1.0, "recipe": "quick"}
-COMPARE = {"methods": "sgd,sgd*7/6,demon,plp", "epochs": 10, "width": 1.0, "recipe": "paper", "repeats": 1}
-COMPARE_QUICK = {"methods": "sgd,sgd*7/6,plp", "epochs": 6, "width": 0.125, "recipe": "quick", "repeats": 3}
-QUICK_IMAGES = 5_000
+DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cifar100": ("cifar100", {}),
+    "cifar100-coarse": ("cifar100", {"labels": "coarse"}),
+    "cifar10": ("cifar10", {}),
+}
+DESCRIPTION = """\
+Train image classifiers on a CPU, with and without parameter linear prediction.
+
+`plp compare FILE.toml` takes options from a file; others may follow and win.
+`plp compare` itself writes such a study.toml, with which a study is repeated.
+`plp --tyro-print-completion bash` (zsh, tcsh) prints completions for a shell.
+`plp --version` tells the version.
+"""
+QUICK_STUDY = {
+    "recipe": "quick",
+    "methods": "sgd,sgd*7/6,plp",
+    "epochs": 6,
+    "width": 0.125,
+    "repeats": 3,
+    "images": 5_000,
+}
 
 
 class Outcome(NamedTuple):
@@ -44,6 +66,9 @@ class Outcome(NamedTuple):
 
 def command() -> NoReturn:
     """The program ``plp``."""
+    for name in ("stdout", "stderr"):  # a program without a console has none
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     status = main()
     if status == 128 + signal.SIGINT:  # a shell's loop over several commands ends only where one is seen to die of it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -63,8 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = lambda message, *_, **__: _say(f"plp: {message}")
         try:
             with interruptions():
-                options = _parser().parse_args(arguments)
-                text, error = options.run(options)
+                text, error = _parsed(sys.argv[1:] if arguments is None else arguments).run()
         except (Error, ValueError, OSError, ImportError, MemoryError, KeyboardInterrupt, SystemExit) as raised:
             text, error = "", raised
         shown = _show(text)
@@ -79,6 +103,8 @@ def _status(error: BaseException | None) -> int:
         return int(error.code or 0)
     if isinstance(error, KeyboardInterrupt):
         return 128 + getattr(error, "number", signal.SIGINT)
+    if isinstance(error, BrokenPipeError):  # as other programs end where a pipe's reader, such as head, has seen enough
+        return 128 + signal.SIGPIPE
     if isinstance(error, OSError) and error.filename:
         _say(f"plp: {error.filename}: {error.strerror}")
     else:
@@ -88,25 +114,21 @@ def _status(error: BaseException | None) -> int:
 
 def _show(text: str) -> int:
     """Writes results to stdout; gives the exit status, as far as that decides it."""
-    if sys.stdout is None:  # a program without a console
-        return 0
     try:
         if text:
             print(printable(text))
         sys.stdout.flush()  # what the parser wrote, too
-    except BrokenPipeError:  # as other programs end where a pipe's reader, such as head, has seen enough
-        return 128 + signal.SIGPIPE
     except OSError as error:
-        _say(f"plp: the output cannot be written: {error.strerror}")
-        return 1
+        return _status(
+            error if isinstance(error, BrokenPipeError) else OSError(f"the output cannot be written: {error.strerror}")
+        )
     return 0
 
 
 def _say(text: str) -> None:
     """Writes a message to stderr; where that fails, there is nobody to tell."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            print(printable(text), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -125,197 +147,240 @@ def _encodable_output() -> Iterator[None]:
             stream.reconfigure(errors=errors)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="plp", description="Train image classifiers on a CPU, with and without parameter linear prediction."
-    )
-    parser.add_argument("--version", action="version", version=f"plp {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+# ---- What the commands take: what is written here, and the options of what they choose ------------------------------
 
-    does = "Train one network. Given again, the command goes on from its checkpoint; with other options it starts anew."
-    one = commands.add_parser("train", help="train one network", description=does)
-    _add(one, "network", "which to train", "resnet18", nargs="?", choices=ARCHITECTURES)
-    _add(one, "--method", f"{METHODS}, adamw+plp, sgd*7/6, …", "plp", metavar="NAME")
-    _add_run(one, TRAIN)
-    _add_output(one, "results/NETWORK-METHOD-seedN, or that and -2, … where it holds a run of other options")
-    one.set_defaults(run=_train)
-
-    does = "Train with several methods side by side. Given again, the command makes the runs that its study lacks."
-    several = commands.add_parser("compare", help="train with several methods side by side", description=does)
-    help = f"{', '.join(ARCHITECTURES)} (default: resnet18)"
-    several.add_argument("networks", nargs="*", default=["resnet18"], metavar="network", help=help)
-    several.add_argument("--quick", action="store_true", help="PLP, SGD and the control on a tiny ResNet18, in minutes")
-    _add(several, "--methods", "as in train", COMPARE["methods"], COMPARE_QUICK["methods"], metavar="A,B,…")
-    _add_run(several, COMPARE, COMPARE_QUICK)
-    repeats = (COMPARE["repeats"], COMPARE_QUICK["repeats"])
-    _add(several, "--repeats", "runs of each method, with seeds one apart", *repeats, type=int, metavar="N")
-    _add_output(several, "results/compare", Path("results/compare"))
-    several.set_defaults(run=_compare)
-
-    evaluate = commands.add_parser("evaluate", help="measure a saved model on the test set")
-    evaluate.add_argument("model", type=Path, help="a model.safetensors that plp wrote")
-    _add_data(evaluate)
-    _add_threads(evaluate)
-    evaluate.set_defaults(run=_evaluate)
-
-    report = commands.add_parser("report", help="write a study as an HTML page and a picture beside it")
-    _add(report, "study", "what compare wrote", Path("results/compare"), nargs="?", type=Path)
-    report.set_defaults(run=_report)
-
-    download = commands.add_parser("download", help="fetch CIFAR-100")
-    _add(download, "folder", "where to", cache(), nargs="?")
-    _add(download, "--layout", "of the files", "python", choices=("python", "binary"))
-    download.add_argument("--url", help="a mirror to fetch from; what arrives is checked all the same")
-    download.set_defaults(run=_download)
-
-    profile = commands.add_parser("profile", help="show where the time of a training step goes")
-    _add(profile, "network", "which to time", "resnet18", nargs="?", choices=ARCHITECTURES)
-    _add(profile, "--method", "as in train", "sgd", metavar="NAME")
-    _add(profile, "--width", "factor on every channel count", 1.0, type=float, metavar="X")
-    _add(profile, "--image-size", "pixels along a side", 32, type=int, metavar="N")
-    _add(profile, "--batch-size", "images", 128, type=int, metavar="N")
-    _add_threads(profile)
-    profile.set_defaults(run=_profile)
-
-    commands.add_parser("info", help="show version, build, threads and data").set_defaults(run=_info)
-    return parser
+Colours = tuple[float, float, float] | None
+CIFAR = "(default: CIFAR-100's)"
+Flag = FlagCreatePairsOff[bool]
+if TYPE_CHECKING:
+    Network: TypeAlias = str
+    DatasetName: TypeAlias = str
+    RecipeName: TypeAlias = str
+    ScheduleName: TypeAlias = str
+    Layout: TypeAlias = str
+else:
+    Network, DatasetName, RecipeName = Literal[ARCHITECTURES], Literal[tuple(DATASETS)], Literal[tuple(RECIPES)]
+    ScheduleName, Layout = Literal[tuple(SCHEDULES)], Literal[tuple(ARCHIVES["cifar100"])]
 
 
-def _add(parser: argparse.ArgumentParser, name: str, help: str, default: Any, quick: Any = None, **how: Any) -> None:
-    """An argument whose help names its default. Where --quick has another, the command puts in the one that holds."""
-    shown = f"(default: {default}{f', with --quick {quick}' if quick is not None else ''})"
-    parser.add_argument(
-        name, help=f"{help} {shown}".strip().replace("%", "%%"), default=default if quick is None else None, **how
-    )
+@dataclass(frozen=True, kw_only=True)
+class WithData:
+    data: Annotated[
+        str | None,
+        arg(
+            metavar="FOLDER",
+            help="that the data set is in; synthetic: images made by code",
+            help_behavior_hint=f"(default: $PLP_DATA, else data/, else {cache()})",
+        ),
+    ] = None
+    dataset: DatasetName = "cifar100"
+    """which"""
+    threads: int = 0
+    """that compute; 0 for what `plp info` says"""
+
+    def sets(self) -> tuple[Dataset, Dataset]:
+        """The data set where it is found, or the synthetic one where that is asked for; says which."""
+        if self.data == "synthetic":
+            train, test = datasets.synthetic()
+        else:
+            function, options = DATASETS[self.dataset]
+            try:
+                train, test = getattr(datasets, function)(self.data, **options)
+            except FileNotFoundError as error:
+                ways = "--data FOLDER names its place, --data synthetic takes images made by code"
+                raise FileNotFoundError(error.errno, f"{error.strerror}; {ways}", error.filename) from None
+        _say(f"{train.name}: {len(train):,} images, {test.name}: {len(test):,}")
+        return train, test
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    help = f"of CIFAR-100 (default: $PLP_DATA, else data/, else {cache()}); synthetic: images made by code".replace(
-        "%", "%%"
-    )
-    parser.add_argument("--data", metavar="FOLDER", help=help)
-
-
-def _add_run(
-    parser: argparse.ArgumentParser, defaults: Mapping[str, Any], quick: Mapping[str, Any] | None = None
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class WithRuns(WithData):
     """What one run and several have in common."""
 
-    def add(name: str, help: str, **how: Any) -> None:
-        _add(parser, f"--{name}", help, defaults[name], quick and quick[name], **how)
+    recipe: RecipeName
+    """which the defaults of the options below are from"""
+    epochs: int = 10
+    """passes over the training images"""
+    width: float = 1.0
+    """factor on every hidden channel count"""
+    images: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="to train on, the first ones",
+            help_behavior_hint=lambda given: f"(default: {'all' if given == 'None' else given})",
+        ),
+    ] = None
+    validation: float = 0.2
+    """the fraction of them to hold out, by which the best epoch is chosen"""
+    seed: int = 0
+    """of the network and its training"""
+    lr: Annotated[
+        float | None,
+        arg(metavar="X", help="learning rate of any optimizer", help_behavior_hint="(default: as below)"),
+    ] = None
+    batch_size: int
+    """images in a mini-batch"""
+    schedule: ScheduleName
+    """how the learning rate moves"""
+    warmup: float
+    """of a linear rise of the learning rate in front of it"""
+    fresh: Flag = False
+    """start anew, in place of what the output folder holds"""
+    options: Any = None  #: those of optimizers, predictors, the schedule and augmentation, by their names
 
-    _add_data(parser)
-    add("epochs", "passes over the training images", type=int, metavar="N")
-    add("width", "factor on every channel count", type=float, metavar="X")
-    add("recipe", "the paper's, or one that learns much in few epochs", choices=RECIPES)
-    parser.add_argument("--lr", type=float, metavar="X", help="learning rate (default: the recipe's)")
-    _add(parser, "--seed", "of the network and its training", 0, type=int, metavar="N")
-    _add_threads(parser)
+    def sets(self) -> tuple[Dataset, Dataset]:
+        train, test = super().sets()
+        return train if self.images is None else train[: checked_integer("images", self.images, least=1)], test
+
+    def common(self) -> Recipe:
+        """What the methods have in common; it does not depend on which they are."""
+        recipe, schedule = RECIPES[self.recipe], getattr(self.options, self.schedule)
+        optimizer = getattr(self.options, name_of(recipe.optimizer), recipe.optimizer)
+        if getattr(optimizer, "demon", False):
+            raise ValueError("--sgd.demon: the method demon has it")
+        return Recipe(
+            optimizer=optimizer if self.lr is None else replace(optimizer, lr=self.lr),
+            schedule=Warmup(schedule, self.warmup) if self.warmup else schedule,
+            batch_size=self.batch_size,
+            augmentation=self.options.augmentation,
+        )
+
+    def recipe_for(self, method: str) -> Recipe:
+        """What a method is with these options."""
+        named = by_name(method, RECIPES[self.recipe])
+        optimizer = getattr(self.options, name_of(named.optimizer))
+        predictor = named.predictor and getattr(self.options, name_of(named.predictor))
+        return replace(by_name(method, replace(self.common(), optimizer=optimizer), self.lr), predictor=predictor)
 
 
-def _add_threads(parser: argparse.ArgumentParser) -> None:
-    _add(parser, "--threads", "that compute; 0 for what `plp info` says", 0, type=int, metavar="N")
+def _parsed(arguments: Sequence[str]) -> Any:
+    """The command, with its options."""
+    if arguments[:1] == ["--version"]:
+        print(f"plp {__version__}")
+        raise SystemExit
+    arguments = with_file(arguments)
+    choice = Choice.of(arguments)
+    several: dict[str, Any] = QUICK_STUDY if choice.quick else {"recipe": "paper"}
+    commands = [
+        with_options(Train, choice, [choice.method], {"recipe": "quick"}),
+        with_options(Compare, choice, (choice.methods or several.get("methods", Compare.methods)).split(","), several),
+        *(Annotated[kind, subcommand(kind.__name__.lower())] for kind in (Evaluate, Report, Download, Profile, Info)),
+    ]
+    program: Any = Union[tuple(commands)]  # noqa: UP007
+    return tyro.cli(program, prog="plp", description=DESCRIPTION, args=arguments)
 
 
-def _add_output(parser: argparse.ArgumentParser, shown: str, default: Path | None = None) -> None:
-    help = f"for what it writes, and goes on from (default: {shown})"
-    parser.add_argument("--output", help=help, default=default, type=Path, metavar="FOLDER")
-    parser.add_argument("--fresh", action="store_true", help="start anew, in place of what the output folder holds")
+# ---- The commands ----------------------------------------------------------------------------------------------------
 
 
-def _data(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
-    """CIFAR-100 where it is found, or the synthetic set where that is asked for; says which."""
-    if options.data == "synthetic":
-        train, test = datasets.synthetic()
-    else:
+@dataclass(frozen=True, kw_only=True)
+class Train(WithRuns):
+    """Train one network; given again, go on from its checkpoint."""
+
+    network: Positional[Network] = "resnet18"
+    """which to train"""
+    method: Annotated[str, arg(metavar="NAME", help=f"{METHODS}, adamw+plp, sgd*7/6, …")] = "plp"
+    dropout: Annotated[
+        float | None,
+        arg(metavar="P", help="probability, wherever the network drops", help_behavior_hint="(default: its own)"),
+    ] = None
+    mean: Annotated[Colours, arg(metavar="R G B", help="of images, subtracted", help_behavior_hint=CIFAR)] = None
+    std: Annotated[Colours, arg(metavar="R G B", help="divided by", help_behavior_hint=CIFAR)] = None
+    output: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="for what it writes, and goes on from",
+            help_behavior_hint="(default: results/NETWORK-METHOD-seedN, or that and -2, … where others have it)",
+        ),
+    ] = None
+
+    def run(self) -> Outcome:
+        recipe = self.recipe_for(self.method)
+        train, test = self.sets()
+        output = self.output or self._folder(recipe, train)
+        trainer = self._trainer(recipe, train)
+        output.mkdir(parents=True, exist_ok=True)
+        checkpoint = output / "checkpoint.plp"
+        with sole_writer(checkpoint):
+            if self.fresh:
+                checkpoint.unlink(missing_ok=True)
+            goes_on = checkpoint.exists()
+            try:
+                if goes_on:
+                    trainer.restore(checkpoint)
+                error = self._fit(trainer, train, test, checkpoint)
+            except (Error, ValueError) as mistake:
+                ways = f"; choose another --output, or --fresh to lose what is in {output}"
+                raise ValueError(f"{mistake}{ways if goes_on else ''}") from None
+            _write_results(trainer, output)
+        return Outcome(str(trainer.history), error)
+
+    def _trainer(self, recipe: Recipe, train: Dataset) -> Trainer:
+        model = Model(
+            self.network,
+            classes=train.classes,
+            image_size=train.image_size,
+            width=self.width,
+            dropout=self.dropout,
+            seed=self.seed,
+            mean=self.mean,
+            std=self.std,
+        )
+        return Trainer(model, **vars(recipe), seed=self.seed, threads=self.threads)
+
+    def _folder(self, recipe: Recipe, train: Dataset) -> Path:
+        """Where a run lies that names no place: in a folder named after it, or a further one where others have that."""
+        name = re.sub(r"[^\w.]+", "-", f"{self.network}-{self.method}-seed{self.seed}")
+        first = folder = Path("results") / name
+        number = 1
+        while not (self.fresh or self._is_of_this_run(folder / "checkpoint.plp", recipe, train)):
+            number += 1
+            folder = first.with_name(f"{name}-{number}")
+        if folder != first:
+            _say(f"{first}/ holds a run of other options: this one goes to {folder}/")
+        return folder
+
+    def _is_of_this_run(self, checkpoint: Path, recipe: Recipe, train: Dataset) -> bool:
+        """Whether a run may go on from a checkpoint, or start there since there is none."""
+        trainer = self._trainer(recipe, train)
         try:
-            train, test = datasets.cifar100(options.data)
-        except FileNotFoundError as error:
-            ways = "--data FOLDER names its place, --data synthetic takes images made by code"
-            raise FileNotFoundError(error.errno, f"{error.strerror}; {ways}", error.filename) from None
-    _say(f"{train.name}: {len(train):,} images, {test.name}: {len(test):,}")
-    return train, test
+            trainer.restore(checkpoint)
+        except ValueError:  # of another network, or other options
+            return False
+        except (Error, OSError):  # none, or one of which the run itself will say what is wrong with it
+            return True
+        history = trainer.history
+        return history.data.startswith(f"{train.name}, {len(train)} images") and len(history) <= self.epochs
 
+    def _fit(
+        self, trainer: Trainer, train: Dataset, test: Dataset, checkpoint: Path
+    ) -> Error | KeyboardInterrupt | None:
+        """Trains and keeps the checkpoint up to date; gives what ended it early: an Error if the loss is not finite."""
 
-def _recipe(options: argparse.Namespace) -> Recipe:
-    recipe = RECIPES[options.recipe]
-    return replace(recipe, optimizer=replace(recipe.optimizer, lr=options.lr)) if options.lr is not None else recipe
+        def save_each_epoch(progress: Progress) -> None:
+            if progress.finished:
+                trainer.save(checkpoint)
 
-
-def _train(options: argparse.Namespace) -> Outcome:
-    recipe = by_name(options.method, _recipe(options), options.lr)
-    train, test = _data(options)
-
-    def new_trainer() -> Trainer:
-        size = {"classes": train.classes, "image_size": train.image_size, "width": options.width}
-        model = Model(options.network, **size, seed=options.seed)
-        return Trainer(model, **vars(recipe), seed=options.seed, threads=options.threads)
-
-    output: Path = options.output or _folder(options, new_trainer, train)
-    trainer = new_trainer()
-    output.mkdir(parents=True, exist_ok=True)
-    checkpoint = output / "checkpoint.plp"
-    with sole_writer(checkpoint):
-        if options.fresh:
-            checkpoint.unlink(missing_ok=True)
-        goes_on = checkpoint.exists()
+        interruption = None
         try:
-            if goes_on:
-                trainer.restore(checkpoint)
-            error = _fit(trainer, train, test, options, checkpoint)
-        except (Error, ValueError) as mistake:
-            ways = f"; choose another --output, or --fresh to lose what is in {output}"
-            raise ValueError(f"{mistake}{ways if goes_on else ''}") from None
-        _write_results(trainer, output)
-    return Outcome(str(trainer.history), error)
-
-
-def _folder(options: argparse.Namespace, new_trainer: Callable[[], Trainer], train: Dataset) -> Path:
-    """Where a run lies that names no place: in a folder named after it, or a further one where others have that."""
-    name = re.sub(r"[^\w.]+", "-", f"{options.network}-{options.method}-seed{options.seed}")
-    first = folder = Path("results") / name
-    number = 1
-    while not (options.fresh or _is_of_this_run(folder / "checkpoint.plp", options, new_trainer(), train)):
-        number += 1
-        folder = first.with_name(f"{name}-{number}")
-    if folder != first:
-        _say(f"{first}/ holds a run of other options: this one goes to {folder}/")
-    return folder
-
-
-def _is_of_this_run(checkpoint: Path, options: argparse.Namespace, trainer: Trainer, train: Dataset) -> bool:
-    """Whether a run may go on from a checkpoint, or start there since there is none."""
-    try:
-        trainer.restore(checkpoint)
-    except ValueError:  # of another network, or other options
-        return False
-    except (Error, OSError):  # none, or one of which the run itself will say what is wrong with it
-        return True
-    history = trainer.history
-    return history.data.startswith(f"{train.name}, {len(train)} images") and len(history) <= options.epochs
-
-
-def _fit(
-    trainer: Trainer, train: Dataset, test: Dataset, options: argparse.Namespace, checkpoint: Path
-) -> Error | KeyboardInterrupt | None:
-    """Trains and keeps the checkpoint up to date; gives what ended it early: an Error where the loss is not finite."""
-
-    def save_each_epoch(progress: Progress) -> None:
-        if progress.finished:
-            trainer.save(checkpoint)
-
-    label = f"{options.network} {options.method}"
-    interruption = None
-    try:
-        trainer.fit(train, validation=0.2, test=test, epochs=options.epochs, callback=save_each_epoch, progress=label)
-    except Error as error:
-        return error
-    except KeyboardInterrupt as raised:
-        if not trainer.history.epochs:  # it came before anything was trained
-            raise
-        interruption = raised
-    trainer.save(checkpoint)
-    return interruption
+            trainer.fit(
+                train,
+                validation=self.validation,
+                test=test,
+                epochs=self.epochs,
+                callback=save_each_epoch,
+                progress=f"{self.network} {self.method}",
+            )
+        except Error as error:
+            return error
+        except KeyboardInterrupt as raised:
+            if not trainer.history.epochs:  # it came before anything was trained
+                raise
+            interruption = raised
+        trainer.save(checkpoint)
+        return interruption
 
 
 def _write_results(trainer: Trainer, output: Path) -> None:
@@ -334,39 +399,64 @@ def _write_results(trainer: Trainer, output: Path) -> None:
     _say(f"{output}/: {', '.join(written)}")
 
 
-def _compare(options: argparse.Namespace) -> Outcome:
-    for name, value in (COMPARE_QUICK if options.quick else COMPARE).items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
-    for module in ("matplotlib", "altair"):  # now, not after hours of training
-        require(module, extra="studies")
-    output: Path = options.output
-    output.mkdir(parents=True, exist_ok=True)
-    train, test = _data(options)
-    if options.quick:
-        train = train[:QUICK_IMAGES]
-    recipe = _recipe(options)
-    study: Study | None = None
-    interruption = None
-    try:
-        study = compare(
-            options.networks,
-            {name: by_name(name, recipe, options.lr) for name in map(str.strip, options.methods.split(","))},
-            train=train,
-            test=test,
-            epochs=options.epochs,
-            repeats=options.repeats,
-            recipe=recipe,
-            width=options.width,
-            seed=options.seed,
-            threads=options.threads,
-            path=output,
-            fresh=options.fresh,
-        )
-    except KeyboardInterrupt as raised:
-        interruption = raised
-        study = getattr(raised, "study", None)
-    return Outcome(_drawn(study, output) if study and study.runs else "", interruption)
+@dataclass(frozen=True, kw_only=True)
+class Compare(WithRuns):
+    """Train with several methods side by side; given again, make the runs that are missing."""
+
+    networks: Annotated[Positional[tuple[Network, ...]], arg(metavar="NETWORK", help=f"{', '.join(ARCHITECTURES)}")] = (
+        "resnet18",
+    )
+    quick: Flag = False
+    """PLP, SGD and the control on a tiny ResNet18, in minutes"""
+    methods: Annotated[str, arg(metavar="A,B,…", help=f"{METHODS}, adamw+plp, sgd*7/6, …")] = "sgd,sgd*7/6,demon,plp"
+    repeats: int = 1
+    """runs of each method, with seeds one apart"""
+    output: Annotated[Path, arg(metavar="FOLDER", help="for what it writes, and goes on from")] = Path(
+        "results/compare"
+    )
+
+    def run(self) -> Outcome:
+        require("matplotlib", extra="studies")  # now, not after hours of training
+        methods = {name: self.recipe_for(name) for name in map(str.strip, self.methods.split(","))}
+        self.output.mkdir(parents=True, exist_ok=True)
+        train, test = self.sets()
+        study: Study | None = None
+        interruption = None
+        try:
+            study = compare(
+                self.networks,
+                methods,
+                train=train,
+                test=test,
+                epochs=self.epochs,
+                repeats=self.repeats,
+                recipe=self.common(),
+                validation=self.validation,
+                width=self.width,
+                seed=self.seed,
+                threads=self.threads,
+                path=self.output / "study.json",
+                fresh=self.fresh,
+            )
+        except KeyboardInterrupt as raised:
+            interruption = raised
+            study = getattr(raised, "study", None)
+        if not study:
+            return Outcome("", interruption)
+        write_whole(self.output / "study.toml", tomli_w.dumps(self._repeated()).encode())
+        return Outcome(_drawn(study, self.output) if study.runs else "", interruption)
+
+    def _repeated(self) -> dict[str, Any]:
+        """The options that make the same study elsewhere."""
+        own = {
+            name: value for name, value in asdict(self).items() if name not in ("quick", "output", "fresh", "threads")
+        }
+        parts = {name: _without_none(part) for name, part in own.pop("options").items()}
+        return _without_none(own) | parts
+
+
+def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _drawn(study: Study, output: Path) -> str:
@@ -377,45 +467,100 @@ def _drawn(study: Study, output: Path) -> str:
     return str(study)
 
 
-def _evaluate(options: argparse.Namespace) -> Outcome:
-    model = Model.load(options.model)
-    train, test = _data(options)
-    if model.trained_on and model.trained_on.partition("[")[0] != train.name:  # a part of the data counts as the whole
-        raise ValueError(f"{options.model} was trained on {model.trained_on}, found {train.name}: choose other --data")
-    metrics = model.evaluate(test, threads=options.threads)
-    return Outcome(
-        f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
-        f"top-5 error {metrics.top5_error:.4f}, loss {metrics.loss:.4f}"
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(WithData):
+    """Measure a saved model on the test set."""
+
+    model: Positional[Path]
+    """a model.safetensors that plp wrote"""
+
+    def run(self) -> Outcome:
+        model = Model.load(self.model)
+        train, test = self.sets()
+        # A part of the data counts as the whole.
+        if model.trained_on and model.trained_on.partition("[")[0] != train.name:
+            raise ValueError(
+                f"{self.model} was trained on {model.trained_on}, found {train.name}: choose other --data or --dataset"
+            )
+        metrics = model.evaluate(test, threads=self.threads)
+        return Outcome(
+            f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
+            f"top-5 error {metrics.top5_error:.4f}, loss {metrics.loss:.4f}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a study as an HTML page and a picture beside it."""
+
+    study: Annotated[Positional[Path], arg(metavar="STUDY", help="what compare wrote")] = Path(
+        "results/compare/study.json"
     )
 
-
-def _report(options: argparse.Namespace) -> Outcome:
-    folder = options.study if options.study.is_dir() else options.study.parent
-    return Outcome(_drawn(Study.load(options.study), folder))
+    def run(self) -> Outcome:
+        return Outcome(_drawn(Study.load(self.study), self.study.parent))
 
 
-def _download(options: argparse.Namespace) -> Outcome:
-    return Outcome(str(datasets.download(options.folder, options.layout, url=options.url)))
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """Fetch CIFAR-100 or CIFAR-10."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="where to")] = field(default_factory=cache)
+    dataset: Annotated[Literal["cifar100", "cifar10"], arg(help="which")] = "cifar100"
+    layout: Layout = "python"
+    """of the files"""
+    url: Annotated[
+        str | None,
+        arg(
+            metavar="URL",
+            help="a mirror to fetch from; what arrives is checked all the same",
+            help_behavior_hint="(default: the University of Toronto's)",
+        ),
+    ] = None
+
+    def run(self) -> Outcome:
+        return Outcome(str(datasets.download(self.folder, self.layout, dataset=self.dataset, url=self.url)))
 
 
-def _profile(options: argparse.Namespace) -> Outcome:
-    model = Model(options.network, image_size=options.image_size, width=options.width)
-    recipe = replace(by_name(options.method, Recipe()), batch_size=options.batch_size)
-    trainer = Trainer(model, **vars(recipe), threads=options.threads)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (recipe.batch_size, 3, model.image_size, model.image_size), np.uint8)
-    labels = random.integers(0, model.classes, recipe.batch_size)
-    trainer.step(images, labels)  # plans and allocates
-    start = trainer.profile
-    for _ in range(6):  # two cycles of a prediction
-        trainer.step(images, labels)
-    return Outcome(f"{model!r}\n{trainer.profile - start}")
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Show where the time of a training step goes."""
+
+    network: Positional[Network] = "resnet18"
+    """which to time"""
+    method: str = "sgd"
+    """as in train"""
+    width: float = 1.0
+    """factor on every hidden channel count"""
+    image_size: int = 32
+    """pixels along a side"""
+    batch_size: int = 128
+    """images"""
+    threads: int = 0
+    """that compute; 0 for what `plp info` says"""
+
+    def run(self) -> Outcome:
+        model = Model(self.network, image_size=self.image_size, width=self.width)
+        recipe = replace(by_name(self.method, Recipe()), batch_size=self.batch_size)
+        trainer = Trainer(model, **vars(recipe), threads=self.threads)
+        random = np.random.default_rng(0)
+        images = random.integers(0, 256, (recipe.batch_size, 3, model.image_size, model.image_size), np.uint8)
+        labels = random.integers(0, model.classes, recipe.batch_size)
+        trainer.step(images, labels)  # plans and allocates
+        start = trainer.profile
+        for _ in range(6):  # two cycles of a prediction
+            trainer.step(images, labels)
+        return Outcome(f"{model!r}\n{trainer.profile - start}")
 
 
-def _info(options: argparse.Namespace) -> Outcome:
-    text = f"plp {__version__}\n{build_info()}"
-    try:
-        found = datasets.find()
-    except (Error, OSError) as error:  # of what there is of the data; the rest is shown all the same
-        return Outcome(text, error)
-    return Outcome(f"{text}\nCIFAR-100: {'found' if found else 'not found (`plp download` fetches it)'}")
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show version, build, threads and data."""
+
+    def run(self) -> Outcome:
+        text = f"plp {__version__}\n{build_info()}"
+        try:
+            found = datasets.find()
+        except (Error, OSError) as error:  # of what there is of the data; the rest is shown all the same
+            return Outcome(text, error)
+        return Outcome(f"{text}\nCIFAR-100: {'found' if found else 'not found (`plp download` fetches it)'}")

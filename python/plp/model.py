@@ -52,7 +52,7 @@ class Model:
         width: factor on every hidden channel count, above 0, at most 8; 0.25 for quick studies.
         dropout: None for the architecture's own, else the probability wherever it drops, at least 0 and below 1.
         seed: of the initial parameters.
-        mean, deviation: per colour; a byte b enters as (b/255 - mean) / deviation. None for CIFAR-100's.
+        mean, std: per colour; a byte b enters as (b/255 - mean) / std. None for CIFAR-100's.
         channel_count_epsilons: GoogLeNet with the public trainer's mistaken batch-norm eps, for its checkpoints.
 
     Raises:
@@ -62,7 +62,6 @@ class Model:
 
     @explains(
         num_classes="write classes=10",
-        std="write deviation=(0.27, 0.26, 0.28)",
         pretrained="load_state_dict takes the weights",
         weights="load_state_dict takes them",
         device="it computes on the processor; leave it out",
@@ -77,7 +76,7 @@ class Model:
         dropout: float | None = None,
         seed: int = 0,
         mean: tuple[float, float, float] | None = None,
-        deviation: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
         channel_count_epsilons: bool = False,
     ) -> None:
         if not isinstance(architecture, str):
@@ -90,7 +89,7 @@ class Model:
             "dropout": dropout,
             "seed": checked_seed(seed),
             "mean": None if mean is None else tuple(mean),
-            "deviation": None if deviation is None else tuple(deviation),
+            "deviation": None if std is None else tuple(std),
             "channel_count_epsilons": channel_count_epsilons,
         }
         self._open(_plp.model_create({k: v for k, v in options.items() if v is not None}))

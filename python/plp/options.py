@@ -118,7 +118,8 @@ class PLP(_Predictor):
         step: how far ahead, in steps between midpoints: coefficients (-h/2, ½, (1 + h)/2). 0 only averages θ2 and θ3.
         coefficients: 2 to 1000 others, oldest iterate first, in place of those that ``step`` gives.
         period: iterations from one prediction to the next, not fewer than coefficients; None for as many.
-        start, end: the first iteration it sees, and the first it no longer does; None for never.
+        start: the first iteration it sees.
+        end: the first it no longer sees; None for never.
         momentum: what happens to the optimizer's momentum at a prediction: ``"kept"`` or ``"reset"``.
         statistics: what happens to batch norm's running statistics: ``"kept"``, or ``"predicted"`` like the parameters.
     """
@@ -151,7 +152,8 @@ class Lookahead(_Predictor):
     Args:
         period: iterations, 1 or more.
         rate: 0 to 1.
-        momentum, statistics: as for :class:`PLP`.
+        momentum: what happens to the optimizer's momentum, as for ``PLP``.
+        statistics: what happens to batch norm's running statistics, as for ``PLP``.
     """
 
     _KIND: ClassVar[int] = _plp.PREDICTOR_LOOKAHEAD
@@ -171,7 +173,7 @@ class EMA(_Predictor):
         warmup: whether β is min(decay, (1 + t) / (10 + t)) at iteration t, so that the average forgets the parameters
             from before the training sooner.
         statistics: the running statistics that the average is evaluated with: their own average (``"predicted"``),
-            ``"recomputed"`` for it as with :class:`SWA`, or the run's (``"kept"``), which do not fit it.
+            ``"recomputed"`` for it as with ``SWA``, or the run's (``"kept"``), which do not fit it.
     """
 
     _KIND: ClassVar[int] = _plp.PREDICTOR_EMA
@@ -296,7 +298,7 @@ QUICK = Recipe(optimizer=SGD(lr=0.05, weight_decay=5e-4), schedule=Cosine())
 STRONG = Recipe(
     optimizer=SGD(lr=0.1, weight_decay=5e-4),
     schedule=Warmup(MultiStep((60, 120, 160), total=200)),
-    augmentation=Augmentation(rotation=15),
+    augmentation=Augmentation(rotation=15.0),
 )
 """What people train CIFAR-100 with: learning rate 0.1, times 0.2 after 30, 60 and 80 % of the run, behind an epoch of
 warm-up; weight decay 5e-4; rotation by up to 15 degrees. Of 200 epochs with it, the public trainer whose recipe and

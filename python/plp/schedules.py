@@ -33,7 +33,8 @@ class Cyclic:
 
     Args:
         peak: 0 to 1,000,000.
-        up, down: iterations, 1 to 1,000,000,000.
+        up: iterations from 1 to it, 1 to 1,000,000,000.
+        down: iterations back.
     """
 
     peak: float = 2.0
@@ -56,28 +57,31 @@ class MultiStep:
     Args:
         milestones: rising epochs, counted from 0 as in PyTorch.
         factor: 0 to 1000.
-        total: where it is given, the milestones are those of a run of so many epochs, and lie as far into this one:
-            ``MultiStep((60, 120, 160), total=200)`` in a run of 10 epochs at the epochs 3, 6 and 8.
+        total: where it is not 0, the milestones are those of a run of so many epochs, and lie as far into this one: of
+            200, the milestones 60, 120, 160 are epochs 3, 6 and 8 in a run of 10.
     """
 
     milestones: Sequence[int]
     factor: float = 0.2
-    total: int | None = None
+    total: int = 0
 
     def _fields(self) -> dict[str, Any]:
         milestones = array("q", (checked_integer("a milestone", milestone) for milestone in self.milestones))
-        total = 0 if self.total is None else checked_integer("the milestones' total", self.total, least=1)
         return {
             "schedule": _plp.SCHEDULE_MULTI_STEP,
             "milestones": milestones,
-            "milestone_total": total,
+            "milestone_total": checked_integer("the milestones' total", self.total, least=0),
             "step_factor": self.factor,
         }
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine over the whole run, from a factor of 1 down to ``floor``, 0 to 1."""
+    """Half a cosine over the whole run, from a factor of 1 down to another.
+
+    Args:
+        floor: that other, 0 to 1.
+    """
 
     floor: float = 0.0
 

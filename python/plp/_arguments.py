@@ -1,0 +1,114 @@
+"""The options that commands have beyond their own: the fields of the optimizers, predictors and schedules that are
+chosen; and files of options.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, make_dataclass, replace
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import arg, subcommand
+
+from .options import RECIPES, SGD, by_name
+from .schedules import Constant, Cosine, Cyclic, MultiStep, Warmup
+
+SCHEDULES = {
+    "constant": Constant(),
+    "cyclic": Cyclic(),
+    "multistep": MultiStep(tyro.MISSING),
+    "cosine": Cosine(),
+}
+"""By their names here; with these options, where the recipe has another one."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What decides which options there are, and their defaults."""
+
+    recipe: str | None = None
+    schedule: str | None = None
+    method: str = "plp"
+    methods: str | None = None
+    quick: bool = False
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Choice:
+        arguments = [argument for argument in arguments if not argument.startswith("--tyro-")]  # which asks for output
+        try:
+            return tyro.cli(cls, args=arguments, return_unknown_args=True, add_help=False, console_outputs=False)[0]
+        except SystemExit:  # what is wrong is told when all is parsed
+            return cls()
+
+
+def with_options(command: type[Any], choice: Choice, methods: Sequence[str], defaults: dict[str, Any]) -> Any:
+    """A command that has the options of these methods, and of the recipe's schedule or the chosen one, too."""
+    name = choice.recipe if choice.recipe in RECIPES else defaults["recipe"]
+    recipe = RECIPES[name]
+    options: dict[str, Any] = {}
+    for method in methods:
+        with suppress(ValueError):  # which is told when the command runs
+            own = by_name(method.strip().partition("*")[0], recipe)
+            optimizer = replace(own.optimizer, demon=False) if isinstance(own.optimizer, SGD) else own.optimizer
+            options[name_of(optimizer)] = optimizer
+            if own.predictor:
+                options[name_of(own.predictor)] = own.predictor
+    behind: Any = recipe.schedule
+    warmup = 0.0
+    if isinstance(behind, Warmup):
+        behind, warmup = behind.schedule, behind.epochs
+    schedule = choice.schedule if choice.schedule in SCHEDULES else name_of(behind)
+    options[schedule] = behind if schedule == name_of(behind) else SCHEDULES[schedule]
+    options["augmentation"] = recipe.augmentation
+    parts = make_dataclass("Options", [(name, type(value)) for name, value in options.items()], frozen=True)
+    whole = make_dataclass(
+        command.__name__, [("options", Annotated[parts, arg(name="")])], bases=(command,), frozen=True, kw_only=True
+    )
+    whole.__doc__ = command.__doc__
+    of_recipe = {"recipe": name, "batch_size": recipe.batch_size, "schedule": schedule, "warmup": warmup}
+    return Annotated[
+        whole,
+        subcommand(
+            command.__name__.lower(), default=whole(**defaults | of_recipe, options=parts(**options)), prefix_name=False
+        ),
+    ]
+
+
+def name_of(options: Any) -> str:
+    return type(options).__name__.lower()
+
+
+def with_file(arguments: Sequence[str]) -> list[str]:
+    """The arguments, those in front that a TOML file names, if a command is followed by one."""
+    if len(arguments) < 2 or not arguments[1].endswith(".toml"):
+        return list(arguments)
+    command, path, *others = arguments
+    with open(path, "rb") as file:
+        try:
+            content = tomllib.load(file)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: {error}") from None
+    networks = [str(value) for name in ("network", "networks") for value in _listed(content.pop(name, []))]
+    first = next((index for index, argument in enumerate(others) if argument.startswith("-")), len(others))
+    given: list[str] = []
+    for name, value in content.items():
+        part = value if isinstance(value, dict) else {None: value}
+        for option, setting in part.items():
+            given += _flag(name, option, setting)
+    return [command, *(others[:first] or networks), *given, *others[first:]]
+
+
+def _flag(name: str, option: str | None, value: Any) -> list[str]:
+    prefix, last = (f"--{name}.", option) if option else ("--", name)
+    if isinstance(value, bool):
+        return [f"{prefix}{last}"] if value else [f"{prefix}no-{last}"] if option else []
+    if name == "methods":
+        value = ",".join(_listed(value))
+    return [f"{prefix}{last}", *map(str, _listed(value))]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
