@@ -193,7 +193,8 @@ plp_status plp_model_options_init(plp_model_options *options, size_t struct_size
 /* A model with PyTorch's default initialisation: uniform ±1/sqrt(fan_in), batch-norm scales 1 and shifts 0. */
 plp_status plp_model_create(const plp_model_options *options, plp_model **model);
 
-/* A model from a safetensors file that plp_model_save wrote, its configuration in it. NOT_FOUND, IO, CORRUPT. */
+/* A model from a safetensors file that plp_model_save wrote, its configuration in it. What the file says of itself is
+   checked before memory is asked for, the model's own and little more. NOT_FOUND, IO, CORRUPT, OUT_OF_MEMORY. */
 plp_status plp_model_load(const char *path, plp_model **model);
 
 /* Writes parameters, running statistics and configuration. The file is complete on disk before it takes the place of an
@@ -490,7 +491,7 @@ struct plp_progress {
 typedef struct plp_fit_options {
     size_t struct_size;
     int64_t epochs;             /* 1: the length of the whole run, epochs of an earlier fit or checkpoint included; 1
-                                   to 1e6 */
+                                   to 25,000 */
     double validation_fraction; /* 0: of the training images, held out at random to choose the best model; 0 ..< 1 */
     const plp_dataset *validation; /* NULL; or a set of one's own for that, with validation_fraction 0 */
     const plp_dataset *test;       /* NULL; or a set measured once, at the end, with the best model */

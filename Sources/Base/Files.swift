@@ -1,4 +1,4 @@
-// Files read whole into memory, with errors that name the file. How they are written is in Replacement.swift.
+// Files read, with errors that name the file. How they are written is in Replacement.swift.
 
 import Glibc
 
@@ -19,9 +19,49 @@ package final class Bytes {
     deinit { free(start) }
 
     package var raw: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
+    package var memory: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: start, count: count) }
 
-    package func copy(_ source: UnsafeRawBufferPointer) {
-        UnsafeMutableRawBufferPointer(start: start, count: count).copyMemory(from: source)
+    package func copy(_ source: UnsafeRawBufferPointer) { memory.copyMemory(from: source) }
+}
+
+/// A regular file that is open for reading.
+package final class OpenFile {
+    package let path: String
+    package let size: Int
+    private let descriptor: Int32
+
+    package init(_ path: String) throws(Failure) {
+        // Without O_NONBLOCK, a named pipe would be waited for.
+        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw Failure(errno: errno, path) }
+        do throws(Failure) {
+            var status = stat()
+            guard fstat(descriptor, &status) == 0 else { throw Failure(errno: errno, path) }
+            try Files.requireRegular(path, status)
+            size = Int(status.st_size)
+        } catch {
+            close(descriptor)
+            throw error
+        }
+        self.path = path
+    }
+
+    deinit { close(descriptor) }
+
+    /// Fills memory with the file's bytes from a place on.
+    package func read(from place: Int, into memory: UnsafeMutableRawBufferPointer) throws(Failure) {
+        var done = 0
+        while done < memory.count {
+            let got = pread(descriptor, memory.baseAddress! + done, memory.count - done, off_t(place + done))
+            if got < 0 && errno == EINTR { continue }
+            guard got >= 0 else { throw Failure(errno: errno, path) }
+            guard got > 0 else {
+                throw Failure(
+                    errno: EIO, path,
+                    saying: "ended after \(grouped(place + done)) of \(grouped(size)) bytes while it was read")
+            }
+            done += got
+        }
     }
 }
 
@@ -32,30 +72,12 @@ package enum Files {
     ///   - sizes: how many bytes it may have; looked at before anything is allocated.
     ///   - expected: the same in words, for the message.
     package static func read(_ path: String, sizes: ClosedRange<Int>, expected: String) throws(Failure) -> Bytes {
-        // Without O_NONBLOCK, a named pipe would be waited for.
-        let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard file >= 0 else { throw Failure(errno: errno, path) }
-        defer { close(file) }
-        var status = stat()
-        guard fstat(file, &status) == 0 else { throw Failure(errno: errno, path) }
-        try requireRegular(path, status)
-        let size = Int(status.st_size)
-        guard sizes.contains(size) else {
-            throw Failure(.corrupt, "\(path): found \(grouped(size)) bytes, expected \(expected)")
+        let file = try OpenFile(path)
+        guard sizes.contains(file.size) else {
+            throw Failure(.corrupt, "\(path): found \(grouped(file.size)) bytes, expected \(expected)")
         }
-        let bytes = try Bytes(count: size)
-        var done = 0
-        while done < size {
-            let got = Glibc.read(file, bytes.start + done, size - done)
-            if got < 0 && errno == EINTR { continue }
-            guard got >= 0 else { throw Failure(errno: errno, path) }
-            guard got > 0 else {
-                throw Failure(
-                    errno: EIO, path,
-                    saying: "ended after \(grouped(done)) of \(grouped(size)) bytes while it was read")
-            }
-            done += got
-        }
+        let bytes = try Bytes(count: file.size)
+        try file.read(from: 0, into: bytes.memory)
         return bytes
     }
 

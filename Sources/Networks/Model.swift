@@ -46,7 +46,7 @@ public final class Model {
     }
 
     /// A model of zeros.
-    private init(_ configuration: ModelConfiguration, _ graph: Graph) throws(Failure) {
+    init(_ configuration: ModelConfiguration, _ graph: Graph) throws(Failure) {
         try Memory.require(floats: graph.parameterFloats + graph.statisticFloats, for: "the model's parameters")
         self.configuration = configuration
         self.graph = graph
@@ -66,7 +66,8 @@ public final class Model {
         graph.entries.reduce(0) { $1.kind == .parameter ? $0 + $1.count : $0 }
     }
 
-    private func buffer(of entry: StateEntry) -> FloatBuffer {
+    /// Where an entry's values lie that are no counter.
+    package func buffer(of entry: StateEntry) -> FloatBuffer {
         entry.kind == .parameter ? parameters : statistics
     }
 
@@ -114,10 +115,13 @@ public final class Model {
         }
     }
 
-    /// The same into the caller's memory, which need not be aligned.
-    public func copyValues(of entry: StateEntry, in buffer: FloatBuffer? = nil, to target: UnsafeMutableRawPointer) {
+    /// The same into the caller's memory, which need not be aligned; or those of the `part` of them.
+    public func copyValues(
+        of entry: StateEntry, _ part: Range<Int>? = nil, in buffer: FloatBuffer? = nil,
+        to target: UnsafeMutableRawPointer
+    ) {
         let source = (buffer ?? self.buffer(of: entry)).pointer + entry.offset
-        entry.forEachPlace { theirs, ours in
+        entry.forEachPlace(part) { theirs, ours in
             target.storeBytes(of: source[ours], toByteOffset: theirs * MemoryLayout<Float>.stride, as: Float.self)
         }
     }
@@ -129,10 +133,12 @@ public final class Model {
         values.withUnsafeBytes { setValues(of: entry, from: $0.baseAddress!, in: buffer) }
     }
 
-    /// The same from the caller's memory, which need not be aligned.
-    public func setValues(of entry: StateEntry, from source: UnsafeRawPointer, in buffer: FloatBuffer? = nil) {
+    /// The same from the caller's memory, which need not be aligned; or those of the `part` of them.
+    public func setValues(
+        of entry: StateEntry, _ part: Range<Int>? = nil, from source: UnsafeRawPointer, in buffer: FloatBuffer? = nil
+    ) {
         let target = (buffer ?? self.buffer(of: entry)).pointer + entry.offset
-        entry.forEachPlace { theirs, ours in
+        entry.forEachPlace(part) { theirs, ours in
             target[ours] = source.loadUnaligned(fromByteOffset: theirs * MemoryLayout<Float>.stride, as: Float.self)
         }
     }
@@ -147,102 +153,57 @@ public final class Model {
     /// - Throws: `Failure` naming the tensor that is missing, unknown, or of another shape, type or number of values;
     ///   the model is then unchanged.
     public func load(_ tensors: [Safetensors.Tensor]) throws(Failure) {
-        take(try Self.match(tensors, graph, configuration))
-    }
-
-    /// Each of the network's entries with its tensor's values, as far as there is one.
-    private static func match(
-        _ tensors: [Safetensors.Tensor], _ graph: Graph, _ configuration: ModelConfiguration
-    ) throws(Failure) -> [(StateEntry, Safetensors.Values)] {
-        var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
-        var found: [(StateEntry, Safetensors.Values)] = []
-        for entry in graph.entries {
-            guard let tensor = unused.removeValue(forKey: entry.name) else {
-                if entry.kind == .counter { continue }
-                throw Failure(.invalidArgument, "tensor \(entry.name) is missing")
-            }
-            let (name, count) = ("tensor \(entry.name)", tensor.values.count)
-            try require(tensor.shape == entry.shape, name, "shape \(tensor.shape)", expected: "\(entry.shape)")
-            try require(count == entry.count, name, "\(count) values", expected: "\(entry.count)")
-            switch (entry.kind, tensor.values) {
-            case (.counter, .int64), (.parameter, .float32), (.statistic, .float32): break
-            default:
-                throw Failure(
-                    .invalidArgument,
-                    "tensor \(entry.name): found \(entry.kind == .counter ? "float32" : "int64") values, "
-                        + "expected \(entry.kind == .counter ? "int64" : "float32")")
-            }
-            found.append((entry, tensor.values))
-        }
-        if let name = unused.keys.sorted().first {
-            throw Failure(.invalidArgument, "tensor \(name) does not belong to \(configuration.architecture)")
-        }
-        return found
-    }
-
-    private func take(_ found: [(StateEntry, Safetensors.Values)]) {
-        for (entry, values) in found {
-            switch values {
+        let found = try Self.match(
+            tensors.map { ($0.name, $0.shape, $0.values.type, $0.values.count) }, graph, configuration)
+        for (entry, index) in found {
+            switch tensors[index].values {
             case .float32(let values): setValues(of: entry, to: values)
             case .int64(let values): batchesTracked[entry.offset] = values[0]
             }
         }
     }
 
-    // MARK: - Files
-
-    private static let configurationKey = "plp.configuration"
-    private static let trainedOnKey = "plp.trained-on"
-
-    /// Writes the state dictionary as safetensors, durably, with configuration and data set's name in its metadata.
-    public func save(to path: String) throws(Failure) {
-        var metadata = [Self.configurationKey: try json(configuration)]
-        metadata[Self.trainedOnKey] = trainedOn
-        try Safetensors.write(
-            entries.map { entry in
-                Safetensors.Source(
-                    name: entry.name, shape: entry.shape, type: entry.kind == .counter ? .int64 : .float32
-                ) { self.values(of: entry) }
-            }, metadata: metadata, to: path)
-    }
-
-    /// Reads a model that `save(to:)` wrote.
-    public convenience init(path: String) throws(Failure) {
-        let file = try Safetensors(path: path)
-        guard let json = file.metadata[Self.configurationKey] else {
-            throw Failure(
-                .corrupt,
-                "\(path): no \(Self.configurationKey) found in its metadata; to take a state dictionary from "
-                    + "elsewhere, make a model and load it")
+    /// Each of the network's entries with the index of its tensor, as far as there is one.
+    static func match(
+        _ tensors: [(name: String, shape: [Int], type: Safetensors.ElementType, count: Int)], _ graph: Graph,
+        _ configuration: ModelConfiguration
+    ) throws(Failure) -> [(entry: StateEntry, index: Int)] {
+        var unused = Dictionary(tensors.indices.map { (tensors[$0].name, $0) }, uniquingKeysWith: { $1 })
+        var found: [(StateEntry, Int)] = []
+        for entry in graph.entries {
+            guard let index = unused.removeValue(forKey: entry.name) else {
+                if entry.kind == .counter { continue }
+                throw Failure(.invalidArgument, "tensor \(entry.name) is missing")
+            }
+            let (name, tensor) = ("tensor \(entry.name)", tensors[index])
+            try require(tensor.shape == entry.shape, name, "shape \(tensor.shape)", expected: "\(entry.shape)")
+            try require(tensor.count == entry.count, name, "\(tensor.count) values", expected: "\(entry.count)")
+            try require(tensor.type == entry.type, name, "\(tensor.type) values", expected: "\(entry.type)")
+            found.append((entry, index))
         }
-        let configuration = try Safetensors.value(
-            ModelConfiguration.self, json: json, name: "\(path): \(Self.configurationKey)")
-        // Compared with what is in the file, however large a network it names, before memory is asked for.
-        let graph: Graph
-        let found: [(StateEntry, Safetensors.Values)]
-        do {
-            try configuration.validate()
-            graph = Graph(configuration)
-            found = try Self.match(file.tensors, graph, configuration)
-        } catch { throw Failure(.corrupt, "\(path): \(error.message)") }
-        try self.init(configuration, graph)
-        take(found)
-        trainedOn = file.metadata[Self.trainedOnKey]
+        if let name = unused.keys.sorted().first {
+            throw Failure(.invalidArgument, "tensor \(excerpt(name)) does not belong to \(configuration.architecture)")
+        }
+        return found
     }
 }
 
 extension StateEntry {
+    /// Its type in a state dictionary.
+    package var type: Safetensors.ElementType { kind == .counter ? .int64 : .float32 }
+
     /// Calls `body` with each value's place in PyTorch's layout, [out][in][pixel], and in ours, [pixel][in][out], where
     /// output channels lie side by side.
-    func forEachPlace(_ body: (_ theirs: Int, _ ours: Int) -> Void) {
-        guard shape.count > 1 else {
-            for index in 0..<count { body(index, index) }
-            return
-        }
-        let outputs = shape[0]
+    ///
+    /// - Parameter part: of the values in PyTorch's layout, those of whole output channels; the places in it are counted
+    ///   from its first.
+    func forEachPlace(_ part: Range<Int>? = nil, _ body: (_ theirs: Int, _ ours: Int) -> Void) {
+        let part = part ?? 0..<count
+        let outputs = shape.first ?? 1
         let inputs = count / (outputs * pixels)
+        let channels = part.lowerBound / (inputs * pixels)..<part.upperBound / (inputs * pixels)
         var theirs = 0
-        for output in 0..<outputs {
+        for output in channels {
             for input in 0..<inputs {
                 for pixel in 0..<pixels {
                     body(theirs, (pixel * inputs + input) * outputs + output)

@@ -1,6 +1,7 @@
 // Checkpoints: a run on disk. A safetensors file holds the vectors, tensor by tensor under PyTorch's names and in its
-// layouts behind a prefix, and the rest as JSON in its metadata. Written durably: see Safetensors.write.
+// layouts behind a prefix, and the rest as JSON in its metadata. Written durably: see Files.replace.
 
+import FoundationEssentials
 import PLPBase
 import PLPKernels
 import PLPNetworks
@@ -9,6 +10,10 @@ import PLPOptimization
 extension Trainer {
     private static let metadataKey = "plp.checkpoint"
     private static let version = 4
+
+    /// The most values of JSON in the state: what `mostEpochs` make of it, with room. A bound on the time that a damaged
+    /// or hostile file takes.
+    private static let mostValues = 1_000_000
 
     private struct Version: Decodable { var version: Int }
 
@@ -38,31 +43,33 @@ extension Trainer {
         ]
     }
 
-    /// The vectors of a checkpoint, by the prefix of their tensors' names; `best` for the best model's.
-    private func vectors(best: Model?) -> [(prefix: String, parameters: FloatBuffer?, statistics: FloatBuffer?)] {
-        [("model.", model.parameters, model.statistics)]
-            + stepper.state.map { ("optimizer.\($0.name).", $0.values, nil) }
+    /// The vectors of a checkpoint, each with the entries whose values are in it and the prefix of their tensors' names;
+    /// `best` for the best model's.
+    private func vectors(best: Model?) -> [(prefix: String, entries: [StateEntry], values: FloatBuffer)] {
+        let parameters = model.entries.filter { $0.kind == .parameter }
+        let statistics = model.entries.filter { $0.kind == .statistic }
+        let vectors: [(String, [StateEntry], FloatBuffer?)] =
+            [("model.", parameters, model.parameters), ("model.", statistics, model.statistics)]
+            + stepper.state.map { ("optimizer.\($0.name).", parameters, $0.values) }
             + [
-                ("memory.", stepper.prediction?.memory, stepper.statisticsPrediction?.memory),
-                ("watch.first.", watching?.first, nil), ("watch.second.", watching?.second, nil),
-                ("best.", best?.parameters, best?.statistics),
+                ("memory.", parameters, stepper.prediction?.memory),
+                ("memory.", statistics, stepper.statisticsPrediction?.memory),
+                ("watch.first.", parameters, watching?.first), ("watch.second.", parameters, watching?.second),
+                ("best.", parameters, best?.parameters), ("best.", statistics, best?.statistics),
             ]
+        return vectors.compactMap { prefix, entries, values in values.map { (prefix, entries, $0) } }
     }
 
     /// Writes all the run needs to go on to the last bit: parameters, running statistics, the optimizer's vectors, the
-    /// predictor's memory and its place in the cycle, what was watched, history, best model. Whatever interrupts it, `path` holds the old file or the
-    /// new one.
+    /// predictor's memory and its place in the cycle, what was watched, history, best model. Whatever interrupts it,
+    /// `path` holds the old file or the new one.
     public func save(to path: String) throws(Failure) {
-        var tensors = vectors(best: best).flatMap { prefix, parameters, statistics in
-            places(parameters, statistics).map { entry, buffer in
-                Safetensors.Source(name: prefix + entry.name, shape: entry.shape, type: .float32) {
-                    .float32(self.model.values(of: entry, in: buffer))
-                }
-            }
+        var tensors = vectors(best: best).flatMap { prefix, entries, values in
+            entries.map { model.source($0, in: values, prefix: prefix) }
         }
         if let watching {
             for ((name, shape), values) in zip(recordShapes(watching, stepper.iteration), watching.watched.records) {
-                tensors.append(Safetensors.Source(name: name, shape: shape, type: .float32) { .float32(values) })
+                tensors.append(Safetensors.Source(.init(name: name, shape: shape, values: .float32(values))))
             }
         }
         let state = State(
@@ -77,38 +84,49 @@ extension Trainer {
     ///
     /// - Throws: `Failure`, naming what is missing or differs; nothing has changed then.
     public func restore(from path: String) throws(Failure) {
-        let file = try Safetensors(path: path)
-        guard let json = file.metadata[Self.metadataKey] else {
+        let file = try SafetensorsReader(path)
+        guard let text = file.metadata[Self.metadataKey] else {
             throw Failure(
                 .corrupt, "\(path): no \(Self.metadataKey) found in its metadata, expected a trainer's checkpoint")
         }
+        let json = Data(text.utf8)
         let name = "\(path): \(Self.metadataKey)"
         // Alone at first: the rest may be different in another version.
-        let version = try Safetensors.value(Version.self, json: json, name: name).version
+        let version = try value(Version.self, json: json, most: Self.mostValues, name: name).version
         try require(
             version == Self.version, "\(path): version", version,
             expected: "\(Self.version): checkpoints of other versions cannot be read")
-        let state = try Safetensors.value(State.self, json: json, name: name)
+        let state = try value(State.self, json: json, most: Self.mostValues, name: name)
         try check(state, path)
 
         var best = state.bestBatchesTracked == nil ? nil : self.best
         if best == nil, state.bestBatchesTracked != nil { best = try model.copy() }
-        let found = Dictionary(file.tensors.map { ($0.name, $0) }) { $1 }
-        var values: [(entry: StateEntry, values: [Float], buffer: FloatBuffer)] = []
-        for (prefix, parameters, statistics) in vectors(best: best) {
-            for (entry, buffer) in places(parameters, statistics) {
-                let name = prefix + entry.name
-                values.append((entry, try floats(found[name], name, entry.shape, path), buffer))
+        let vectors = vectors(best: best)
+        try Memory.require(floats: vectors.reduce(0) { $0 + $1.values.count }, for: "reading \(path)")
+        let places = Dictionary(file.tensors.map { ($0.name, $0) }) { $1 }
+        func place(_ name: String, _ shape: [Int]) throws(Failure) -> SafetensorsReader.Place {
+            guard let place = places[name], place.shape == shape, place.type == .float32 else {
+                throw Failure(.corrupt, "\(path): no float32 tensor \(name) of shape \(shape) found")
             }
+            return place
+        }
+        // Read whole before the first one is taken, so that a failure changes nothing.
+        var read: [FloatBuffer] = []
+        for (prefix, entries, values) in vectors {
+            let buffer = try FloatBuffer(count: values.count)
+            for entry in entries {
+                try model.read(entry, in: buffer, from: file, try place(prefix + entry.name, entry.shape))
+            }
+            read.append(buffer)
         }
         let records = try watching.map { watching throws(Failure) in
             var records: [[Float]] = []
             for (name, shape) in recordShapes(watching, state.iteration) {
-                records.append(try floats(found[name], name, shape, path))
+                records.append(try file.values(of: try place(name, shape), zero: 0))
             }
             return records
         }
-        for (entry, values, buffer) in values { model.setValues(of: entry, to: values, in: buffer) }
+        for (vector, values) in zip(vectors, read) { vector.values.copy(from: values) }
         model.batchesTracked = state.batchesTracked
         model.trainedOn = state.trainedOn
         if let tracked = state.bestBatchesTracked { best?.batchesTracked = tracked }
@@ -118,16 +136,6 @@ extension Trainer {
         history = state.history
     }
 
-    /// The values of a tensor that a checkpoint must have.
-    private func floats(
-        _ tensor: Safetensors.Tensor?, _ name: String, _ shape: [Int], _ path: String
-    ) throws(Failure) -> [Float] {
-        guard let tensor, tensor.shape == shape, case .float32(let floats) = tensor.values else {
-            throw Failure(.corrupt, "\(path): no float32 tensor \(name) of shape \(shape) found")
-        }
-        return floats
-    }
-
     /// What a watch has recorded after a number of iterations, as tensors: names and shapes.
     private func recordShapes(_ watching: Watching, _ iteration: Int) -> [(name: String, shape: [Int])] {
         let layers = watching.layers.count
@@ -135,17 +143,6 @@ extension Trainer {
             ("watch.moves", [watching.watch.cycles(after: iteration), layers, 3]),
             ("watch.trajectories", [iteration, layers, watching.watch.samples]),
         ]
-    }
-
-    /// The state dictionary's entries that lie in one of two buffers.
-    private func places(_ parameters: FloatBuffer?, _ statistics: FloatBuffer?) -> [(StateEntry, FloatBuffer)] {
-        model.entries.compactMap { entry in
-            switch entry.kind {
-            case .parameter: parameters.map { (entry, $0) }
-            case .statistic: statistics.map { (entry, $0) }
-            case .counter: nil
-            }
-        }
     }
 
     /// Throws where a checkpoint belongs to another trainer, or makes no sense.

@@ -1,8 +1,8 @@
 // In what the options of a checkpoint and of a trainer differ: named one by one, as Python names them, for the message of
 // a refused checkpoint.
 
+import FoundationEssentials
 import PLPBase
-import PLPNetworks
 
 /// The options of one name that differ, one a line: "optimizer.lr: 0.05 in the checkpoint, 0.06 in the trainer".
 ///
@@ -33,10 +33,10 @@ private typealias NamedOption = (name: String, value: String)
 private func options(_ name: String, _ text: String) -> [NamedOption] {
     let start = text.firstIndex(of: "{") ?? text.startIndex
     let kind = text[..<start].filter { $0 != " " }
-    guard let value = try? Safetensors.value(OptionValue.self, json: String(text[start...]), name: name) else {
+    guard let options = try? value(OptionValue.self, json: Data(text[start...].utf8), most: 10_000, name: name) else {
         return [(name, text)]
     }
-    return (kind.isEmpty ? [] : [(name, kind)]) + value.options(name)
+    return (kind.isEmpty ? [] : [(name, kind)]) + options.options(name)
 }
 
 /// A value of JSON.

@@ -85,7 +85,7 @@ public final class Trainer {
 
     // MARK: - A run
 
-    static let mostEpochs = 1_000_000
+    static let mostEpochs = 25_000
     /// Images that ``StatisticsTreatment/recomputed`` looks at, in whole mini-batches: enough for means and variances.
     static let imagesForStatistics = 5_000
 
@@ -112,7 +112,7 @@ public final class Trainer {
     ///   - training: the set to train on.
     ///   - validation: what chooses the best model: the one of highest accuracy at an epoch's end.
     ///   - test: never chooses anything.
-    ///   - epochs: the length of the whole run, epochs of an earlier call or a checkpoint included; 1 to 1,000,000.
+    ///   - epochs: the length of the whole run, epochs of an earlier call or a checkpoint included; 1 to 25,000.
     ///   - onProgress: called after each iteration on the calling thread, and at each epoch's end; its answer may end
     ///     the training: see ``Progress/Reply``. May save a checkpoint.
     /// - Returns: the run's history.

@@ -22,6 +22,7 @@ import Testing
                 .init(name: "a", shape: [2, 2], values: .float32([1, -2, .infinity, 4])),
                 .init(name: "b", shape: [], values: .int64([-7])),
                 .init(name: "empty", shape: [0, 3], values: .float32([])),
+                .init(name: "after", shape: [1], values: .float32([5])),
             ], metadata: ["key": "vålue \"quoted\""])
         let folder = try Folder()
         let path = folder.path + "/file"
@@ -58,14 +59,61 @@ import Testing
                 #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
                 body: 4)
         ),
+        ("an empty tensor with a byte", file(#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,1]}}"#, body: 1)),
         ("a hole", file(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, body: 8)),
         ("bytes left over", file(#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, body: 8)),
         ("metadata that is no text", file(#"{"__metadata__":{"a":1}}"#)),
     ])
-    func hostile(what: String, data: Data) {
-        #expect("\(what)") { try Safetensors(decoding: data, name: "file") } throws: {
-            ($0 as? Failure)?.kind == .corrupt && ($0 as? Failure)?.message.hasPrefix("file: ") == true
+    func hostile(what: String, data: Data) throws {
+        let folder = try Folder()
+        try data.write(to: URL(filePath: folder.path + "/file"))
+        #expect("\(what)") { try Safetensors(path: folder.path + "/file") } throws: {
+            ($0 as? Failure)?.kind == .corrupt && ($0 as? Failure)?.message.hasPrefix("\(folder.path)/file: ") == true
         }
+    }
+
+    /// What is refused before it costs time or memory, and what messages quote of it.
+    @Test func headersAreBounded() throws {
+        let folder = try Folder()
+        let path = folder.path + "/file"
+        func expect(_ words: String..., header: String, body: Int = 0) throws {
+            try Self.file(header, body: body).write(to: URL(filePath: path))
+            do {
+                _ = try Safetensors(path: path)
+                Issue.record("no failure, expected \(words)")
+            } catch {
+                #expect(error.kind == .corrupt)
+                for word in words { #expect(error.message.contains(word), "\(error)") }
+                #expect(error.message.utf8.count < path.utf8.count + 500)
+                #expect(!error.message.contains { $0.isNewline || $0 == "\u{1b}" })
+            }
+        }
+        func zeros(_ count: Int) -> String { "[\([String](repeating: "0", count: count).joined(separator: ","))]" }
+        func place(_ name: String, shape: String = "[0]", type: String = "F32", offsets: String = "[0,0]") -> String {
+            #""\(name)":{"dtype":"\(type)","shape":\(shape),"data_offsets":\(offsets)}"#
+        }
+        func many(_ count: Int) -> String { (0..<count).map { place("t\($0)") }.joined(separator: ",") }
+
+        try expect("more than 150,000 values", header: "{\(place("a", shape: zeros(1_000_000)))}")
+        try expect("more than 150,000 values", header: "{\(many(200_000))}")
+        try expect("more than 150,000 values", header: String(repeating: "[", count: 1_000_000))
+        try expect("found tensor a of 9 dimensions", header: "{\(place("a", shape: zeros(9)))}")
+        try expect("of 100000 dimensions", header: "{\(place("a", shape: zeros(100_000)))}")
+        try expect("at [0, 0, 0, 0", "…", header: "{\(place("a", offsets: zeros(100_000)))}")
+        try expect("header of 16777217 bytes announced", header: String(repeating: " ", count: 1 << 24 + 1))
+        let name = #"\u001b[31m\n"# + String(repeating: "x", count: 1_000_000)
+        try expect(#"found tensor \u{1B}[31m\nxxx"#, "…", header: "{\(place(name, type: "F16"))}")
+        try expect(#"of type \u{1B}[31m\nxxx"#, "…", header: "{\(place("a", type: name))}")
+        try expect(#"found tensor \u{1B}[31m\nxxx"#, "…", header: "{\(place(name, offsets: "[4,4]"))}", body: 4)
+        try expect("not the expected JSON: a value of another type found in \\u{1B}", header: #"{"\#(name)":1}"#)
+
+        // As many as a file may need, strings that look like more included.
+        try Self.file("{\(many(10_000))}").write(to: URL(filePath: path))
+        #expect(try Safetensors(path: path).tensors.count == 10_000)
+        let text = String(repeating: "[,:{\\\"", count: 100_000)
+        let quoted = try JSONEncoder().encode(["__metadata__": ["text": text]])
+        try Self.file(String(decoding: quoted, as: UTF8.self)).write(to: URL(filePath: path))
+        #expect(try Safetensors(path: path).metadata == ["text": text])
     }
 
     @Test func modelsGoThroughFiles() throws {

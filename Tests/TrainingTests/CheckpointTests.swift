@@ -103,9 +103,14 @@ import PLPTraining
             try change(found, damage)
             expectFailure(.corrupt, "changed: counters") { try trainer.restore(from: folder.path + "/changed") }
         }
+        let zeros = "[\([String](repeating: "0", count: 1_000_001).joined(separator: ","))]"
+        try change("\"batchesTracked\":", "\"batchesTracked\":\(zeros),\"was\":")
+        expectFailure(.corrupt, "changed: plp.checkpoint: found more than 1,000,000 values") {
+            try trainer.restore(from: folder.path + "/changed")
+        }
         try change("\"isComplete\":", "\"wasComplete\":")
         expectFailure(
-            .corrupt, "changed: plp.checkpoint is not the expected JSON: no isComplete found in history.epochs.0"
+            .corrupt, "changed: plp.checkpoint: not the expected JSON: no isComplete found in history.epochs.0"
         ) { try trainer.restore(from: folder.path + "/changed") }
         // Whatever else another version has.
         try Safetensors(tensors: [], metadata: ["plp.checkpoint": #"{"version":1}"#]).write(to: folder.path + "/older")
@@ -116,6 +121,37 @@ import PLPTraining
 
         try trainer.restore(from: path)
         #expect(try Snapshot(trainer) == Snapshot(source))
+    }
+
+    /// The longest run that there can be can be read again.
+    @Test func longHistoriesGoThroughCheckpoints() throws {
+        let folder = try Folder()
+        let path = folder.path + "/run"
+        let trainer = try Small.trainer()
+        try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 1)
+        try trainer.save(to: path)
+        var file = try Safetensors(path: path)
+        let text = try #require(file.metadata["plp.checkpoint"])
+        var state = try #require(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+        var history = try #require(state["history"] as? [String: Any])
+        let epoch = try #require((history["epochs"] as? [[String: Any]])?.first)
+        func write(epochs count: Int) throws {
+            history["epochs"] = (0..<count).map { number in epoch.merging(["number": number]) { $1 } }
+            state["history"] = history
+            let bytes = try JSONSerialization.data(withJSONObject: state)
+            file.metadata["plp.checkpoint"] = String(decoding: bytes, as: UTF8.self)
+            try file.write(to: path)
+        }
+        try write(epochs: 25_001)
+        expectFailure(.corrupt, "run: counters") { try trainer.restore(from: path) }
+        try write(epochs: 25_000)
+        try trainer.restore(from: path)
+        try trainer.save(to: path)
+        try trainer.restore(from: path)
+        #expect(trainer.history.epochs.count == 25_000)
+        expectFailure(.invalidArgument, "epochs: found 25001") {
+            try trainer.fit(Small.training, validation: .fraction(0.2), epochs: 25_001)
+        }
     }
 
     @Test func optionsThatDifferAreNamedOneByOne() throws {
