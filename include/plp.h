@@ -85,7 +85,8 @@ typedef enum plp_status {
 const char *plp_last_error_message(void);
 
 /* Of the same failure where its status was NOT_FOUND or IO: the system's errno, and the file or folder it is about,
-   which the message then begins with, before ": ". Else 0 and NULL. The path is valid as long as the message. */
+   which the message then begins with, before ": ", unless it has characters that are escaped there. Else 0 and NULL.
+   The path is valid as long as the message. */
 int plp_last_error_number(void);
 const char *plp_last_error_path(void);
 

@@ -22,15 +22,17 @@ public struct Failure: Error, Equatable, CustomStringConvertible {
     }
 
     public let kind: Kind
+    /// Fit for a terminal, whatever names and texts from files are in it: see `printable`.
     public let message: String
     /// What the system says where the kind is `notFound` or `inputOutput`, as its errno; else 0.
     public let errno: Int32
-    /// The file or folder that this is about where errno is not 0: what the message begins with, before a colon.
+    /// The file or folder that this is about where errno is not 0: what the message begins with, before a colon,
+    /// unless it had to be escaped there.
     public let path: String?
 
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
-        self.message = message
+        self.message = printable(message)
         errno = 0
         path = nil
     }
@@ -40,7 +42,7 @@ public struct Failure: Error, Equatable, CustomStringConvertible {
     /// - Parameter text: what happened, where that is not what the system says of `errno`.
     package init(errno: Int32, _ path: String, saying text: String) {
         kind = errno == ENOENT || errno == ENOTDIR ? .notFound : .inputOutput
-        message = "\(path): \(text)"
+        message = "\(printable(path, isOneLine: true)): \(printable(text))"
         self.errno = errno
         self.path = path
     }

@@ -31,15 +31,22 @@ package func grouped(_ number: Int) -> String {
     return (number < 0 ? "-" : "") + digits
 }
 
-/// What was found, for a message: a line of it at most, in which no character commands a terminal.
+/// What was found, for a message: a line of it at most.
 package func excerpt(_ found: Any) -> String {
-    let scalars = "\(found)".unicodeScalars
+    let text = "\(found)"
     let most = 200
-    return scalars.prefix(most).reduce(into: "") { text, scalar in
+    let start = String(text.unicodeScalars.prefix(most))
+    return printable(start, isOneLine: true) + (text.unicodeScalars.dropFirst(most).isEmpty ? "" : "…")
+}
+
+/// Text in which no character commands a terminal, nor hides itself or others: such are escaped, ends of lines only
+/// where it is to be one.
+package func printable(_ text: String, isOneLine: Bool = false) -> String {
+    text.unicodeScalars.reduce(into: "") { text, scalar in
         switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator:
-            text += scalar.escaped(asASCII: true)
+        case .control where scalar == "\n" && !isOneLine: text += "\n"
+        case .control, .format, .lineSeparator, .paragraphSeparator: text += scalar.escaped(asASCII: true)
         default: text.unicodeScalars.append(scalar)
         }
-    } + (scalars.dropFirst(most).isEmpty ? "" : "…")
+    }
 }

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import tarfile
 import threading
 
@@ -118,6 +119,8 @@ def test_a_servers_words_do_not_steer_the_terminal(server, monkeypatch, capfd):
     monkeypatch.setattr(handle, "do_GET", lambda self: self.send_response(404, "\x1b[2Jnot here") or self.end_headers())
     assert main(["download", "--url", f"http://127.0.0.1:{server.server_port}/x"]) == 1
     assert r"404 (\x1b[2Jnot here)" in capfd.readouterr().err
+    with pytest.raises(ConnectionError, match=re.escape(r"404 (\x1b[2Jnot here)")):
+        download(url=f"http://127.0.0.1:{server.server_port}/x")
 
 
 def test_missing_files_are_added(publish, tmp_path):

@@ -451,6 +451,21 @@ def test_any_name_is_shown_as_it_is(tmp_path, name):
     assert f"<td>{escape(name)}</td>" in (tmp_path / "report.html").read_text()
 
 
+def test_what_a_file_says_does_not_command_the_terminal(tmp_path):
+    hostile, shown = "\x1b[2J\x9b", r"\x1b[2J\x9b"
+    study = made_up()
+    study.runs = [
+        replace(
+            run, network=f"net{hostile}", history=replace(run.history, data=f"data{hostile}"), failure=f"why{hostile}"
+        )
+        for run in study.runs
+    ]
+    study.save(tmp_path / "study.json")
+    study = plp.Study.load(tmp_path / "study.json")
+    assert f"net{shown}" in str(study) and f"why{shown}" in str(study) and f"data{shown}" in str(study.runs[0].history)
+    assert not set(f"{study}{study.runs[0].history}") & set(hostile[:1] + hostile[-1:])
+
+
 def test_a_file_without_runs_does_not_hold_to_its_settings(synthetic, tmp_path):
     with pytest.raises(ValueError, match="validation"):
         plp.compare(train=synthetic[0], path=tmp_path, validation=1.5, **SMALL)

@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 
 from ._plp import Error
 from ._progress import byte_progress
+from ._tables import printable
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,12 @@ def _fetch(url: str, path: Path, progress: bool) -> str:
                     md5.update(chunk)
                     advance(len(chunk))
     except urllib.error.HTTPError as error:
-        raise ConnectionError(f"{url}: the server answered {error.code} ({error.reason}); {ADVICE}") from None
+        reason = printable(error.reason)
+        raise ConnectionError(f"{url}: the server answered {error.code} ({reason}); {ADVICE}") from None
     except urllib.error.URLError as error:
         raise ConnectionError(f"cannot reach {url}: {error.reason}; {ADVICE}") from None
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise ConnectionError(f"lost the connection to {url}: {error}; {ADVICE}") from None
+        raise ConnectionError(printable(f"lost the connection to {url}: {error}; {ADVICE}")) from None
     if expected is not None and received != expected:
         raise ConnectionError(f"{url} broke off after {received:,} of {expected:,} bytes; {ADVICE}")
     return md5.hexdigest()

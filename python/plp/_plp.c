@@ -37,9 +37,10 @@ static bool failed(plp_status status)
         PyErr_SetString(exception_of(status), message);
         return true;
     }
-    /* As Python's own: OSError chooses the class that fits errno, and shows the path itself. */
-    PyObject *error = PyObject_CallFunction(PyExc_OSError, "isN", plp_last_error_number(), message + strlen(path) + 2,
-                                            PyUnicode_DecodeFSDefault(path));
+    /* As Python's own: OSError chooses the class that fits errno, and shows the path itself, which is in front of the
+       message, and longer there where something is escaped. */
+    PyObject *error = PyObject_CallFunction(PyExc_OSError, "isN", plp_last_error_number(),
+                                            strstr(message + strlen(path), ": ") + 2, PyUnicode_DecodeFSDefault(path));
     if (error) {
         PyErr_SetObject(PyExc_OSError, error);
         Py_DECREF(error);

@@ -13,7 +13,7 @@ from ._extras import require
 from ._files import Place
 from ._html import html_lines, html_table
 from ._plain import from_plain, to_plain
-from ._tables import text_table
+from ._tables import printable, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,7 +173,7 @@ class History:
             )
         if self.interrupted:
             lines.append("(interrupted)")
-        return lines
+        return printable("\n".join(lines))
 
     def plot(self, path: Place | None = None, *, width: float = 11.0) -> Figure:
         """Draws loss, top-1 error and learning rate over the epochs, the best one marked.

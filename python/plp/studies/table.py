@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from .._html import html_lines, html_table
-from .._tables import text_table
-from .records import Answer, Study
-from .statistics import p_text, spread
+from .._tables import printable, text_table
+from .records import Study
+from .statistics import in_words, spread, with_interval
 
 
 def table(study: Study) -> list[list[str]]:
@@ -90,4 +89,4 @@ def html(study: Study) -> str:
 def _notes(study: Study) -> list[str]:
     lines = [caption(study), *verdict(study)]
     lines += [f"{run.name}: {run.failure}" for run in study.runs if run.failure]
-    return lines + (["(interrupted)"] if study.interrupted else [])
+    return printable("\n".join(lines + (["(interrupted)"] if study.interrupted else [])))
