@@ -28,18 +28,23 @@ public enum BatchNormalization {
     /// Floats in the record of one block's moments: mean [C], sum of squared deviations [C], number of pixels.
     public static func momentsCount(channels: Int) -> Int { 2 * channels + 1 }
 
-    /// The moments of a block of pixels, into its record. Two passes, the second one over what is in cache.
-    public static func moments(of y: Maps, pixels: Range<Int>, into record: UnsafeMutablePointer<Float>) {
-        let channels = y.channels
-        let (mean, squares) = (record, record + channels)
-        record.update(repeating: 0, count: 2 * channels)
+    /// The moments of some channels of a block of pixels, into the block's record. Two passes, the second one over what
+    /// is in cache.
+    public static func moments(
+        of maps: Maps, pixels: Range<Int>, channels range: Range<Int>, into record: UnsafeMutablePointer<Float>
+    ) {
+        let (y, channels) = (maps.slice(range), range.count)
+        let mean = record + range.lowerBound
+        let squares = mean + maps.channels
+        mean.update(repeating: 0, count: channels)
+        squares.update(repeating: 0, count: channels)
         // Sums of differences from some pixel: a mean far from zero costs no digits.
         let pivot = y.base + pixels.lowerBound * y.stride
         Sums(y: y, pivot: pivot, sums: mean).run(channels: channels, pixels: pixels)
         let share = 1 / Float(pixels.count)
         for channel in 0..<channels { mean[channel] = pivot[channel] + share * mean[channel] }
         SquaredDeviations(y: y, mean: mean, squares: squares).run(channels: channels, pixels: pixels)
-        record[2 * channels] = Float(pixels.count)
+        if range.lowerBound == 0 { record[2 * maps.channels] = Float(pixels.count) }
     }
 
     /// Merges the records of `blocks` blocks, in float64 and in their order, to mean and biased variance.

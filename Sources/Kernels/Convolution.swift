@@ -94,9 +94,10 @@ public final class Convolution {
             weightGradientPass.workspaceCount(workers: threads.count))
     }
 
-    /// What `forward` calls for each block of its result: with the block's number and its pixels, counted over all
-    /// images in NHWC order. Called on the thread that wrote the block, while it is in that thread's cache.
-    public typealias Epilogue = (_ block: Int, _ pixels: Range<Int>) -> Void
+    /// What `forward` calls for each block of its result: with the block's number, its pixels, counted over all images
+    /// in NHWC order, and the channels that are written, by one call for all or by several. Called on the thread that
+    /// wrote them, while they are in that thread's cache.
+    public typealias Epilogue = (_ block: Int, _ pixels: Range<Int>, _ channels: Range<Int>) -> Void
 
     /// Blocks that `forward` writes `images` images in.
     public func forwardBlocks(images: Int) -> Int { forwardPass.blocks(images: images) }

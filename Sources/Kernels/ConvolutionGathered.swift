@@ -186,7 +186,7 @@ struct GatheredPass: MapPass {
                     product: gathered + gatheredCount)
                 packed += packedCount(phase)
             }
-            epilogue?(block, blocks.pixels(of: bands))
+            epilogue?(block, blocks.pixels(of: bands), 0..<targetChannels)
         }
     }
 
@@ -332,14 +332,16 @@ struct GatheredWeightGradient: WeightGradientPass {
             bandsPerBlock: max(1, Cut.gradientPixels / shape.outputWidth))
         slices = GradientSlices(
             count: Cut.slices(
-                of: rowBlocks.count * divideUp(shape.outputChannels, by: Cut.columns),
+                of: rowBlocks.count * divideUp(shape.outputChannels, by: Cut.gradientColumns),
                 atMost: blocks.count(images: shape.images)),
             weightCount: shape.weightCount)
     }
 
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
     private var gatheredCount: Int { pixelsPerBlock * Gathering.rowStride(depth: largestDepth) + Vector.lanes }
-    private var scratchCount: Int { gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: Cut.columns) }
+    private var scratchCount: Int {
+        gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: Cut.gradientColumns)
+    }
 
     func workspaceCount(workers: Int) -> Int { slices.sumsCount + workers * scratchCount }
 
@@ -349,13 +351,13 @@ struct GatheredWeightGradient: WeightGradientPass {
     ) {
         let scratch = workspace + slices.sumsCount
         let blockCount = blocks.count(images: x.count)
-        let columnBlocks = divideUp(shape.outputChannels, by: Cut.columns)
+        let columnBlocks = divideUp(shape.outputChannels, by: Cut.gradientColumns)
         threads.sweep(slices.count * rowBlocks.count * columnBlocks) { part, worker in
             let (rest, column) = part.quotientAndRemainder(dividingBy: columnBlocks)
             let (slice, row) = rest.quotientAndRemainder(dividingBy: rowBlocks.count)
             accumulate(
                 x, dy, rows: rowBlocks[row],
-                columns: column * Cut.columns..<min((column + 1) * Cut.columns, shape.outputChannels),
+                columns: column * Cut.gradientColumns..<min((column + 1) * Cut.gradientColumns, shape.outputChannels),
                 blocks: slices.part(slice, of: blockCount), to: slices.sum(slice, in: dw, workspace),
                 scratch: scratch + worker * scratchCount)
         }

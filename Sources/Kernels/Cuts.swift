@@ -7,14 +7,16 @@
 //
 // Forward and input gradient:
 // - Where the transformed weights U are small, a part is a block of tiles, which goes through transform, products and
-//   output transform in the L2 cache of its thread. Each block reads all of U.
+//   output transform in the L2 cache of its thread. Each block reads all of U. Where blocks are few, a part computes
+//   some columns of its block's products only.
 // - Where U is large (512 channels: 38 MB), that would be too often. So all tiles are transformed first; then a part is
 //   some columns of the products at a row of points, and makes the piece of U that it needs in its own cache: U is
 //   never in memory; then the output transform runs over blocks of pixels.
 //
 // Weight gradient, summed over all tiles:
-// - Where dU is a block of 64 × 64 channels or two, a part is a block at all points over a slice of the tiles. It
-//   transforms them, a few at a time, and what it sums up is transformed in its L2 cache, to be added to other slices'.
+// - Where dU is a block of 64 × 64 channels and tiles are many, a part is the block at all points over a slice of the
+//   tiles. It transforms them, a few at a time, and what it sums up is transformed in its L2 cache, to be added to
+//   other slices'.
 // - Elsewhere all threads transform the tiles, a chunk at a time, and then a part is a block at all points, transformed
 //   as above, if there are enough blocks, or else a block at one point, and dU is in memory until the last chunk.
 //
@@ -42,6 +44,17 @@ enum Cut {
             ?? counts.min { $1 * rounds($0 * blocks) < $0 * rounds($1 * blocks) }!
     }
 
+    /// Columns of a product, of `total`, in each part of so many blocks: all where that makes parts enough, else what
+    /// wastes least.
+    static func columns(of total: Int, inEachOf blocks: Int) -> Int {
+        let panels = divideUp(total, by: columns)
+        let sizes = (1...panels).reversed()
+        func time(_ size: Int) -> Int { size * rounds(blocks * divideUp(panels, by: size)) }
+        let size =
+            sizes.first { 16 * parts * time($0) <= 17 * blocks * panels } ?? sizes.min { time($0) < time($1) }!
+        return min(size * columns, total)
+    }
+
     /// Parts that each of 64 threads computes.
     private static func rounds(_ count: Int) -> Int { divideUp(count, by: parts) }
 
@@ -55,8 +68,13 @@ enum Cut {
     /// between 4 MB, below which loops become short, and 32.
     static func chunk(beside weights: Int) -> Int { min(max(2 * weights, 1024 * 1024), 8 * 1024 * 1024) }
 
-    /// Floats of U that are small enough, at 6 MB, to be read from the L3 cache by each block of tiles.
-    static let weights = 1536 * 1024
+    /// Floats of U that are small enough, at 12 MB or 6, to be read from the L3 cache by each block of tiles. Of AVX2's
+    /// narrow panels a product of few rows makes less.
+    #if AVX512
+        static let weights = 3 * 1024 * 1024
+    #else
+        static let weights = 1536 * 1024
+    #endif
 
     // MARK: Products
 
@@ -75,14 +93,19 @@ enum Cut {
     static let fewestTiles = (far: 16, near: 6)
 
     /// Channels of source and target of the pieces of U that are made for their use: some hundred KB at six points.
-    static let pieceDepth = 256
-    static let pieceColumns = 32
+    static let pieceDepth = 128
+    static let pieceColumns = 64
 
-    /// Fewest tiles in a slice of a weight gradient, that its transform is worth it.
-    static let sliceTiles = 32
+    /// Fewest tiles in a slice of a weight gradient, that its transform is worth it; and how many of them a part
+    /// transforms at a time, at least, that dU is read and written for enough.
+    static let sliceTiles = 128
+    static let ownTiles = 48
 
-    /// Blocks of dU for which each thread transforms tiles by itself.
-    static let ownBlocks = 2
+    /// Blocks of dU for which each thread transforms tiles by itself, at most.
+    static let ownBlocks = 1
+
+    /// Fewest tiles that all threads transform for a weight gradient at a time, for the same reason.
+    static let chunkTiles = 128
 
     // MARK: Gathered products
 
@@ -92,9 +115,10 @@ enum Cut {
     /// Rows of a product with gathered or one-to-one rows: most, and fewest.
     static let gatheredRows = (most: 192, fewest: 32)
 
-    /// Rows of a weight gradient in one part at most, and pixels that it takes at a time: a tile of the gradient is
-    /// written once for so many, whose gathered rows fit half of an L2 cache.
+    /// Rows and columns of a weight gradient in one part at most, and pixels that it takes at a time: a tile of the
+    /// gradient is written once for so many, whose gathered rows fit half of an L2 cache.
     static let gradientRows = 256
+    static let gradientColumns = 128
     static let gradientPixels = 128
 
     // MARK: Linear layers

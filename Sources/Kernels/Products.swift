@@ -140,6 +140,9 @@ private func multiplyPanel<Columns: TileRow>(
         case 6...:
             multiplyTile(SixRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
             row += 6
+        case 4...:
+            multiplyTile(FourRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
+            row += 4
         case 2...:
             multiplyTile(TwoRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
             row += 2
@@ -247,4 +250,5 @@ private typealias Columns32 = Beside<Columns16, Columns16>
 private typealias Columns48 = Beside<Columns32, Columns16>
 private typealias Columns64 = Beside<Columns32, Columns32>
 private typealias TwoRows<Columns: TileRow> = Above<Columns, Columns>
-private typealias SixRows<Columns: TileRow> = Above<Above<TwoRows<Columns>, TwoRows<Columns>>, TwoRows<Columns>>
+private typealias FourRows<Columns: TileRow> = Above<TwoRows<Columns>, TwoRows<Columns>>
+private typealias SixRows<Columns: TileRow> = Above<FourRows<Columns>, TwoRows<Columns>>

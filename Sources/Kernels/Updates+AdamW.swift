@@ -37,20 +37,33 @@ public struct AdamWRates: Sendable {
 extension Updates {
     /// One step, with m and v as the pass's state.
     public static func adamW(_ pass: UpdatePass, _ rates: AdamWRates) {
-        let (first, second) = (pass.state[0], pass.state[1])
-        let (firstKept, secondKept) = (Vector(repeating: rates.kept.x), Vector(repeating: rates.kept.y))
-        let (firstTaken, secondTaken) = (Vector(repeating: rates.taken.x), Vector(repeating: rates.taken.y))
-        let (decay, rate) = (Vector(repeating: rates.decay), Vector(repeating: rates.rate))
-        let (correction, epsilon) = (Vector(repeating: rates.correction), Vector(repeating: rates.epsilon))
-        perform(pass) { parameter, gradient, position, lanes in
-            var (m, v) = (Vector(), Vector())
-            if !rates.starts.first { m = firstKept * Vector(at: first + position, count: lanes) }
-            if !rates.starts.second { v = secondKept * Vector(at: second + position, count: lanes) }
-            m.addProduct(firstTaken, gradient)
-            v.addProduct(secondTaken * gradient, gradient)
-            m.store(to: first + position, count: lanes)
-            v.store(to: second + position, count: lanes)
-            return parameter * decay + rate * m / (v.squareRoot() / correction + epsilon)
-        }
+        perform(pass, Moments(rates, first: pass.state[0], second: pass.state[1]))
+    }
+}
+
+private struct Moments: UpdateRule {
+    let first, second: UnsafeMutablePointer<Float>
+    let firstKept, secondKept, firstTaken, secondTaken, decay, rate, correction, epsilon: Vector
+    let starts: (first: Bool, second: Bool)
+
+    init(_ rates: AdamWRates, first: UnsafeMutablePointer<Float>, second: UnsafeMutablePointer<Float>) {
+        (self.first, self.second) = (first, second)
+        (firstKept, secondKept) = (Vector(repeating: rates.kept.x), Vector(repeating: rates.kept.y))
+        (firstTaken, secondTaken) = (Vector(repeating: rates.taken.x), Vector(repeating: rates.taken.y))
+        (decay, rate) = (Vector(repeating: rates.decay), Vector(repeating: rates.rate))
+        (correction, epsilon) = (Vector(repeating: rates.correction), Vector(repeating: rates.epsilon))
+        starts = rates.starts
+    }
+
+    @inline(__always)
+    func step(_ parameter: Vector, _ gradient: Vector, at position: Int, lanes: Int) -> Vector {
+        var (m, v) = (Vector(), Vector())
+        if !starts.first { m = firstKept * Vector(at: first + position, count: lanes) }
+        if !starts.second { v = secondKept * Vector(at: second + position, count: lanes) }
+        m.addProduct(firstTaken, gradient)
+        v.addProduct(secondTaken * gradient, gradient)
+        m.store(to: first + position, count: lanes)
+        v.store(to: second + position, count: lanes)
+        return parameter * decay + rate * m / (v.squareRoot() / correction + epsilon)
     }
 }

@@ -27,19 +27,32 @@ public struct SGDRates: Sendable, Equatable {
 extension Updates {
     /// One step, with v as the pass's state, if it has one; v is neither read nor written where `rates.momentum` is 0.
     public static func sgd(_ pass: UpdatePass, _ rates: SGDRates) {
-        let decay = Vector(repeating: rates.weightDecay)
-        let inertia = Vector(repeating: rates.momentum)
-        let descent = Vector(repeating: -rates.learningRate)
-        let velocity = rates.momentum == 0 ? nil : pass.state.first
-        perform(pass) { parameter, gradient, position, lanes in
-            var step = gradient.addingProduct(decay, parameter)
-            if let velocity {
-                var moved = step
-                if !rates.first { moved += inertia * Vector(at: velocity + position, count: lanes) }
-                moved.store(to: velocity + position, count: lanes)
-                step = rates.nesterov ? step.addingProduct(inertia, moved) : moved
-            }
-            return parameter.addingProduct(descent, step)
+        perform(pass, Descent(rates, velocity: rates.momentum == 0 ? nil : pass.state.first))
+    }
+}
+
+private struct Descent: UpdateRule {
+    let decay, inertia, descent: Vector
+    let nesterov, first: Bool
+    let velocity: UnsafeMutablePointer<Float>?
+
+    init(_ rates: SGDRates, velocity: UnsafeMutablePointer<Float>?) {
+        decay = Vector(repeating: rates.weightDecay)
+        inertia = Vector(repeating: rates.momentum)
+        descent = Vector(repeating: -rates.learningRate)
+        (nesterov, first) = (rates.nesterov, rates.first)
+        self.velocity = velocity
+    }
+
+    @inline(__always)
+    func step(_ parameter: Vector, _ gradient: Vector, at position: Int, lanes: Int) -> Vector {
+        var step = gradient.addingProduct(decay, parameter)
+        if let velocity {
+            var moved = step
+            if !first { moved += inertia * Vector(at: velocity + position, count: lanes) }
+            moved.store(to: velocity + position, count: lanes)
+            step = nesterov ? step.addingProduct(inertia, moved) : moved
         }
+        return parameter.addingProduct(descent, step)
     }
 }

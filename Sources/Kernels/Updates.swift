@@ -51,20 +51,22 @@ public struct UpdatePass {
     }
 }
 
+/// An optimizer's step. A type and not a closure, so that the compiler makes a loop of its own for it.
+protocol UpdateRule {
+    /// The new values of 16 parameters; the rule looks after the optimizer's state at their position.
+    func step(_ parameter: Vector, _ gradient: Vector, at position: Int, lanes: Int) -> Vector
+}
+
 public enum Updates {
-    /// An optimizer's step and the prediction behind it. `step` gives the new values of 16 parameters, and looks after
-    /// the optimizer's state at their position.
+    /// An optimizer's step and the prediction behind it.
     @inline(__always)
-    static func perform(
-        _ pass: UpdatePass,
-        _ step: (_ parameter: Vector, _ gradient: Vector, _ position: Int, _ lanes: Int) -> Vector
-    ) {
+    static func perform(_ pass: UpdatePass, _ rule: some UpdateRule) {
         let (parameters, gradients, memory) = (pass.parameters, pass.gradients, pass.memory)
         let action = pass.prediction.map(Action.init)
         forAll(pass.count, pass.threads) { position, lanes in
-            var parameter = step(
+            var parameter = rule.step(
                 Vector(at: parameters + position, count: lanes), Vector(at: gradients + position, count: lanes),
-                position, lanes)
+                at: position, lanes: lanes)
             if let action, let memory { parameter = action(parameter, memory + position, lanes) }
             parameter.store(to: parameters + position, count: lanes)
         }

@@ -73,6 +73,8 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private let padding: Int
     /// Blocks that a part transforms to the target, and all of the way there where U is small.
     private var blocks: Blocks
+    /// Columns of the products that a part computes of its block: all, or some where blocks are few.
+    private var columnsPerPart: Int
     /// Blocks whose V and M are in memory together: one for each worker, or many for all.
     private var blocksPerChunk = 1
     private let isByPoints: Bool
@@ -90,6 +92,8 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         }
         let floatsPerTile = Tile.floatsPerTile(sourceChannels, targetChannels)
         isByPoints = Tile.weightPoints * sourceChannels * targetChannels > Cut.weights
+        columnsPerPart = PackedMatrix.paddedColumns(targetChannels)
+        var columnsAreCut = false
         let (most, fewest): (Int, Int)
         if isByPoints {
             (most, fewest) = (max(1, Cut.cache / floatsPerTile), 1)
@@ -97,10 +101,12 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             (most, fewest) = (min(tiles, Cut.tiles), Cut.fewestTiles.near)
         } else {
             (most, fewest) = (min(max(24, Cut.cache / floatsPerTile), Cut.tiles), Cut.fewestTiles.far)
+            columnsAreCut = true
         }
         blocks.cut(images: shape.images, atMost: most / tilesPerRow, atLeast: divideUp(fewest, by: tilesPerRow))
+        let count = blocks.count(images: shape.images)
+        if columnsAreCut { columnsPerPart = Cut.columns(of: columnsPerPart, inEachOf: count) }
         if isByPoints {
-            let count = blocks.count(images: shape.images)
             let most = Cut.chunk(beside: Tile.weightPoints * sourceChannels * targetChannels)
             blocksPerChunk = divideUp(count, by: divideUp(count, by: max(1, most / (tilesPerBlock * floatsPerTile))))
         }
@@ -115,7 +121,9 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private var sourceStride: Int { roundUp(sourceChannels, to: Vector.lanes) }
     private var targetStride: Int { PackedMatrix.paddedColumns(targetChannels) }
     private var pointStrideV: Int { tilesPerChunk * sourceStride + Vector.lanes }
-    private var pointStrideM: Int { tilesPerChunk * targetStride + Vector.lanes }
+    /// M has the columns of a part, or by points all.
+    private var rowStrideM: Int { isByPoints ? targetStride : columnsPerPart }
+    private var pointStrideM: Int { tilesPerChunk * rowStrideM + Vector.lanes }
     private var pointStrideU: Int {
         PackedMatrix.count(rows: sourceChannels, columns: targetChannels) + Vector.lanes
     }
@@ -153,26 +161,36 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             let end = blocks.bands(of: range.upperBound - 1, images: target.count).upperBound
             return first * tilesPerRow..<end * tilesPerRow
         }
-        func finish(_ block: Int, _ m: UnsafePointer<Float>) {
-            transformOutput(m, to: targets, tiles(block..<block + 1), accumulate: accumulate)
-            epilogue?(block, blocks.pixels(of: blocks.bands(of: block, images: target.count)))
+        func finish(_ block: Int, _ columns: Range<Int>, _ m: UnsafePointer<Float>) {
+            let channels = columns.clamped(to: 0..<targetChannels)
+            transformOutput(m, to: targets, tiles(block..<block + 1), channels, accumulate: accumulate)
+            epilogue?(block, blocks.pixels(of: blocks.bands(of: block, images: target.count)), channels)
         }
 
         guard isByPoints else {
             let (u, scratch) = (workspace, workspace + Tile.weightPoints * pointStrideU)
             transformWeights(weights, to: u, threads)
-            threads.sweep(count) { block, worker in
-                let v = scratch + worker * transformedCount
-                let m = v + Tile.points * pointStrideV
-                let tiles = tiles(block..<block + 1)
-                transformInput(tiles, of: sources, to: v)
-                for point in 0..<Tile.points {
-                    multiply(
-                        LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
-                        u + Tile.weightPoint(ofSquare: point) * pointStrideU, to: m + point * pointStrideM,
-                        stride: targetStride, rows: tiles.count, columns: targetStride, depth: sourceChannels)
+            let columnParts = divideUp(targetStride, by: columnsPerPart)
+            withUnsafeTemporaryAllocation(of: Int.self, capacity: threads.count) { transformed in
+                transformed.initialize(repeating: -1)
+                threads.sweep(count * columnParts) { index, worker in
+                    let (block, part) = index.quotientAndRemainder(dividingBy: columnParts)
+                    let columns = part * columnsPerPart..<min((part + 1) * columnsPerPart, targetStride)
+                    let v = scratch + worker * transformedCount
+                    let m = v + Tile.points * pointStrideV
+                    let tiles = tiles(block..<block + 1)
+                    // The parts of a block follow each other: who computes several of them transforms it once.
+                    if transformed[worker] != block { transformInput(tiles, of: sources, to: v) }
+                    transformed[worker] = block
+                    for point in 0..<Tile.points {
+                        multiply(
+                            LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
+                            u + Tile.weightPoint(ofSquare: point) * pointStrideU + sourceChannels * columns.lowerBound,
+                            to: m + point * pointStrideM, stride: rowStrideM, rows: tiles.count,
+                            columns: columns.count, depth: sourceChannels)
+                    }
+                    finish(block, columns, m)
                 }
-                finish(block, m)
             }
             return
         }
@@ -203,7 +221,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
                     tiles: tiles.count, piece: pieces + worker * pieceCount)
             }
             threads.sweep(chunk.count) { index in
-                finish(first + index, m + index * tilesPerBlock * targetStride)
+                finish(first + index, 0..<targetStride, m + index * tilesPerBlock * targetStride)
             }
         }
     }
@@ -289,15 +307,15 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     }
 
     private func transformOutput(
-        _ m: UnsafePointer<Float>, to targets: TileGrid, _ tiles: Range<Int>, accumulate: Bool
+        _ m: UnsafePointer<Float>, to targets: TileGrid, _ tiles: Range<Int>, _ channels: Range<Int>, accumulate: Bool
     ) {
         let maps = targets.maps
         withUnsafeTemporaryAllocation(of: Vector.self, capacity: Tile.Output.inputs * Tile.Output.outputs) { scratch in
             for tile in tiles {
                 let (first, rows, columns) = targets.tile(tile)
-                for channel in stride(from: 0, to: targetChannels, by: Vector.lanes) {
-                    let count = targetChannels - channel
-                    let values = m + (tile - tiles.lowerBound) * targetStride + channel
+                for channel in stride(from: channels.lowerBound, to: channels.upperBound, by: Vector.lanes) {
+                    let count = channels.upperBound - channel
+                    let values = m + (tile - tiles.lowerBound) * rowStrideM + channel - channels.lowerBound
                     Tile.Output.applyTwice(
                         scratch.baseAddress!,
                         { Vector(at: values + ($0 * Tile.Output.inputs + $1) * pointStrideM) },

@@ -38,20 +38,19 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         func blocks(_ rows: Int) -> Int {
             divideUp(shape.inputChannels, by: rows) * divideUp(shape.outputChannels, by: Cut.columns)
         }
-        // As many rows as columns, or half as many where there would be no room for tiles beside dU.
-        let square = rows(Tile.tilesBesideWeights(Cut.columns, columns) == nil ? Cut.columns / 2 : Cut.columns)
+        let tiles = bands * tilesPerRow
+        let square = rows(Cut.columns)
         let mostTiles: Int
         var sliceCount = 1
-        if blocks(square) <= Cut.ownBlocks {
+        if blocks(square) <= Cut.ownBlocks, blocks(square) * tiles / Cut.sliceTiles >= Cut.parts / 2 {
             (way, rowsPerBlock) = (.ownTiles, square)
-            mostTiles = min(Tile.tilesBesideWeights(square, columns) ?? 16, 128)
-            sliceCount = Cut.slices(of: blocks(square), atMost: bands * tilesPerRow / Cut.sliceTiles)
+            mostTiles = max(Tile.tilesBesideWeights(square, columns) ?? 0, Cut.ownTiles)
+            sliceCount = Cut.slices(of: blocks(square), atMost: tiles / Cut.sliceTiles)
         } else {
             (way, rowsPerBlock) =
                 blocks(square) >= Cut.parts / 2 ? (.blocks, square) : (.points, rows(Cut.columns / 2))
-            mostTiles =
-                Cut.chunk(beside: Tile.weightPoints * shape.inputChannels * shape.outputChannels)
-                / Tile.floatsPerTile(shape.inputChannels, shape.outputChannels)
+            let chunk = Cut.chunk(beside: Tile.weightPoints * shape.inputChannels * shape.outputChannels)
+            mostTiles = max(chunk / Tile.floatsPerTile(shape.inputChannels, shape.outputChannels), Cut.chunkTiles)
         }
         let chunk = min(max(1, mostTiles / tilesPerRow), bands)
         bandsPerChunk = way == .ownTiles ? chunk : divideUp(bands, by: divideUp(bands, by: chunk))

@@ -292,8 +292,9 @@ public final class Executor {
             group.convolution.forward(
                 executor.maps(input, pass), weights: executor.weights(of: group), to: y,
                 workspace: executor.scratch(beside: group)
-            ) { block, pixels in
-                BatchNormalization.moments(of: y, pixels: pixels, into: records + block * stride)
+            ) { block, pixels, channels in
+                BatchNormalization.moments(
+                    of: y, pixels: pixels, channels: channels, into: records + block * stride)
             }
             BatchNormalization.mergeMoments(
                 records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
@@ -312,20 +313,23 @@ public final class Executor {
         }
         return { executor, pass in
             let y = executor.groupMaps(group, pass)
-            let branches = members.map { output, member, channels in
+            let branches = members.map { output, member, values in
                 (
-                    y.slice(member.channels), channels, executor.maps(output, pass),
+                    member.channels, values, executor.maps(output, pass),
                     residual: member.layer.residual.map { executor.maps($0, pass) }, member.layer.relu
                 )
             }
             group.convolution.forward(
                 executor.maps(input, pass), weights: executor.weights(of: group), to: y,
                 workspace: executor.scratch(beside: group)
-            ) { _, pixels in
-                for (y, channels, z, residual, relu) in branches {
+            ) { _, pixels, written in
+                for (channels, values, z, residual, relu) in branches {
+                    let shared = channels.clamped(to: written)
+                    let first = shared.lowerBound - channels.lowerBound
+                    let own = first..<first + shared.count
                     BatchNormalization.apply(
-                        pixels: pixels, y, scale: channels.scale, shift: channels.shift, residual: residual,
-                        relu: relu, to: z)
+                        pixels: pixels, y.slice(shared), scale: values.scale + first, shift: values.shift + first,
+                        residual: residual?.slice(own), relu: relu, to: z.slice(own))
                 }
             }
         }

@@ -83,7 +83,8 @@ private final class Layer {
     func takeStatistics(_ threads: Threads) {
         let stride = BatchNormalization.momentsCount(channels: channels)
         threads.forEach(blocks.count) {
-            BatchNormalization.moments(of: y.maps, pixels: blocks[$0], into: records.pointer + $0 * stride)
+            BatchNormalization.moments(
+                of: y.maps, pixels: blocks[$0], channels: 0..<y.maps.channels, into: records.pointer + $0 * stride)
         }
         BatchNormalization.mergeMoments(
             records.pointer, blocks: blocks.count, channels: channels, mean: &mean, variance: &variance,
