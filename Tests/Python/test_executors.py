@@ -201,7 +201,11 @@ def test_ctrl_c_keeps_all_runs(tmp_path):
         finally:
             process.kill()
     assert (process.returncode, output) == (0, "usable\n"), errors
-    assert "0 of 2 runs done" in errors and not list(tmp_path.glob("study/*/lock")) and not (tmp_path / "study/stop").exists()
+    assert (
+        "0 of 2 runs done" in errors
+        and not list(tmp_path.glob("study/*/lock"))
+        and not (tmp_path / "study/stop").exists()
+    )
 
 
 # ---- One assignment --------------------------------------------------------------------------------------------------

@@ -768,7 +768,9 @@ def test_metrics_have_each_epoch_once(study, trained, tmp_path):
         (file.parent / "checkpoint.plp").write_bytes(checkpoint)
         study(methods="sgd", epochs=3)
         lines = [line.split(",")[:6] for line in file.read_text().splitlines()]
-        assert [line[0] for line in lines] == ["epoch", "1", "2", "3"] and lines[2] == whole.splitlines()[2].split(",")[:6]
+        assert [line[0] for line in lines] == ["epoch", "1", "2", "3"] and lines[2] == whole.splitlines()[2].split(",")[
+            :6
+        ]
 
 
 def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path):

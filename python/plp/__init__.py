@@ -24,7 +24,7 @@ from .options import EMA, PAPER, PLP, QUICK, SGD, STRONG, SWA, AdamW, Augmentati
 from .prediction import Prediction, predict
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
-from .studies import Run, Settings, Study, Task, compare, engine, merge, stop
+from .studies import Answer, Run, Settings, Study, Task, compare, engine, grid, merge, stop
 from .training import Trainer
 from .watched import Watched
 
@@ -64,6 +64,7 @@ __all__ = [
     "compare",
     "datasets",
     "engine",
+    "grid",
     "merge",
     "predict",
     "schedules",

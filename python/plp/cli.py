@@ -416,8 +416,9 @@ class Compare(WithRuns):
     )
 
     def run(self) -> Outcome:
-        require("matplotlib", extra="studies")  # now, not after hours of training
         methods = {name: self.recipe_for(name) for name in map(str.strip, self.methods.split(","))}
+        for module in ("altair", "matplotlib"):  # for the report: told now, not after hours of training
+            require(module, extra="studies")
         self.output.mkdir(parents=True, exist_ok=True)
         train, test = self.sets()
         study: Study | None = None
@@ -435,7 +436,7 @@ class Compare(WithRuns):
                 width=self.width,
                 seed=self.seed,
                 threads=self.threads,
-                path=self.output / "study.json",
+                path=self.output,
                 fresh=self.fresh,
             )
         except KeyboardInterrupt as raised:
@@ -493,12 +494,11 @@ class Evaluate(WithData):
 class Report:
     """Write a study as an HTML page and a picture beside it."""
 
-    study: Annotated[Positional[Path], arg(metavar="STUDY", help="what compare wrote")] = Path(
-        "results/compare/study.json"
-    )
+    study: Annotated[Positional[Path], arg(metavar="STUDY", help="what compare wrote")] = Path("results/compare")
 
     def run(self) -> Outcome:
-        return Outcome(_drawn(Study.load(self.study), self.study.parent))
+        folder = self.study if self.study.is_dir() else self.study.parent
+        return Outcome(_drawn(Study.load(self.study), folder))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _plp
 from ._checks import as_array, checked_images, checked_integer, checked_pickle, checked_seed, explains
+from ._html import html_table
 from ._plp import Error
 from .datasets import as_dataset
 from .records import Metrics
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .datasets import Data
 
 ARCHITECTURES = tuple(re.search("networks: (.*)", _plp.build_info())[1].split())  # type: ignore[index]
+
 _DTYPES = {_plp.FLOAT32: np.float32, _plp.INT64: np.int64}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._extras import require
 from ._files import Place
@@ -143,8 +143,13 @@ class History:
 
         return DataFrame([epoch.to_row() for epoch in self.epochs])
 
+    def __repr__(self) -> str:
+        best = f", best {self.best_epoch}" if self.best else ""
+        test = f", test accuracy {self.test.accuracy:.2%}" if self.test else ""
+        return f"<plp.History of {len(self)} epochs{best}{test}>"
+
     def __str__(self) -> str:
-        return "\n".join([text_table(self._rows()), *self._notes()])
+        return printable("\n".join([text_table(self._rows()), *self._notes()]))
 
     def _repr_html_(self) -> str:
         return html_table(self._rows()) + html_lines(self._notes())
@@ -173,7 +178,7 @@ class History:
             )
         if self.interrupted:
             lines.append("(interrupted)")
-        return printable("\n".join(lines))
+        return lines
 
     def plot(self, path: Place | None = None, *, width: float = 11.0) -> Figure:
         """Draws loss, top-1 error and learning rate over the epochs, the best one marked.

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import _plp
 from ._checks import checked_images, checked_integer, checked_labels, checked_pickle, checked_seed, explains
+from ._html import html_table
 from ._progress import FitProgress
 from .datasets import as_dataset
 from .model import Model
@@ -149,6 +150,15 @@ class Trainer:
 
     def __copy__(self) -> Trainer:
         return deepcopy(self)  # with a model of its own
+
+    def __repr__(self) -> str:
+        method = " and ".join(type(part).__name__ for part in (self.recipe.optimizer, self.recipe.predictor) if part)
+        return f"<plp.Trainer of {self.model.architecture!r} by {method}: {len(self.history)} epochs>"
+
+    def _repr_html_(self) -> str:
+        parts = [[name.replace("_", " "), repr(part)] for name, part in vars(self.recipe).items()]
+        rows = [["plp.Trainer", ""], ["model", self.model.architecture], *parts]
+        return html_table(rows) + (self.history._repr_html_() if self.history else "")
 
     @explains(
         **dict.fromkeys(["validation_split", "validation_data"], "write validation=0.2, or a set of its own"),

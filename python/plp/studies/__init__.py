@@ -1,13 +1,14 @@
 """Methods side by side: the same start and the same mini-batches for each, repeated over seeds.
 
 From the bottom: ``records`` (runs and studies as data) and ``statistics``; ``tasks`` (a run to be made, and our
-engine), ``files`` (its folder), ``executors`` (other processes) and ``running`` (who trains what); ``table``, ``plots``
-and ``report`` show what there is.
+engine), ``files`` (its folder), ``executors`` (other processes) and ``running`` (who trains what); ``answers`` says
+what the runs allow to say, ``table``, ``plots`` and ``report`` show it.
 """
 
 from .files import merge, stop
-from .records import Run, Settings, Study
+from .grids import grid
+from .records import Answer, Run, Settings, Study
 from .running import compare
 from .tasks import Task, engine
 
-__all__ = ["Run", "Settings", "Study", "Task", "compare", "engine", "merge", "stop"]
+__all__ = ["Answer", "Run", "Settings", "Study", "Task", "compare", "engine", "grid", "merge", "stop"]

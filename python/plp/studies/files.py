@@ -42,7 +42,18 @@ from .._plain import to_plain
 from .._progress import Standing
 from ..options import Recipe
 from ..records import Epoch, History, Progress
-from .records import RUN_FILE, STUDY_FILE, VERSION, Run, Settings, Study, begun_run, folder_name, read_run, read_run_data
+from .records import (
+    RUN_FILE,
+    STUDY_FILE,
+    VERSION,
+    Run,
+    Settings,
+    Study,
+    begun_run,
+    folder_name,
+    read_run,
+    read_run_data,
+)
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
 METRICS, LOCK, STOP = "metrics.csv", "lock", "stop"

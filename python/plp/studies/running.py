@@ -11,14 +11,15 @@ from functools import partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from .. import _plp
 from .._checks import checked_integer, checked_seed
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
-from .._progress import FitProgress, StudyProgress
+from .._progress import Board, Display, FitProgress, StudyProgress, duration
 from ..datasets import as_dataset
 from ..model import Model
 from ..options import PAPER, Recipe, by_name

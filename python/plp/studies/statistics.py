@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import inf, isnan, sqrt
 from statistics import fmean, stdev
 
+from .._extras import require
+
 LEVEL = 0.05
 """Of significance; intervals are those of 1 - LEVEL."""
 
@@ -29,7 +31,8 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % confidence interval of the mean of two or more values (Student's t)."""
-    from scipy.special import stdtrit  # the quantile of Student's t
+    require("scipy", extra="studies")
+    from scipy.special import stdtrit  # the quantile of Student's t; loaded here, since it takes its time
 
     half = stdtrit(len(values) - 1, 1 - LEVEL / 2) * stdev(values) / sqrt(len(values))
     return fmean(values) - half, fmean(values) + half

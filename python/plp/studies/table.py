@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from .._html import html_lines, html_table
 from .._tables import printable, text_table
-from .records import Study
-from .statistics import in_words, spread, with_interval
+from .records import Answer, Study
+from .statistics import p_text, spread
 
 
 def table(study: Study) -> list[list[str]]:
@@ -78,7 +79,7 @@ def answer_table(answers: Sequence[Answer]) -> list[list[str]]:
 
 def text(study: Study) -> str:
     """Table and caption, what may be said of them, and what went wrong."""
-    return "\n".join([text_table(table(study)), *_notes(study)])
+    return printable("\n".join([text_table(table(study)), *_notes(study)]))
 
 
 def html(study: Study) -> str:
@@ -89,4 +90,4 @@ def html(study: Study) -> str:
 def _notes(study: Study) -> list[str]:
     lines = [caption(study), *verdict(study)]
     lines += [f"{run.name}: {run.failure}" for run in study.runs if run.failure]
-    return printable("\n".join(lines + (["(interrupted)"] if study.interrupted else [])))
+    return lines + (["(interrupted)"] if study.interrupted else [])
