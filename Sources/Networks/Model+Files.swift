@@ -81,6 +81,7 @@ extension StateEntry {
         let channel = count / (shape.first ?? 1)
         let size = max(1, (1 << 16) / channel) * channel
         let memory = try Bytes(count: min(size, count) * stride)
+        defer { withExtendedLifetime(memory) {} }
         for start in Swift.stride(from: 0, to: count, by: size) {
             let part = start..<min(start + size, count)
             try body(part, UnsafeMutableRawBufferPointer(rebasing: memory.memory.prefix(part.count * stride)))

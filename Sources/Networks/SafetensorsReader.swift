@@ -59,6 +59,7 @@ package final class SafetensorsReader {
             throw corrupt("found \(file.size) bytes, expected a safetensors header of 8 or more")
         }
         let start = try Bytes(count: 8)
+        defer { withExtendedLifetime(start) {} }
         try file.read(from: 0, into: start.memory)
         let length = UInt64(littleEndian: start.raw.loadUnaligned(as: UInt64.self))
         let most = min(file.size - 8, Safetensors.longestHeader)
@@ -66,6 +67,7 @@ package final class SafetensorsReader {
             throw corrupt("a header of \(length) bytes announced, at most \(most) possible")
         }
         let bytes = try Bytes(count: Int(length))
+        defer { withExtendedLifetime(bytes) {} }
         try file.read(from: 8, into: bytes.memory)
         let header = try value(
             [String: Safetensors.Item].self,

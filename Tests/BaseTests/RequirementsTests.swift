@@ -18,7 +18,7 @@ import Testing
         #expect(excerpt("modèle, 模型, 🐟") == "modèle, 模型, 🐟")
         #expect(excerpt([1, 2]) == "[1, 2]")
         let lines = Failure(.corrupt, "a: found \u{1b}[2J\r,\n    b\u{85}").message
-        #expect(lines == #"a: found \u{1B}[2J\r,"# + "\n" + #"    b\u{85}"#)
+        #expect(lines == #"a: found \u{1B}[2J\r,"# + "\n" + #"    b\u{0085}"#)
         let missing = Failure(errno: ENOENT, "a\n\u{1b}b")
         #expect(missing.message == #"a\n\u{1B}b: No such file or directory"# && missing.path == "a\n\u{1b}b")
     }

@@ -4,8 +4,8 @@ import Foundation
 import PLPBase
 import PLPKernels
 import PLPNetworks
-import Synchronization
 import PLPTestSupport
+import Synchronization
 import Testing
 
 @Suite struct SafetensorsTests {
@@ -90,7 +90,7 @@ import Testing
         }
         func zeros(_ count: Int) -> String { "[\([String](repeating: "0", count: count).joined(separator: ","))]" }
         func place(_ name: String, shape: String = "[0]", type: String = "F32", offsets: String = "[0,0]") -> String {
-            #""\(name)":{"dtype":"\(type)","shape":\(shape),"data_offsets":\(offsets)}"#
+            #""\#(name)":{"dtype":"\#(type)","shape":\#(shape),"data_offsets":\#(offsets)}"#
         }
         func many(_ count: Int) -> String { (0..<count).map { place("t\($0)") }.joined(separator: ",") }
 
