@@ -1882,7 +1882,7 @@ static int go_on_until_enough(const plp_progress *progress, void *user_data)
 static void *train_until_enough(void *user_data)
 {
     fit *fit = user_data;
-    plp_fit_options options = fit_options(100000, 0);
+    plp_fit_options options = fit_options(25000, 0);
     options.callback = go_on_until_enough;
     options.user_data = fit;
     OK(plp_trainer_fit(fit->trainer, shared, &options));

@@ -233,7 +233,7 @@ def test_workers_of_another_version_or_without_the_data_say_so(task):
     assignment = assigned(task, plp.engine, 0)
     with pytest.raises(RuntimeError, match=f"has plp {plp.__version__}, the study is made by plp 0.0.1: all workers"):
         carry_out(replace(assignment, version="0.0.1"))
-    source = replace(task.train._source, function="cifar100", arguments=("/nowhere", 0))
+    source = replace(task.train._source, function="cifar100", arguments=("/nowhere", 0, 0))
     elsewhere = plp.datasets.from_arrays(task.train.images, task.train.labels)
     elsewhere._source = source
     with pytest.raises(FileNotFoundError, match="/nowhere"):
