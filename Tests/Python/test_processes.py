@@ -139,7 +139,7 @@ def test_children_forked_in_the_middle_of_a_fit(images):
         return enough.is_set()
 
     fit = threading.Thread(
-        target=trainer.fit, args=[images], kwargs={"epochs": 100_000, "callback": callback, "progress": False}
+        target=trainer.fit, args=[images], kwargs={"epochs": 25_000, "callback": callback, "progress": False}
     )
     fit.start()
     begun.wait()
