@@ -107,7 +107,7 @@ def test_a_set_is_its_own_copy(synthetic):
 def test_damaged_pickles_of_sets(synthetic):
     function, arguments = synthetic[0].__reduce__()
     for source in (None, ("cifar100",), plp.datasets._Source("system", ("ls",))):
-        with pytest.raises(ValueError, match="a pickled dataset is of .*expected one of cifar100"):
+        with pytest.raises(ValueError, match="a pickled dataset is of .*expected one of arrays, cifar100"):
             function(source, *arguments[1:])
     function, arguments = plp.datasets.from_arrays(synthetic[0].images, synthetic[0].labels).__reduce__()
     with pytest.raises(ValueError, match="images are uint8"):
