@@ -69,7 +69,8 @@ def augmented(images, crop, flip):
     columns = torch.randint(2 * crop + 1, (count, 1, 1)) + torch.arange(size).view(1, 1, size)
     mirrored = torch.rand(count, 1, 1) < (0.5 if flip else 0)
     columns = torch.where(mirrored, columns.flip(2), columns)
-    return padded.permute(0, 2, 3, 1)[torch.arange(count).view(-1, 1, 1), rows, columns].permute(0, 3, 1, 2)
+    found = padded.permute(0, 2, 3, 1)[torch.arange(count).view(-1, 1, 1), rows, columns].permute(0, 3, 1, 2)
+    return found.contiguous()  # channels last, PyTorch 2.15's backward pass ends the process where channels are four
 
 
 def measured(logits, labels):
