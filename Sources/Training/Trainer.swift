@@ -424,6 +424,7 @@ public final class Trainer {
 
     /// How the parameters have moved, and how they were predicted to; nil where the trainer has no ``Watch``.
     public var watched: Watched? { watching?.watched }
+    /// What it was made with; nil where nothing is recorded.
     public var watch: Watch? { watching?.watch }
 
     /// Time that each of the network's layers, and at last the update of its parameters, took in training so far.
