@@ -18,6 +18,7 @@ VIEWS = {
     "plp.plots",
     "plp.studies.answers",
     "plp.studies.charts",
+    "plp.studies.curves",
     "plp.studies.plots",
     "plp.studies.report",
     "plp.studies.table",

@@ -18,10 +18,10 @@ import pytest
 from plp._files import sole_writer
 from plp._plain import to_plain
 from plp.plots import history_figure
-from plp.studies.files import held, is_held, perform
 from plp.studies.plots import study_figure
 from plp.studies.records import folder_name
 from plp.studies.report import choices
+from plp.studies.runs import held, is_held, perform
 from test_history import drawn, history
 
 ROOT = Path(__file__).parents[2]
@@ -697,7 +697,7 @@ def test_a_run_that_some_process_makes_is_not_made_twice(study, tmp_path):
 
 
 def test_a_lock_does_not_outlive_its_owner(tmp_path):
-    program = "import os, sys; from pathlib import Path; from plp.studies.files import held\n"
+    program = "import os, sys; from pathlib import Path; from plp.studies.runs import held\n"
     program += "with held(Path('.')): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path).returncode == -9
     assert is_held(tmp_path)
@@ -868,12 +868,12 @@ def test_each_run_has_callbacks_of_its_own(study):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_between_runs_keeps_the_study(study, monkeypatch, error):
-    """The second run's model is the third one made: the first is that of the check."""
+    """The second run's model is the fourth one made: the first two are those of the check."""
     make, made = plp.Model.__init__, []
 
     def limited(*arguments, **options):
         made.append(1)
-        if len(made) == 3:
+        if len(made) == 4:
             raise error("no more")
         make(*arguments, **options)
 

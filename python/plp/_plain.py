@@ -8,7 +8,7 @@ with ``metadata=APART`` are left out, and have their defaults in what comes back
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from math import isfinite
@@ -60,6 +60,20 @@ def from_plain(cls: type[T], data: Any) -> T:
         return _converter().structure(data, cls)
     except Exception as error:  # a group, whose members may be of any kind
         raise ValueError(transform_error(error, cls.__name__, in_words)[0].replace(" @ ", ", in ")) from None
+
+
+def differences(name: str, found: Any, expected: Any) -> Iterator[str]:
+    """Which fields of two records differ, by their names, those of options within options too."""
+    if is_dataclass(found) and type(found) is type(expected):
+        found, expected = (
+            {part.name: getattr(record, part.name) for part in fields(record)} for record in (found, expected)
+        )
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for part in expected.keys() | found.keys():
+            inner = f"{name}.{part}" if name else part
+            yield from differences(inner, found.get(part), expected.get(part))
+    elif found != expected:
+        yield f"{name} is {found}, expected {expected}"
 
 
 @cache

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ._checks import checked_integer
 from ._extras import require
 from ._files import Place
 from .records import Epoch, History, Progress
-from .studies.tasks import Task
+
+if TYPE_CHECKING:
+    from .studies.tasks import Task
 
 
 class EarlyStopping:

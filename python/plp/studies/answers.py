@@ -35,6 +35,15 @@ def answers(study: Study, effect: float = 1.0, accuracies: Sequence[float] | Non
     return tuple(found)
 
 
+def of_accuracy(study: Study, network: str | None = None) -> list[Answer]:
+    """Of all answers, or those of a network, the ones by what counts: the accuracy of the optimal model."""
+    return [
+        answer
+        for answer in answers(study)
+        if (answer.measure, answer.model) == ("accuracy", "optimal") and network in (None, answer.network)
+    ]
+
+
 def _by_measure(study: Study, network: str, measure: _Measure) -> list[Answer]:
     values: dict[str, dict[int, float]] = {method: {} for method in study.methods}
     for run in study.runs:

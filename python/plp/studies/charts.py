@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, product
 from statistics import fmean, stdev
@@ -11,7 +11,8 @@ from typing import Any
 import altair as alt
 
 from ..plots import COLOURS
-from ..records import Epoch, History
+from .answers import of_accuracy
+from .curves import HeatMap, Panel, heat_maps, panels
 from .grids import Grid, grid_of
 from .records import Answer, Study
 from .statistics import p_text
@@ -49,11 +50,11 @@ def looks(study: Study) -> dict[str, tuple[str, str]]:
 
 def network_charts(study: Study, network: str) -> list[Chart]:
     """What the paired runs answer, then the curves, then, where methods are a grid, heat maps."""
-    answers = [a for a in study.answers() if (a.network, a.measure, a.model) == (network, "accuracy", "optimal")]
+    answers = of_accuracy(study, network)
     charts = [_answer_chart(study, answers)] if answers else []
-    charts += _curve_charts(study, network)
+    charts += [_curve_chart(study, panel) for panel in panels(study, network) if panel.curves]
     if grid := grid_of(study):
-        charts += _heat_maps(study, network, grid, answers)
+        charts += [_heat_chart(grid, heat_map) for heat_map in heat_maps(study, network, grid) if heat_map.values]
     return charts
 
 
@@ -114,40 +115,13 @@ def _answer_chart(study: Study, answers: Sequence[Answer]) -> Chart:
     return Chart(title, shows, _spec(alt.layer(*layers), shows, height=52 * len(rows)))
 
 
-def _curve_charts(study: Study, network: str) -> Iterator[Chart]:
-    held_out = "validation" if study.settings.validation else "training"
-    runs = [run for run in study.runs if run.network == network and not run.failure]
-    curves: dict[str, dict[int, History]] = {}
-    for run in runs:
-        curves.setdefault(run.method, {})[run.seed] = run.history
-
-    def differences(method: str) -> list[list[float]]:
-        others = curves.get(study.counterpart(method), {})
-        pairs = [(history, others[seed]) for seed, history in curves[method].items() if seed in others]
-        if study.counterpart(method) == method:
-            return []
-        return [[100 * (b - m) for m, b in zip(_curve(h, _error), _curve(other, _error))] for h, other in pairs]
-
-    def of_all(value: Callable[[Epoch], float]) -> Callable[[str], list[list[float]]]:
-        return lambda method: [_curve(history, value) for history in curves[method].values()]
-
-    for title, values in (
-        ("training loss", of_all(lambda epoch: epoch.train.loss)),
-        (f"{held_out} top-1 error", of_all(_error)),
-        (f"{held_out} accuracy - {study.reference}, points", differences),
-    ):
-        rows = [
-            {"method": method, "epoch": epoch, "mean": fmean(column), "n": len(column)}
-            | ({"low": fmean(column) - stdev(column), "high": fmean(column) + stdev(column)} if len(column) > 1 else {})
-            for method in study.methods
-            if method in curves
-            for epoch, column in enumerate(zip(*values(method)), 1)
-        ]
-        if rows:
-            yield _curve_chart(study, title, rows, few=len(curves) <= _FEW)
-
-
-def _curve_chart(study: Study, title: str, rows: list[dict[str, Any]], few: bool) -> Chart:
+def _curve_chart(study: Study, panel: Panel) -> Chart:
+    rows = [
+        {"method": method, "epoch": epoch, "mean": fmean(column), "n": len(column)}
+        | ({"low": fmean(column) - stdev(column), "high": fmean(column) + stdev(column)} if len(column) > 1 else {})
+        for method, curves in panel.curves.items()
+        for epoch, column in enumerate(zip(*curves), 1)
+    ]
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
     )
@@ -161,12 +135,12 @@ def _curve_chart(study: Study, title: str, rows: list[dict[str, Any]], few: bool
     tips = ["method:N", "epoch:Q", *(alt.Tooltip(f"{part}:Q", format=".4g") for part in ("mean", "low", "high")), "n:Q"]
     zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=INK, opacity=0.5).encode(y=alt.datum(0))
     layers = [
-        *[zero] * title.endswith("points"),
+        *[zero] * panel.is_difference,
         base.mark_area().encode(
             y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)),
             y2="high:Q",
             color=_colour(study),
-            opacity=_picked(0.2, 0, 0.15 if few else 0),
+            opacity=_picked(0.2, 0, 0.15 if len(panel.curves) <= _FEW else 0),
         ),
         base.mark_line(point={"size": 14, "strokeWidth": 0}).encode(
             y=mean, color=_colour(study), strokeDash=dash, opacity=_picked(1, 0.15)
@@ -181,68 +155,48 @@ def _curve_chart(study: Study, title: str, rows: list[dict[str, Any]], few: bool
         .add_params(near),
     ]
     last = {row["method"]: row for row in rows}
-    shows = f"{title} by epoch; at the end: " + ", ".join(f"{m} {row['mean']:.4g}" for m, row in last.items())
-    return Chart(title, shows, _spec(alt.layer(*layers), shows, height=260))
+    ends = ", ".join(f"{method} {row['mean']:.4g}" for method, row in last.items())
+    shows = f"{panel.title} by epoch; at the end: {ends}"
+    return Chart(panel.title, shows, _spec(alt.layer(*layers), shows, height=260))
 
 
-def _heat_maps(study: Study, network: str, grid: Grid, answers: Sequence[Answer]) -> Iterator[Chart]:
-    found = grid.answers(answers)
-    outcomes = {place: study.outcomes(network, method) for place, method in grid.methods.items()}
-    accuracies = {place: 100 * fmean(m.accuracy for m in seeds.values()) for place, seeds in outcomes.items() if seeds}
-    differences = {place: answer.mean for place, answer in found.items()}
-    largest = max((abs(value) for value in differences.values()), default=0.0) or 1.0
-    for title, values, colours in (
-        (
-            f"accuracy - {study.reference}, points",
-            differences,
-            alt.Scale(scheme="redblue", domain=[-largest, largest]),
-        ),
-        ("accuracy, %", accuracies, alt.Scale(scheme="cividis", zero=False)),
-    ):
-        rows = []
-        for (row, column), value in values.items():
-            answer = found.get((row, column)) if values is differences else None
-            low, high = (-largest, largest) if answer else (min(values.values()), max(values.values()))
-            share = (value - low) / (high - low) if high > low else 0.5
-            rows.append(
-                {
-                    "row": row,
-                    "column": column,
-                    "value": value,
-                    "number": f"{value:+.2f}" if answer else f"{value:.2f}",
-                    "p": f"p {p_text(answer.corrected_p)}" if answer and answer.interval else "",
-                    "decided": bool(answer and answer.verdict in ("better", "worse")),
-                    "dark": share < 0.15 or share > 0.85 if answer else share < 0.5,
-                }
-            )
-        if not rows:
-            continue
-        base = alt.Chart(alt.Data(values=rows)).encode(
-            x=alt.X("column:O", title=grid.across, sort=grid.columns, axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("row:O", title=grid.down or None, sort=grid.rows),
-            tooltip=["row:N", "column:N", "number:N", "p:N"],
+def _heat_chart(grid: Grid, heat_map: HeatMap) -> Chart:
+    low, high = heat_map.limits
+    if heat_map.answers:
+        colours = alt.Scale(scheme="redblue", domain=[low, high])
+    else:
+        colours = alt.Scale(scheme="cividis", zero=False)
+    rows = []
+    for (row, column), value in heat_map.values.items():
+        answer = heat_map.answers.get((row, column))
+        share = (value - low) / (high - low) if high > low else 0.5
+        rows.append(
+            {
+                "row": row,
+                "column": column,
+                "value": value,
+                "number": f"{value:+.2f}" if answer else f"{value:.2f}",
+                "p": f"p {p_text(answer.corrected_p)}" if answer and answer.interval else "",
+                "decided": bool(answer and answer.is_decided),
+                "dark": share < 0.15 or share > 0.85 if answer else share < 0.5,
+            }
         )
-        ink = alt.condition("datum.dark", alt.value("#fff"), alt.value("#000"))
-        layers = [
-            base.mark_rect().encode(color=alt.Color("value:Q", scale=colours, legend=None)),
-            base.transform_filter("!datum.decided").mark_text(dy=-7).encode(text="number:N", color=ink),
-            base.transform_filter("datum.decided")
-            .mark_text(dy=-7, fontWeight="bold")
-            .encode(text="number:N", color=ink),
-            base.mark_text(dy=8, fontSize=10).encode(text="p:N", color=ink),
-        ]
-        shows = f"{title} by {grid.across}{' and ' * bool(grid.down)}{grid.down}: " + "; ".join(
-            f"{r['row']} {r['column']}: {r['number']} {r['p']}" for r in rows
-        )
-        yield Chart(title, shows, _spec(alt.layer(*layers), shows, height=48 * len(grid.rows)))
-
-
-def _error(epoch: Epoch) -> float:
-    return (epoch.validation or epoch.train).top1_error
-
-
-def _curve(history: History, value: Callable[[Epoch], float]) -> list[float]:
-    return [value(epoch) for epoch in history if epoch.complete]
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("column:O", title=grid.across, sort=grid.columns, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("row:O", title=grid.down or None, sort=grid.rows),
+        tooltip=["row:N", "column:N", "number:N", "p:N"],
+    )
+    ink = alt.condition("datum.dark", alt.value("#fff"), alt.value("#000"))
+    layers = [
+        base.mark_rect().encode(color=alt.Color("value:Q", scale=colours, legend=None)),
+        base.transform_filter("!datum.decided").mark_text(dy=-7).encode(text="number:N", color=ink),
+        base.transform_filter("datum.decided").mark_text(dy=-7, fontWeight="bold").encode(text="number:N", color=ink),
+        base.mark_text(dy=8, fontSize=10).encode(text="p:N", color=ink),
+    ]
+    shows = f"{heat_map.title} by {grid.across}{' and ' * bool(grid.down)}{grid.down}: " + "; ".join(
+        f"{r['row']} {r['column']}: {r['number']} {r['p']}" for r in rows
+    )
+    return Chart(heat_map.title, shows, _spec(alt.layer(*layers), shows, height=48 * len(grid.rows)))
 
 
 def _colour(study: Study) -> alt.Color:

@@ -2,7 +2,7 @@
 
 An executor is anything whose ``submit`` returns a :class:`concurrent.futures.Future`. What is relied on is little: that
 a function of a module is called with one positional argument, perhaps more than once. All else is in the runs' folders:
-see :mod:`plp.studies.files`.
+see :mod:`plp.studies.runs`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from time import sleep
 from typing import Any
 
 from .. import _plp
-from .files import Engine, Stopped, let_end, perform
 from .records import Run
+from .runs import Engine, Stopped, let_end, perform
 from .tasks import Task
 
 

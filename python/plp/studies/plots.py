@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle, product
 from math import nan
 from statistics import fmean, stdev
@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from .._files import Place
 from ..plots import COLOURS, NARROW, Picture, as_it_is, save, style
-from ..records import Epoch, History
+from .answers import of_accuracy
+from .curves import heat_maps, panels
 from .grids import Grid, grid_of
 from .records import Answer, Study
 from .statistics import p_text
@@ -37,14 +38,14 @@ def study_figure(study: Study, width: float = 12.0) -> Figure:
     For each network training loss and validation error, the mean over the repeats as a line, their standard deviation
     as a band, or as whiskers where there are many methods; the paired difference of validation accuracy; and what
     became of that on the test set: the seeds as points, their mean with its 95 % interval. Where the methods are a grid
-    of options, also as heat maps. Without a validation split,
-    error and difference are those in training. Failed runs are left out.
+    of options, also as heat maps. Without a validation split, error and difference are those in training. Failed runs
+    are left out.
     """
     if not study.runs:
         raise ValueError("the study holds no complete run to draw")
     columns = 1 if width < NARROW else 2
     grid = grid_of(study)
-    answers = [a for a in study.answers() if (a.measure, a.model) == ("accuracy", "optimal")]
+    answers = of_accuracy(study)
     last = max(3.2, 0.9 + 0.32 * max((sum(a.network == n for a in answers) for n in study.networks), default=0))
     heights = [3.2, 3.2, 3.2, last] if columns == 1 else [3.2, last]
     if grid:
@@ -52,84 +53,52 @@ def study_figure(study: Study, width: float = 12.0) -> Figure:
     figure = Picture(figsize=(width, (sum(heights) + 0.3) * len(study.networks)), layout="constrained")
     rows = figure.subfigures(len(study.networks), 1, squeeze=False)[:, 0]
     for row, network in zip(rows, study.networks):
-        panels = list(row.subplots(len(heights), columns, height_ratios=heights).flat)
-        of_network = [a for a in answers if a.network == network]
-        _draw_network(panels[:4], study, network, of_network)
+        axes = list(row.subplots(len(heights), columns, height_ratios=heights).flat)
+        _draw_network(axes[:4], study, network, [a for a in answers if a.network == network])
         if grid:
-            _draw_grid(panels[4:], study, network, grid, of_network)
+            _draw_grid(axes[4:], study, network, grid)
         row.suptitle((";\n" if columns == 1 else "; ").join(heading(study, network)), fontsize=11 if columns > 1 else 9)
     return figure
 
 
-def network_figures(study: Study, network: str) -> list[Figure]:
-    """The same panels for one network, each a figure of its own."""
-    figures: list[Figure] = [Picture(figsize=(4.6, 3.6), layout="constrained") for _ in range(4)]
-    answers = [a for a in study.answers() if (a.network, a.measure, a.model) == (network, "accuracy", "optimal")]
-    _draw_network([figure.subplots() for figure in figures], study, network, answers)
-    if grid := grid_of(study):
-        figures += [Picture(figsize=(4.6, 1.2 + 0.4 * len(grid.rows)), layout="constrained") for _ in range(2)]
-        _draw_grid([figure.subplots() for figure in figures[4:]], study, network, grid, answers)
-    return figures
-
-
 def heading(study: Study, network: str) -> list[str]:
     """What the panels of a network are of, and how to read them."""
-    methods = [seeds for seeds in _histories(study, network).values() if seeds]
+    methods = panels(study, network)[0].curves
     lines = [f"{network}, width {study.settings.width:g}"]
-    if any(len(seeds) > 1 for seeds in methods):
+    if any(len(seeds) > 1 for seeds in methods.values()):
         bands = "bands" if len(methods) <= _BANDS else "whiskers"
         lines.append(f"lines: means of n seeds, {bands}: ± their standard deviation")
     return lines
 
 
-def _histories(study: Study, network: str) -> dict[str, dict[int, History]]:
-    """The histories of a network's runs by method and seed."""
-    runs = [run for run in study.runs if run.network == network and not run.failure]
-    return {method: {run.seed: run.history for run in runs if run.method == method} for method in study.methods}
-
-
-def _draw_network(panels: Sequence[Axes], study: Study, network: str, answers: Sequence[Answer]) -> None:
-    """The four panels of one network."""
-    loss, error, difference, outcome = panels
-    split = "validation" if study.settings.validation else "training"
+def _draw_network(axes: Sequence[Axes], study: Study, network: str, answers: Sequence[Answer]) -> None:
+    """The four panels of one network: curves, and what they come to."""
     styles = dict(zip(study.methods, cycle(_STYLES)))
-    methods = {method: histories for method, histories in _histories(study, network).items() if histories}
-    for index, (method, histories) in enumerate(methods.items()):
-        look = _Look(*styles[method], index, len(methods))
-        label = f"{as_it_is(method)} (n = {len(histories)})"
-        look.band(loss, [_curve(h, lambda e: e.train.loss) for h in histories.values()], label)
-        look.band(error, [_curve(h, _error) for h in histories.values()], label)
-        others = methods.get(study.counterpart(method), {})
-        pairs = [(h, others[seed]) for seed, h in histories.items() if seed in others]
-        if pairs and histories is not others:
-            points = [[100 * (b - m) for m, b in zip(_curve(h, _error), _curve(other, _error))] for h, other in pairs]
-            look.band(difference, points, f"{as_it_is(method)} (n = {len(pairs)})")
-    dash, colour = styles[study.baseline]
-    difference.axhline(0, ls=dash, color=colour, label=as_it_is(study.baseline))
-    style(loss, "training loss")
-    style(error, f"{split} top-1 error")
-    style(difference, f"{split} accuracy - {as_it_is(study.reference)}, points")
-    if loss.lines:  # none where all runs failed
-        loss.legend(frameon=False, fontsize=8 if len(methods) <= 8 else 6, ncols=1 if len(methods) <= 4 else 2)
-    _draw_answers(outcome, answers, {method: colour for method, (_, colour) in styles.items()})
-    outcome.set_xlabel(f"accuracy on {as_it_is(study.measured_on)}, difference in points")
+    found = panels(study, network)
+    methods = list(found[0].curves)
+    for place, panel in zip(axes, found):
+        for method, curves in panel.curves.items():
+            look = _Look(*styles[method], methods.index(method), len(methods))
+            look.band(place, curves, f"{as_it_is(method)} (n = {len(curves)})")
+        if panel.is_difference:
+            dash, colour = styles[study.baseline]
+            place.axhline(0, ls=dash, color=colour, label=as_it_is(study.baseline))
+        style(place, as_it_is(panel.title))
+    if methods:  # there are none where all runs failed
+        small, wide = len(methods) > 8, len(methods) > 4
+        axes[0].legend(frameon=False, fontsize=6 if small else 8, ncols=2 if wide else 1)
+    _draw_answers(axes[3], answers, {method: colour for method, (_, colour) in styles.items()})
+    axes[3].set_xlabel(f"accuracy on {as_it_is(study.measured_on)}, difference in points")
 
 
-def _draw_grid(panels: Sequence[Axes], study: Study, network: str, grid: Grid, answers: Sequence[Answer]) -> None:
-    """The options' difference to the baseline, and the accuracy that it comes to; bold where it is decided."""
-    found = grid.answers(answers)
-    differences = {place: answer.mean for place, answer in found.items()}
-    outcomes = {place: study.outcomes(network, method) for place, method in grid.methods.items()}
-    accuracies = {place: 100 * fmean(m.accuracy for m in seeds.values()) for place, seeds in outcomes.items() if seeds}
-    largest = max((abs(value) for value in differences.values()), default=0.0) or 1.0
-    for axes, values, colours, limits in (
-        (panels[0], differences, "RdBu", (-largest, largest)),
-        (panels[1], accuracies, "cividis", (None, None)),
-    ):
-        places = [[values.get((row, column), nan) for column in grid.columns] for row in grid.rows]
-        image = axes.imshow(places, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
-        for (row, column), value in values.items():
-            answer = found.get((row, column)) if values is differences else None
+def _draw_grid(panels: Sequence[Axes], study: Study, network: str, grid: Grid) -> None:
+    """The options' difference to the baseline, bold where it is decided, and the accuracy that it comes to."""
+    for axes, heat_map, colours in zip(panels, heat_maps(study, network, grid), ("RdBu", "cividis")):
+        places = [[heat_map.values.get((row, column), nan) for column in grid.columns] for row in grid.rows]
+        low, high = heat_map.limits
+        image = axes.imshow(places, cmap=colours, vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in heat_map.values.items():
+            answer = heat_map.answers.get((row, column))
             p = f"\np {p_text(answer.corrected_p)}" if answer and answer.interval else ""
             red, green, blue, _ = image.to_rgba(np.asarray([value]))[0]
             axes.annotate(
@@ -138,17 +107,16 @@ def _draw_grid(panels: Sequence[Axes], study: Study, network: str, grid: Grid, a
                 ha="center",
                 va="center",
                 fontsize=8,
-                weight="bold" if answer and answer.verdict in ("better", "worse") else "normal",
+                weight="bold" if answer and answer.is_decided else "normal",
                 color="black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white",
             )
         axes.set_xticks(range(len(grid.columns)), map(as_it_is, grid.columns), fontsize=8)
         axes.set_yticks(range(len(grid.rows)), map(as_it_is, grid.rows), fontsize=8)
         axes.set_xlabel(as_it_is(grid.across))
         axes.set_ylabel(as_it_is(grid.down))
+        axes.set_title(as_it_is(heat_map.title), fontsize=9)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    panels[0].set_title(f"accuracy - {as_it_is(study.reference)}, points", fontsize=9)
-    panels[1].set_title("accuracy, %", fontsize=9)
 
 
 def _draw_answers(axes: Axes, answers: Sequence[Answer], colours: dict[str, str]) -> None:
@@ -158,8 +126,8 @@ def _draw_answers(axes: Axes, answers: Sequence[Answer], colours: dict[str, str]
         axes.plot(answer.differences, [place + 0.25] * len(answer.seeds), "o", ms=4, mew=0, color=colour, alpha=0.6)
         if answer.interval:
             axes.plot(answer.interval, [place] * 2, color=colour, lw=2, solid_capstyle="butt")
-            decided = answer.verdict in ("better", "worse")
-            axes.plot(answer.mean, place, "o", ms=7, color=colour, mfc=colour if decided else "white", mew=1.5)
+            fill = colour if answer.is_decided else "white"
+            axes.plot(answer.mean, place, "o", ms=7, color=colour, mfc=fill, mew=1.5)
             p = f"p {p_text(answer.corrected_p)}"
             axes.annotate(p, (1, place), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
     axes.axvline(0, color="0.5", lw=1)
@@ -170,14 +138,6 @@ def _draw_answers(axes: Axes, answers: Sequence[Answer], colours: dict[str, str]
     axes.grid(alpha=0.3, axis="x")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-
-
-def _error(epoch: Epoch) -> float:
-    return (epoch.validation or epoch.train).top1_error
-
-
-def _curve(history: History, value: Callable[[Epoch], float]) -> list[float]:
-    return [value(epoch) for epoch in history if epoch.complete]
 
 
 class _Look:

@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import _plp
 from .._extras import require
 from .._files import Place, write_whole
-from .._plain import from_plain, to_plain
+from .._plain import APART, from_plain, to_plain
 from ..options import PLP, Recipe
 from ..records import History, Metrics
 from .statistics import MOST_REPEATS, p_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+STUDY_FILE = "study.json"
+RUN_FILE = "run.json"
+
+VERSION = 3
+"""Of a study's and a run's file; raised with every change that a plp before it would not understand."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Run:
 
     ``failure`` is the library's message where the loss was no longer finite, ``build`` what :func:`plp.build_info` said
     then, ``engine`` and ``versions`` what else made it. ``command`` began on the machine ``host`` at ``started`` (ISO
-    8601), and took so many ``seconds``, interruptions not counted.
+    8601), and took so many ``seconds``, interruptions not counted. ``folder`` has its weights and metrics, where it has
+    one.
     """
 
     network: str
@@ -45,6 +52,7 @@ class Run:
     processor: str = ""
     started: str = ""
     seconds: float = 0.0
+    folder: Path | None = field(default=None, compare=False, metadata=APART)
 
     @property
     def name(self) -> str:
@@ -57,6 +65,14 @@ class Run:
             return None
         best = self.history.best or self.history[-1]
         return self.history.test or best.validation or best.train
+
+    def measured_as(self, other: Run) -> bool:
+        """Whether two tries at a run measured the same, to the last bit, whatever time they took."""
+        mine, theirs = (
+            ([(epoch.train, epoch.validation) for epoch in run.history], run.history.test, run.failure)
+            for run in (self, other)
+        )
+        return mine == theirs
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,10 @@ class Answer:
     verdict: Verdict
     effect: float | None = None
     more_repeats: int | None = None
+
+    @property
+    def is_decided(self) -> bool:
+        return self.verdict in ("better", "worse")
 
     @property
     def difference(self) -> str:
@@ -374,11 +394,7 @@ class Study:
         self.runs.sort(key=lambda run: place.get(run.name, -1))
 
 
-STUDY_FILE = "study.json"
-RUN_FILE = "run.json"
-
-VERSION = 3
-"""Of a study's and a run's file; raised with every change that a plp before it would not understand."""
+# ---- Files -----------------------------------------------------------------------------------------------------------
 
 
 def read_run(file: Path) -> Run | None:
@@ -394,7 +410,7 @@ def read_run(file: Path) -> Run | None:
 def begun_run(file: Path) -> Run:
     """The run that a file tells of, complete or not; see :func:`read_run`."""
     try:
-        return from_plain(Run, read_run_data(file).get("run"))
+        return replace(from_plain(Run, read_run_data(file).get("run")), folder=file.parent)
     except ValueError as error:
         raise _plp.Error(f"{file} is not a run that plp wrote: {error}") from None
 

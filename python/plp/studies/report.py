@@ -11,6 +11,7 @@ from vl_convert import javascript_bundle
 
 from .._files import Place, write_whole
 from .._html import html_table
+from .._progress import duration
 from ..options import PAPER, Recipe
 from .charts import looks, network_charts, vega_lite
 from .records import Settings, Study
@@ -49,18 +50,13 @@ def write_report(study: Study, path: Place) -> None:
         runs=_runs(study),
         choices=[["what", "here", "source"], *choices(study)],
         methods=[["method", "what it changes"], *_changes(study)],
-        duration=_duration(sum(epoch.seconds for run in study.runs for epoch in run.history)),
+        duration=duration(sum(epoch.seconds for run in study.runs for epoch in run.history)),
         builds=_builds(study),
         library=Markup(
             javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()).replace("</script", "<\\/script")
         ),
     )
     write_whole(path, text.encode())
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def choices(study: Study) -> list[list[str]]:

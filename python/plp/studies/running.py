@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from itertools import product
 from numbers import Real
 from pathlib import Path
@@ -19,16 +18,15 @@ from .._checks import checked_integer, checked_seed
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
-from .._progress import Board, Display, FitProgress, StudyProgress, duration
+from .._progress import Board, Display, StudyProgress, duration
 from ..datasets import as_dataset
-from ..model import Model
 from ..options import PAPER, Recipe, by_name
-from ..records import History, Progress
-from ..training import Callback, Trainer, one_of
+from ..training import Callback, one_of
 from .executors import Futures, Lost, Processes, checked_executor, results, submit, wind_up
-from .files import Engine, Stopped, folder_of, go_on, is_held, made_run, opened, perform, standing, stop
-from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name, run_name
-from .tasks import Task
+from .files import folder_of, opened
+from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name
+from .runs import Engine, Stopped, go_on, is_held, made_run, perform, standing, stop, with_display
+from .tasks import Task, new_trainer
 from .tasks import engine as own_engine
 
 if TYPE_CHECKING:
@@ -113,33 +111,24 @@ def compare(
     require("scipy", extra="studies")  # now, not after hours of training
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     recipes = _recipes(methods, recipe)
-    train = as_dataset("train", train)
-    test = None if test is None else as_dataset("test", test)
+    images = as_dataset("train", train)
+    test_images = None if test is None else as_dataset("test", test)
     if not isinstance(validation, Real | None):
         raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
-    epochs = checked_integer("epochs", epochs, least=1)
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
-
-    callbacks = _checked_callbacks(callback)
-    if engine is own_engine:  # a mistake in the last method is reported before the first run
-        for network in networks:
-            model = Model(network, classes=train.classes, image_size=train.image_size, width=width)
-            for own in recipes.values():
-                Trainer(model, **vars(own), seed=seed, threads=threads)
-
     settings = Settings(
-        train=train.name,
-        train_images=len(train),
-        test=test.name if test else None,
-        test_images=len(test) if test else 0,
-        classes=train.classes,
+        train=images.name,
+        train_images=len(images),
+        test=test_images.name if test_images else None,
+        test_images=len(test_images) if test_images else 0,
+        classes=images.classes,
         width=float(width),
-        epochs=epochs,
+        epochs=checked_integer("epochs", epochs, least=1),
         validation=float(validation or 0),
         recipe=_as_kept(recipe),
     )
-    recipes = {name: _as_kept(own) for name, own in recipes.items()}
+    callbacks = _checked_callbacks(callback)
     jobs = checked_integer("jobs", jobs, least=1)
     if executor is not None:
         checked_executor(executor)
@@ -148,64 +137,79 @@ def compare(
         if path is None:
             raise ValueError("path is None, expected a folder that all of the executor's workers see")
 
+    def task(network: str, method: str, seed: int) -> Task:
+        return Task(
+            network=network,
+            method=method,
+            recipe=recipes[method],
+            width=settings.width,
+            seed=seed,
+            epochs=settings.epochs,
+            validation=settings.validation,
+            train=images,
+            test=test_images,
+            threads=threads,
+            weights=weights,
+        )
+
+    if engine is own_engine:  # a mistake in the last method is reported before the first run
+        for network, method in product(networks, recipes):
+            new_trainer(task(network, method, seed))
+    recipes = {name: _as_kept(own) for name, own in recipes.items()}
+
     with ExitStack() as stack:
         folder = None if path is None else folder_of(path)
         if jobs > 1:
             executor = stack.enter_context(Processes(jobs))
             folder = folder or Path(stack.enter_context(TemporaryDirectory(prefix="plp-")))
         stack.enter_context(sole_writer(folder and folder / STUDY_FILE))
-
         if executor is not None and folder:  # once, and not with every task that is sent
-            train = train._kept(folder)
-            test = None if test is None else test._kept(folder)
+            images = images._kept(folder)
+            test_images = None if test_images is None else test_images._kept(folder)
 
-        def new_task(network: str, method: str, seed: int) -> Task:
-            return Task(
-                network=network,
-                method=method,
-                recipe=recipes[method],
-                width=settings.width,
-                seed=seed,
-                epochs=epochs,
-                validation=settings.validation,
-                train=train,
-                test=test,
-                threads=threads,
-                weights=weights,
-                folder=folder and folder / folder_name(run_name(network, method, seed)),
-            )
-
-        tasks = [new_task(network, method, seed) for seed, network, method in product(seeds, networks, recipes)]
+        tasks = [task(network, method, seed) for seed, network, method in product(seeds, networks, recipes)]
         study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
         done = {run.name for run in study.runs}
-        ahead = [
-            replace(
-                task, callbacks=tuple(each.of(task) if hasattr(each, "of") else deepcopy(each) for each in callbacks)
-            )
-            for task in tasks
-            if task.name not in done
-        ]
+        ahead = [_on_its_way(task, folder, callbacks) for task in tasks if task.name not in done]
         if folder:
             go_on(folder)
-        try:
-            make = _one_by_one if executor is None else partial(_spread, executor)
-            make(study, ahead, len(tasks), engine, progress)
-        except Stopped:
-            study.interrupted = True
-        except KeyboardInterrupt as interruption:
-            study.interrupted = True
-            interruption.study = study  # type: ignore[attr-defined]
-            raise
-        except MemoryError as error:
-            if not study.runs:
-                raise
-            study.interrupted = True
-            warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=2)
-        finally:
-            study.sort()
+        with _interruptions(study):
+            if executor is None:
+                _one_by_one(study, ahead, len(tasks), engine, progress)
+            else:
+                _spread(executor, study, ahead, len(tasks), engine, progress)
         if folder:
             go_on(folder)
+        if path is None:  # that of several processes goes
+            study.runs = [replace(run, folder=None) for run in study.runs]
     return study
+
+
+def _on_its_way(task: Task, folder: Path | None, callbacks: Sequence[Callback]) -> Task:
+    """A task with a folder and callbacks of its own."""
+    task = replace(task, folder=folder and folder / folder_name(task.name))
+    own = (each.of(task) if hasattr(each, "of") else deepcopy(each) for each in callbacks)
+    return replace(task, callbacks=tuple(own))
+
+
+@contextmanager
+def _interruptions(study: Study) -> Iterator[None]:
+    """Within, runs are added to the study, which has those that are complete whatever ends it."""
+    try:
+        yield
+    except Stopped:
+        study.interrupted = True
+    except KeyboardInterrupt as interruption:
+        study.interrupted = True
+        interruption.study = study  # type: ignore[attr-defined]
+        raise
+    except MemoryError as error:
+        if not study.runs:
+            raise
+        study.interrupted = True
+        warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=4)
+    finally:
+        study.sort()
 
 
 def _one_by_one(study: Study, tasks: Sequence[Task], total: int, engine: Engine, progress: bool) -> None:
@@ -213,7 +217,7 @@ def _one_by_one(study: Study, tasks: Sequence[Task], total: int, engine: Engine,
     shown = StudyProgress([task.network for task in tasks], total, progress)
     for index, task in enumerate(tasks):
         with shown.run(index, task.name) as display:
-            study.runs.append(perform(replace(task, callbacks=(*task.callbacks, _Shown(display, task))), engine))
+            study.runs.append(perform(with_display(task, display), engine))
 
 
 def _spread(executor: Any, study: Study, tasks: Sequence[Task], total: int, engine: Engine, progress: bool) -> None:
@@ -283,20 +287,6 @@ def _board(tasks: Sequence[Task], made: Sequence[Run], total: int) -> Board:
         waiting = len(tasks) - len(made) - len(running)
         left = fmean(seconds) * waiting / len(running) + max(each.left or 0 for each in running)
     return Board(total - len(tasks) + len(made), total, running, left)
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A run's progress, as its last callback: what comes before may save."""
-
-    display: FitProgress
-    task: Task
-
-    def begin(self, history: History) -> None:
-        self.display.begin(f"{self.task.train.name}, {len(self.task.train):,} images", history, self.task.epochs)
-
-    def __call__(self, report: Progress) -> None:
-        self.display.iteration(report)
 
 
 def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:

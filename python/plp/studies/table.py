@@ -7,6 +7,7 @@ from statistics import fmean
 
 from .._html import html_lines, html_table
 from .._tables import printable, text_table
+from .answers import of_accuracy
 from .records import Answer, Study
 from .statistics import p_text, spread
 
@@ -16,7 +17,7 @@ def table(study: Study) -> list[list[str]]:
     rows = [["network", "method", "runs", "accuracy %", "top-1 error", "top-5 error", "loss", "images/s"]]
     rows[0].append(f"accuracy - {study.reference}" + (" [95 % interval]" if study.is_repeated else ""))
     rows[0] += ["p (Holm)"] * study.is_repeated
-    found = {(a.network, a.method): a for a in _of_accuracy(study) if a.other == study.counterpart(a.method)}
+    found = {(a.network, a.method): a for a in of_accuracy(study) if a.other == study.counterpart(a.method)}
     for network in study.networks:
         for method in study.methods:
             runs = [run for run in study.runs if (run.network, run.method) == (network, method)]
@@ -60,12 +61,7 @@ def caption(study: Study) -> str:
 def verdict(study: Study) -> list[str]:
     """What the differences to the baseline, and of PLP to its control, allow to say: a sentence for each pair."""
     several = len(study.networks) > 1
-    return [f"{answer.network}, {answer}" if several else str(answer) for answer in _of_accuracy(study)]
-
-
-def _of_accuracy(study: Study) -> list[Answer]:
-    """Of all answers those by what counts: the accuracy of the optimal model."""
-    return [answer for answer in study.answers() if (answer.measure, answer.model) == ("accuracy", "optimal")]
+    return [f"{answer.network}, {answer}" if several else str(answer) for answer in of_accuracy(study)]
 
 
 def answer_table(answers: Sequence[Answer]) -> list[list[str]]:

@@ -123,8 +123,8 @@ def engine(task: Task) -> History:
     run starts anew.
 
     Raises:
-        plp.Error: the loss is no longer finite; the error's ``history`` is that of the epochs before.
-        KeyboardInterrupt: Ctrl-C, or a callback raised it.
+        plp.Error, KeyboardInterrupt: the loss is no longer finite; Ctrl-C, or a callback raised it. The error's
+            ``history`` is that of the iterations before.
     """
     trainer = new_trainer(task)
     checkpoint = task.folder and task.folder / CHECKPOINT
@@ -150,11 +150,9 @@ def engine(task: Task) -> History:
             raise
         set_aside(checkpoint, error)  # of a run on other data
         return engine(task)
-    except _plp.Error as error:
-        error.history = trainer.history  # type: ignore[attr-defined]
-        raise
-    except KeyboardInterrupt:
-        if checkpoint:
+    except (_plp.Error, KeyboardInterrupt) as error:
+        error.history = trainer.history  # type: ignore[union-attr]
+        if checkpoint and isinstance(error, KeyboardInterrupt):
             trainer.save(checkpoint)
         raise
     if task.folder and task.weights:

@@ -1,0 +1,88 @@
+"""The numbers of a study's curves and heat maps, which its picture and its page both show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+from ..records import Epoch, History
+from .answers import of_accuracy
+from .grids import Grid
+from .records import Answer, Study
+
+Curve = list[float]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """For each method a curve over the epochs for each seed; failed runs are left out, and so are methods without."""
+
+    title: str
+    curves: dict[str, list[Curve]]
+    is_difference: bool = False
+
+
+def panels(study: Study, network: str) -> list[Panel]:
+    """Training loss, the error by which the best epoch is chosen, and how much less it is than the counterpart's."""
+    held_out = "validation" if study.settings.validation else "training"
+    histories: dict[str, dict[int, History]] = {method: {} for method in study.methods}
+    for run in study.runs:
+        if run.network == network and not run.failure:
+            histories[run.method][run.seed] = run.history
+
+    def of_all(value: Callable[[Epoch], float]) -> dict[str, list[Curve]]:
+        return {
+            method: [_curve(history, value) for history in seeds.values()]
+            for method, seeds in histories.items()
+            if seeds
+        }
+
+    differences: dict[str, list[Curve]] = {}
+    for method, seeds in histories.items():
+        others = histories[study.counterpart(method)]
+        pairs = [(history, others[seed]) for seed, history in seeds.items() if seed in others]
+        if pairs and others is not seeds:
+            curves = [zip(_curve(history, _error), _curve(other, _error)) for history, other in pairs]
+            differences[method] = [[100 * (theirs - own) for own, theirs in curve] for curve in curves]
+    return [
+        Panel("training loss", of_all(lambda epoch: epoch.train.loss)),
+        Panel(f"{held_out} top-1 error", of_all(_error)),
+        Panel(f"{held_out} accuracy - {study.reference}, points", differences, is_difference=True),
+    ]
+
+
+def _error(epoch: Epoch) -> float:
+    return (epoch.validation or epoch.train).top1_error
+
+
+def _curve(history: History, value: Callable[[Epoch], float]) -> Curve:
+    return [value(epoch) for epoch in history if epoch.complete]
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A value for each place of a grid; ``answers`` are those that the values are of, if any."""
+
+    title: str
+    values: dict[tuple[str, str], float]
+    answers: dict[tuple[str, str], Answer]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Of its colours: those of differences lie about 0."""
+        if self.answers:
+            largest = max(map(abs, self.values.values())) or 1.0
+            return -largest, largest
+        return min(self.values.values(), default=0.0), max(self.values.values(), default=1.0)
+
+
+def heat_maps(study: Study, network: str, grid: Grid) -> list[HeatMap]:
+    """What options are better by than their baseline, and the accuracy that it comes to."""
+    found = grid.answers(of_accuracy(study, network))
+    outcomes = {place: study.outcomes(network, method) for place, method in grid.methods.items()}
+    accuracies = {place: 100 * fmean(m.accuracy for m in seeds.values()) for place, seeds in outcomes.items() if seeds}
+    return [
+        HeatMap(f"accuracy - {study.reference}, points", {place: a.mean for place, a in found.items()}, found),
+        HeatMap("accuracy, %", accuracies, {}),
+    ]
