@@ -36,6 +36,7 @@ import plp  # noqa: E402
 
 train, test = plp.datasets.synthetic(256, 64)
 digest = hashlib.sha256()
+speeds = []
 for network in ("resnet18", "vgg16"):
 
     def trainer(network=network):
@@ -44,6 +45,7 @@ for network in ("resnet18", "vgg16"):
 
     whole = trainer()
     history = whole.fit(train, test=test, epochs=2, progress=False)
+    speeds.append(f"{network} {history[-1].images_per_second:.0f}")
     assert len(history) == 2 and np.isfinite(whole.evaluate(test).loss)
 
     half, rest = trainer(), trainer()
@@ -65,4 +67,5 @@ assert all(Path(path).parent.name in ("numpy.libs", "scipy.libs") for path in bl
 vectors = next(line for line in plp.build_info().splitlines() if line.startswith("vectors"))
 versions = ", ".join(f"{module.__name__} {getattr(module, '__version__', '')}".strip() for module in [*first, np])
 python = sysconfig.get_python_version()
-print(f"{digest.hexdigest()[:16]} Python {python}, {versions}, {vectors}, threads: {before or 'not asked'}")
+speed = f"images/s: {', '.join(speeds)}"
+print(f"{digest.hexdigest()[:16]} Python {python}, {versions}, {vectors}, {speed}, threads: {before or 'not asked'}")
