@@ -3,15 +3,16 @@ import Foundation
 import PackageDescription
 
 // The kernels are compiled for one processor: this machine's, or the one PLP_TARGET_CPU names. It may name the two that
-// have AVX2 and AVX-512 and little else: for a newer one the compiler would use instructions that Build.processorFlags
-// does not ask for at run time. AVX512 tells the kernels that 32 wide registers exist.
+// have AVX2 and AVX-512 and little else: for a newer one the compiler would use instructions that Sources/PLP/Build.swift
+// does not ask for at run time. AVX512 tells that file, and the kernels that 32 wide registers exist.
 let processor = Context.environment["PLP_TARGET_CPU"] ?? "native"
-let hasAVX512: Bool =
+let wide: [SwiftSetting] =
     switch processor {
     case "native":
         (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.contains(" avx512f ") ?? false
-    case "haswell": false
-    case "skylake-avx512": true
+            ? [.define("AVX512")] : []
+    case "haswell": []
+    case "skylake-avx512": [.define("AVX512")]
     default: refuse("PLP_TARGET_CPU: found \(processor), expected native, haswell (AVX2) or skylake-avx512 (AVX-512)")
     }
 
@@ -34,7 +35,7 @@ let kernelSettings: [SwiftSetting] =
             (checks ? ["-O", "-assert-config", "Debug"] : ["-Ounchecked"])
                 + ["-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])
     ]
-    + (hasAVX512 ? [.define("AVX512")] : []) + loopSettings + checked
+    + wide + loopSettings + checked
 
 // libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only. Once
 // loaded it stays: threads that have called it call it when they end.
@@ -76,8 +77,8 @@ let package = Package(
         module("Datasets", ["PLPBase", "PLPKernels"]),
         module("Training", ["PLPNetworks", "PLPOptimization", "PLPDatasets"]),
         .target(
-            name: "PLP", dependencies: ["PLPTraining", "CPLP"], exclude: ["exports.map"],
-            linkerSettings: librarySettings),
+            name: "PLP", dependencies: ["PLPTraining", "CLinux", "CPLP"], exclude: ["exports.map"],
+            swiftSettings: wide, linkerSettings: librarySettings),
         .executableTarget(
             name: "KernelBenchmark", dependencies: ["PLPKernels"], path: "Benchmarks/Kernels",
             swiftSettings: kernelSettings),

@@ -1,5 +1,7 @@
-/* Linux's own calls, which Swift cannot make itself, since `syscall` takes any number of arguments. */
+/* Linux's own calls, which Swift cannot make itself, since `syscall` takes any number of arguments; and what the C library
+   knows of the processor. */
 #include <linux/futex.h>
+#include <sys/platform/x86.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

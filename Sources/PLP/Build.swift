@@ -1,5 +1,6 @@
 // Which library this is, and what it runs on.
 
+import CLinux
 import CPLP
 import PLPBase
 import PLPKernels
@@ -28,12 +29,27 @@ public func plp_build_info() -> UnsafePointer<CChar>? {
     return text.pointer
 }
 
-/// Why the kernels cannot run here, once and for all; nil where they can. This file is compiled for any x86-64.
+/// What a processor must have to run the kernels: all that the compiler uses of its own accord for haswell and
+/// skylake-avx512, which Package.swift lets PLP_TARGET_CPU name.
+private let neededInstructions: [(name: String, index: Int)] = {
+    let common = [
+        ("abm", x86_cpu_LZCNT), ("avx2", x86_cpu_AVX2), ("bmi1", x86_cpu_BMI1), ("bmi2", x86_cpu_BMI2),
+        ("f16c", x86_cpu_F16C), ("fma", x86_cpu_FMA), ("movbe", x86_cpu_MOVBE),
+    ]
+    #if AVX512
+        return common + [
+            ("avx512bw", x86_cpu_AVX512BW), ("avx512cd", x86_cpu_AVX512CD), ("avx512dq", x86_cpu_AVX512DQ),
+            ("avx512f", x86_cpu_AVX512F), ("avx512vl", x86_cpu_AVX512VL),
+        ]
+    #else
+        return common
+    #endif
+}()
+
+/// Why the kernels cannot run here, once and for all; nil where they can. This file is compiled for any x86-64. The C
+/// library is asked, which asks the processor: what /proc/cpuinfo tells may be of another one, where this is emulated.
 let unsupportedProcessor: Failure? = {
-    guard let text = Files.systemText("/proc/cpuinfo"),
-        let line = text.split(separator: "\n").first(where: { $0.hasPrefix("flags") })
-    else { return nil }
-    let missing = Set(Build.processorFlags).subtracting(line.split(separator: " ").map(String.init)).sorted()
+    let missing = neededInstructions.filter { !x86_cpu_active(UInt32($0.index)) }.map(\.name)
     return missing.isEmpty
         ? nil
         : Failure(

@@ -79,10 +79,7 @@ make --no-print-directory uninstall PREFIX="$work/another prefix" >"$work/uninst
     fail "$(cat "$work/uninstall.log")"
 [ -z "$(find "$work/another prefix" ! -type d)" ] || fail "left behind: $(find "$work/another prefix" ! -type d)"
 
-# A processor that lacks what the kernels were compiled for gets a message. Only root may put another one in place.
-if unshare -m true 2>/dev/null; then
-    sed 's/ avx[^ ]*//g; s/ fma / /' /proc/cpuinfo >"$work/cpuinfo"
-    ! unshare -m sh -c 'mount --bind "$0/cpuinfo" /proc/cpuinfo && cd "$0" && ./train 300' "$work" 2>"$work/message" ||
-        fail "a processor without AVX was accepted"
-    grep -q '^processor: found one without avx' "$work/message" || fail "$(cat "$work/message")"
-fi
+# A processor that lacks what the kernels were compiled for gets a message. The C library can be told that this one does.
+! (cd "$work" && GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2 ./train 300) 2>"$work/message" ||
+    fail "a processor without AVX2 was accepted"
+grep -q '^processor: found one without avx2, expected' "$work/message" || fail "$(cat "$work/message")"
