@@ -16,6 +16,9 @@ portable = .build/haswell/release/libplp.so .build/skylake-avx512/release/libplp
 processor = .build/processor
 installed = .venv/plp-installed
 peer = .venv-peer
+swift_test = swift test -c release --disable-testable-imports
+# Under a sanitizer, in a build folder of its own. A test expects SIGSEGV, and XCTest leaks: neither is an error here.
+under = PLP_CHECKED=$(1) SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=handle_segv=0:detect_leaks=0 $(swift_test) --scratch-path .build/$(1)
 version = $(shell sed -n 's/.*PLP_VERSION "\(.*\)"/\1/p' include/plp.h)
 
 help: ## list the commands
@@ -27,20 +30,37 @@ run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-
 	.venv/bin/plp compare --quick --fresh --data "$(DATA)"
 
 # Without testable imports, which no test needs, the tests link what `build` has compiled. What the kernels do instead
-# where AVX-512 is missing is tested on any machine, in a build folder of its own, and so is that they and the executor
-# keep to their memory.
+# where AVX-512 is missing is tested on any machine, in a build folder of its own.
 test: build wheel test-packages ## run the tests of Swift, C and Python
-	swift test -c release --disable-testable-imports
-	PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) swift test -c release --disable-testable-imports --scratch-path .build/haswell \
-	    --filter KernelsTests
-	PLP_CHECKED=1 swift test -c release --disable-testable-imports --scratch-path .build/checked \
-	    --filter 'KernelsTests|NetworksTests.(Executor|Graph)Tests'
+	$(swift_test)
+	PLP_TESTS=Kernels PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) $(swift_test) --scratch-path .build/haswell
+	$(MAKE) --no-print-directory test-checked
 	sh Tests/C/run.sh
 	.venv/bin/pip install --quiet pytest safetensors ipykernel 'setuptools>=77' mpi4py distributed loky pandas tensorboardX \
 	    'numpy<2'
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
 	$(MAKE) --no-print-directory test-torch
+
+# Of `sanitize` and `fuzz` what takes no more than a few minutes, building included: what kernels and executor do with memory,
+# the C interface under both sanitizers, and a few seconds of fuzzing.
+test-checked: swift packages ## run some of the tests under sanitizers, and fuzz for some seconds
+	PLP_TESTS=Kernels,Networks $(call under,address) --filter 'KernelsTests|NetworksTests.(Executor|Graph)Tests'
+	sh Tests/C/sanitized.sh address
+	sh Tests/Fuzz/run.sh 2
+	PLP_CHECKED=thread swift build -c release --product test --scratch-path .build/thread
+	sh Tests/C/sanitized.sh thread threads
+
+# The thread sanitizer, under which kernels are slower by far, gets what has threads.
+sanitize: swift packages ## run the tests of Swift and C under the address and the thread sanitizer
+	$(call under,address)
+	sh Tests/C/sanitized.sh address
+	$(call under,thread) --filter 'BaseTests|DatasetsTests|OptimizationTests|ThreadsTests'
+	sh Tests/C/sanitized.sh thread threads
+
+fuzz: swift packages ## fuzz readers and sequences of C calls, each for SECONDS=60
+	PLP_CHECKED=address swift build -c release --product fuzz --scratch-path .build/address
+	sh Tests/Fuzz/run.sh $(or $(SECONDS),60)
 
 # Debian's PyTorch is older than the hooks that plp.torch needs: those tests have a current one, and a current NumPy.
 test-torch: wheel ## run the tests of plp.torch with a current PyTorch
@@ -169,4 +189,4 @@ bench-packages:
 # Swift keeps all processors busy by itself, and pip builds in one folder for all.
 .NOTPARALLEL:
 
-.PHONY: help build run test test-torch lint bench wheel sdist check-wheel check-swift docs install uninstall clean always swift packages test-packages bench-packages
+.PHONY: help build run test test-checked test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift docs install uninstall clean always swift packages test-packages bench-packages

@@ -25,17 +25,29 @@ func refuse(_ message: String) -> Never {
 let recordsLoops = Context.environment["PLP_LOOP_TIMES"] == "1"
 let loopSettings: [SwiftSetting] = recordsLoops ? [.define("LOOP_TIMES")] : []
 
-// PLP_CHECKED=1 makes a build whose kernels check what they otherwise take on trust: sizes and sums, what they
-// assert, and memory, as Buffers.swift says. For tests, and of no more than what these need.
-let checks = Context.environment["PLP_CHECKED"] == "1"
+// PLP_CHECKED=address or thread makes a build for tests, whose kernels check what they otherwise take on trust: sizes
+// and sums, what they assert, and memory, as Buffers.swift says. All is under that sanitizer, but that kernels are not
+// under the address sanitizer: it knows nothing of their memory, which is no malloc's. With address it has the programs
+// of `make fuzz` too.
+let sanitizer = Context.environment["PLP_CHECKED"]
+if let sanitizer, sanitizer != "address", sanitizer != "thread" {
+    refuse("PLP_CHECKED: found \(sanitizer), expected address or thread")
+}
+let checks = sanitizer != nil
 let checked: [SwiftSetting] = checks ? [.define("CHECKED")] : []
+let sanitized: [SwiftSetting] =
+    switch sanitizer {
+    case "address": [.unsafeFlags(["-sanitize=address,fuzzer"])]
+    case "thread": [.unsafeFlags(["-sanitize=thread"])]
+    default: []
+    }
 let kernelSettings: [SwiftSetting] =
     [
         .unsafeFlags(
             (checks ? ["-O", "-assert-config", "Debug"] : ["-Ounchecked"])
                 + ["-wmo", "-Xcc", "-Wno-everything", "-target-cpu", processor])
     ]
-    + wide + loopSettings + checked
+    + wide + loopSettings + checked + (sanitizer == "thread" ? sanitized : [])
 
 // libplp.so carries Swift's runtime within itself, names all that it needs, and shows the functions of plp.h only. Once
 // loaded it stays: threads that have called it call it when they end.
@@ -50,7 +62,7 @@ let librarySettings: [LinkerSetting] =
 
 // Modules bear the package's name, because those of all packages in a program share one space of names.
 func module(
-    _ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = loopSettings
+    _ name: String, _ dependencies: [Target.Dependency] = [], settings: [SwiftSetting] = loopSettings + sanitized
 ) -> Target {
     .target(name: "PLP\(name)", dependencies: dependencies, path: "Sources/\(name)", swiftSettings: settings)
 }
@@ -78,7 +90,7 @@ let package = Package(
         module("Training", ["PLPNetworks", "PLPOptimization", "PLPDatasets"]),
         .target(
             name: "PLP", dependencies: ["PLPTraining", "CLinux", "CPLP"], exclude: ["exports.map"],
-            swiftSettings: wide, linkerSettings: librarySettings),
+            swiftSettings: wide + sanitized, linkerSettings: librarySettings),
         .executableTarget(
             name: "KernelBenchmark", dependencies: ["PLPKernels"], path: "Benchmarks/Kernels",
             swiftSettings: kernelSettings),
@@ -90,10 +102,35 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-if checks {
-    let tested = ["PLPBase", "PLPKernels", "PLPNetworks", "PLPTestSupport", "KernelsTests", "NetworksTests"]
+// PLP_TESTS=Kernels,Networks makes a package that has the tests of these alone, so that the others are not built.
+if let wanted = Context.environment["PLP_TESTS"]?.split(separator: ",") {
+    package.targets.removeAll { $0.type == .test && !wanted.contains($0.name.dropLast("Tests".count)) }
+}
+
+if let sanitizer {
+    /// A program in C. Whatever is linked has the sanitizer, and the library's code, within itself.
+    func program(_ name: String, _ path: String, _ dependencies: [Target.Dependency], linkedBy flag: String) -> Target {
+        .executableTarget(
+            name: name, dependencies: dependencies, path: path, sources: ["\(name).c"],
+            cSettings: [
+                .headerSearchPath("../../include"), .define("SANITIZED"), .unsafeFlags(["-fsanitize=\(sanitizer)"]),
+            ],
+            linkerSettings: [.linkedLibrary("m"), .unsafeFlags([flag])])
+    }
     package.products = []
-    package.targets.removeAll { $0.type != .system && !tested.contains($0.name) }
+    package.targets.removeAll { $0.name == "KernelBenchmark" }
+    package.targets.first { $0.name == "PLP" }!.linkerSettings = nil
+    package.targets.first { $0.name == "PLPBase" }!.linkerSettings = [
+        .unsafeFlags(["-sanitize=\(sanitizer)", "-use-ld=lld"])
+    ]
+    package.targets.append(program("test", "Tests/C", ["PLP"], linkedBy: "-sanitize=\(sanitizer)"))
+    if sanitizer == "address" {
+        package.targets += [
+            program("fuzz", "Tests/Fuzz", ["PLP", "PLPPickle"], linkedBy: "-sanitize=address,fuzzer"),
+            .target(
+                name: "PLPPickle", dependencies: ["PLPDatasets"], path: "Tests/Fuzz/Pickle", swiftSettings: sanitized),
+        ]
+    }
 }
 
 if recordsLoops {

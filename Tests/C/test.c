@@ -1,6 +1,7 @@
 /*
- * The C ABI from a C program: what each call does, and every way in which a caller can be wrong. Run under address and
- * undefined-behaviour sanitizers and without them. Usage: test FOLDER, an empty one for files.
+ * The C ABI from a C program: what each call does, and every way in which a caller can be wrong. Run under sanitizers and
+ * without them: see run.sh and sanitized.sh. Usage: test FOLDER [threads]; the folder is an empty one for files, and the word
+ * chooses what several threads do, for the thread sanitizer.
  */
 #include "test.h"
 
@@ -95,7 +96,7 @@ static void test_process(void)
 /* The library installs no signal handler. Sanitizers do, so only a build without them can tell. */
 static void test_signals(void)
 {
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SANITIZED
     for (int number = 1; number < 32; number++) {
         struct sigaction action;
         if (!sigaction(number, NULL, &action))
@@ -1863,7 +1864,7 @@ static void test_threads(plp_dataset *train)
         plp_model_free(models[i]);
 }
 
-#ifndef __SANITIZE_ADDRESS__ /* whose allocator's locks stay locked in a child, where another thread held them */
+#ifndef SANITIZED /* whose allocator's locks stay locked in a child, where another thread held them */
 /* Children forked at any moment of another thread's training come to the same, what it is training apart. */
 typedef struct fit {
     plp_model *model;
@@ -1974,7 +1975,7 @@ static void test_predict(void)
 
 /* ---- Stack ------------------------------------------------------------------------------------------------------- */
 
-#ifndef __SANITIZE_ADDRESS__ /* which makes this program's own frames larger */
+#ifndef SANITIZED /* which makes this program's own frames larger */
 /* Calls that go deep, on a network of each kind. */
 static void *call_all(void *dataset)
 {
@@ -2036,13 +2037,29 @@ static void test_stack(plp_dataset *train)
 }
 #endif
 
+/* What several threads do at a time, but for what the thread sanitizer, which slows kernels by far, would take minutes for. */
+static void test_threads_at_once(plp_dataset *train)
+{
+    test_visits_to_a_fit(train);
+    test_freed_while_used(train);
+    test_evaluation_of_a_moment();
+    test_threads(train);
+}
+
 int main(int count, char **arguments)
 {
-    if (count != 2) {
-        fprintf(stderr, "usage: %s FOLDER\n", arguments[0]);
+    if (count < 2) {
+        fprintf(stderr, "usage: %s FOLDER [threads]\n", arguments[0]);
         return 2;
     }
     folder = arguments[1];
+    if (count > 2) {
+        plp_dataset *data = synthetic(PLP_SPLIT_TRAIN, 90);
+        test_threads_at_once(data);
+        plp_dataset_free(data);
+        printf("C ABI: %d checks, %d failed\n", checks, failures);
+        return failures != 0;
+    }
     test_process();
     test_synthetic();
     test_arrays();
@@ -2075,13 +2092,10 @@ int main(int count, char **arguments)
     test_not_finite(train);
     test_too_many_classes(train);
     test_state();
-    test_visits_to_a_fit(train);
-    test_freed_while_used(train);
-    test_evaluation_of_a_moment();
+    test_threads_at_once(train);
     test_server(train);
     test_interrupted_wait();
-    test_threads(train);
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SANITIZED
     test_forks(train);
     test_stack(train);
 #endif
