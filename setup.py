@@ -14,12 +14,17 @@ ROOT = Path(__file__).resolve().parent
 LIBRARY = "libplp.so.0"  # its soname: the extension asks for this name, and finds it in its own folder
 LIBRARY_V4 = f"glibc-hwcaps/x86-64-v4/{LIBRARY}"  # which the loader takes instead where the processor has AVX-512
 NEEDED = (6, 3)
+GLIBC_NEEDED = (2, 33)  # whose header tells what the processor has
 
 
 def swift_library() -> Path:
     """Builds libplp, Swift's runtime included, and returns the file."""
     if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
         raise SystemExit(f"plp: found {' on '.join(system)}, expected Linux on x86_64: the kernels are written for it")
+    libc, number = platform.libc_ver()
+    if libc != "glibc" or tuple(map(int, number.split("."))) < GLIBC_NEEDED:
+        found = f"{libc} {number}".strip() or "another C library"
+        raise SystemExit(f"plp: found {found}, expected glibc {'.'.join(map(str, GLIBC_NEEDED))} or later")
     if not shutil.which("swift"):
         raise SystemExit(
             "plp: there is no `swift` in PATH; install a Swift 6.3 toolchain from https://swift.org/install"

@@ -191,3 +191,25 @@ def test_the_toolchain_is_asked_for(tmp_path, script, message):
     environment = {name: value for name, value in os.environ.items() if name != "PLP_LIBRARY"} | {"PATH": str(tmp_path)}
     done = subprocess.run(build(tmp_path), cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode != 0 and message in done.stderr
+
+
+def test_another_processor_is_refused(tmp_path):
+    """For a program that `setarch` starts, this is a machine of 32 bits."""
+    pytest.importorskip("setuptools", minversion="77")
+    environment = {name: value for name, value in os.environ.items() if name != "PLP_LIBRARY"}
+    command = ["setarch", "i686", *build(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "plp: found Linux on i686, expected Linux on x86_64" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [(("glibc", "2.31"), "found glibc 2.31, expected glibc 2.33 or later"), (("", ""), "found another C library")],
+)
+def test_another_c_library_is_refused(tmp_path, found, message):
+    pytest.importorskip("setuptools", minversion="77")
+    (tmp_path / "sitecustomize.py").write_text(f"import platform\nplatform.libc_ver = lambda: {found}\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PLP_LIBRARY"}
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = subprocess.run(build(tmp_path), cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and f"plp: {message}" in done.stderr
