@@ -102,9 +102,11 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-// PLP_TESTS=Kernels,Networks makes a package that has the tests of these alone, so that the others are not built.
+// PLP_TESTS=Kernels,Networks makes a package that has the tests of these alone, so that nothing else is built for them.
 if let wanted = Context.environment["PLP_TESTS"]?.split(separator: ",") {
-    package.targets.removeAll { $0.type == .test && !wanted.contains($0.name.dropLast("Tests".count)) }
+    package.targets.removeAll {
+        $0.name == "KernelBenchmark" || $0.type == .test && !wanted.contains($0.name.dropLast("Tests".count))
+    }
 }
 
 if let sanitizer {
