@@ -62,7 +62,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PLP_VERSION "0.1.0"
+#define PLP_VERSION "0.2.0"
 
 #ifdef __cplusplus
 extern "C" {
