@@ -207,7 +207,8 @@ def test_a_signal_keeps_the_run(number, tmp_path):
         output, errors = process.communicate()
     assert process.returncode == ENDS[number], errors
     assert "(interrupted)" in output and "Traceback" not in errors
-    (partial,) = json.loads((tmp_path / "results" / "history.json").read_text())["epochs"][-1:]
+    run = json.loads((tmp_path / "results" / "run.json").read_text())["run"]
+    (partial,) = run["history"]["epochs"][-1:]
     assert 0 < partial["iterations"] and not partial["complete"]
     with running(TRAIN, tmp_path) as process:
         assert "images" in process.stderr.readline()  # the data
@@ -323,6 +324,6 @@ def test_a_closed_terminal_keeps_the_run(tmp_path):
         os.close(terminal)
         os.waitpid(process, 0)
         deadline = time.monotonic() + 30
-        while not (tmp_path / "results" / "history.json").exists() and time.monotonic() < deadline:
+        while not (tmp_path / "results" / "last.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-    assert {"checkpoint.plp", "history.json", "model.safetensors"} <= set(os.listdir(tmp_path / "results"))
+    assert {"checkpoint.plp", "run.json", "best.safetensors"} <= set(os.listdir(tmp_path / "results"))

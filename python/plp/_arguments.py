@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import arg, subcommand
 
-from .options import RECIPES, SGD, by_name
+from .options import PLP, RECIPES, SGD, by_name
 from .schedules import Constant, Cosine, Cyclic, MultiStep, Warmup
 
 SCHEDULES = {
@@ -27,13 +27,26 @@ SCHEDULES = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What decides which options there are, and their defaults."""
+    """What decides which options there are, and their defaults; and options that the parser would not tell of well."""
 
     recipe: str | None = None
     schedule: str | None = None
     method: str = "plp"
     methods: str | None = None
     quick: bool = False
+    source: Annotated[str | None, arg(name="from")] = None
+    step: Annotated[float, arg(name="plp.step")] = 1.0
+    coefficients: Annotated[tuple[float, ...] | None, arg(name="plp.coefficients")] = None
+
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: options contradict.
+        """
+        try:
+            PLP(step=self.step, coefficients=self.coefficients)
+        except ValueError as error:
+            raise ValueError(f"--plp.step, --plp.coefficients: {error}") from None
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Choice:

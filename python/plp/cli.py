@@ -1,11 +1,10 @@
-"""The ``plp`` command: train, compare, evaluate, report, info, download, profile."""
+"""The ``plp`` command: train, compare, stop, merge, report, export, evaluate, download, profile, info."""
 
 from __future__ import annotations
 
+import csv
 import io
-import json
 import os
-import re
 import signal
 import sys
 import warnings
@@ -20,18 +19,22 @@ import tomli_w
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from . import Error, Model, Progress, Study, Trainer, __version__, build_info, compare, datasets
+from . import Error, Model, Run, Study, Task, Trainer, __version__, build_info, compare, datasets, engine, merge, stop
 from ._arguments import SCHEDULES, Choice, name_of, with_file, with_options
 from ._checks import checked_integer
 from ._download import ARCHIVES, cache
 from ._extras import require
-from ._files import sole_writer, write_whole
+from ._files import write_whole
+from ._progress import FitProgress
 from ._signals import interruptions
 from ._tables import printable
 from .datasets import Dataset
 from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
 from .schedules import Warmup
+from .studies.records import RUN_FILE, begun_run, folder_name
+from .studies.runs import KEPT, differences_from, forget, go_on, perform, with_display
+from .studies.tasks import BEST
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -203,6 +206,12 @@ class WithRuns(WithData):
     """passes over the training images"""
     width: float = 1.0
     """factor on every hidden channel count"""
+    dropout: Annotated[
+        float | None,
+        arg(metavar="P", help="probability, wherever the network drops", help_behavior_hint="(default: its own)"),
+    ] = None
+    mean: Annotated[Colours, arg(metavar="R G B", help="of images, subtracted", help_behavior_hint=CIFAR)] = None
+    std: Annotated[Colours, arg(metavar="R G B", help="divided by", help_behavior_hint=CIFAR)] = None
     images: Annotated[
         int | None,
         arg(
@@ -261,17 +270,34 @@ def _parsed(arguments: Sequence[str]) -> Any:
         raise SystemExit
     arguments = with_file(arguments)
     choice = Choice.of(arguments)
+    choice.check()
     several: dict[str, Any] = QUICK_STUDY if choice.quick else {"recipe": "paper"}
     commands = [
-        with_options(Train, choice, [choice.method], {"recipe": "quick"}),
+        Annotated[Repetition, subcommand("train")]
+        if choice.source
+        else with_options(Train, choice, [choice.method], {"recipe": "quick"}),
         with_options(Compare, choice, (choice.methods or several.get("methods", Compare.methods)).split(","), several),
-        *(Annotated[kind, subcommand(kind.__name__.lower())] for kind in (Evaluate, Report, Download, Profile, Info)),
+        *(
+            Annotated[kind, subcommand(kind.__name__.lower())]
+            for kind in (Stop, Merge, Report, Export, Evaluate, Download, Profile, Info)
+        ),
     ]
     program: Any = Union[tuple(commands)]  # noqa: UP007
     return tyro.cli(program, prog="plp", description=DESCRIPTION, args=arguments)
 
 
 # ---- The commands ----------------------------------------------------------------------------------------------------
+
+
+OutputOfRun = Annotated[
+    Path | None,
+    arg(
+        aliases=["-o"],
+        metavar="FOLDER",
+        help="for the run, which goes on from there",
+        help_behavior_hint="(default: results/NETWORK-METHOD-seed-N, or that and -2, … where others have it)",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,122 +307,122 @@ class Train(WithRuns):
     network: Positional[Network] = "resnet18"
     """which to train"""
     method: Annotated[str, arg(metavar="NAME", help=f"{METHODS}, adamw+plp, sgd*7/6, …")] = "plp"
-    dropout: Annotated[
-        float | None,
-        arg(metavar="P", help="probability, wherever the network drops", help_behavior_hint="(default: its own)"),
-    ] = None
-    mean: Annotated[Colours, arg(metavar="R G B", help="of images, subtracted", help_behavior_hint=CIFAR)] = None
-    std: Annotated[Colours, arg(metavar="R G B", help="divided by", help_behavior_hint=CIFAR)] = None
-    output: Annotated[
+    output: OutputOfRun = None
+    source: Annotated[
         Path | None,
         arg(
+            name="from",
             metavar="FOLDER",
-            help="for what it writes, and goes on from",
-            help_behavior_hint="(default: results/NETWORK-METHOD-seedN, or that and -2, … where others have it)",
+            help="of a run, to make it again bit for bit: its options in place of these",
+            help_behavior_hint="(default: none)",
         ),
-    ] = None
+    ] = None  # a Repetition has it
 
     def run(self) -> Outcome:
         recipe = self.recipe_for(self.method)
         train, test = self.sets()
-        output = self.output or self._folder(recipe, train)
-        trainer = self._trainer(recipe, train)
-        output.mkdir(parents=True, exist_ok=True)
-        checkpoint = output / "checkpoint.plp"
-        with sole_writer(checkpoint):
-            if self.fresh:
-                checkpoint.unlink(missing_ok=True)
-            goes_on = checkpoint.exists()
-            try:
-                if goes_on:
-                    trainer.restore(checkpoint)
-                error = self._fit(trainer, train, test, checkpoint)
-            except (Error, ValueError) as mistake:
-                ways = f"; choose another --output, or --fresh to lose what is in {output}"
-                raise ValueError(f"{mistake}{ways if goes_on else ''}") from None
-            _write_results(trainer, output)
-        return Outcome(str(trainer.history), error)
-
-    def _trainer(self, recipe: Recipe, train: Dataset) -> Trainer:
-        model = Model(
-            self.network,
-            classes=train.classes,
-            image_size=train.image_size,
+        task = Task(
+            network=self.network,
+            method=self.method,
+            recipe=recipe,
             width=self.width,
             dropout=self.dropout,
-            seed=self.seed,
             mean=self.mean,
             std=self.std,
+            seed=self.seed,
+            epochs=self.epochs,
+            validation=self.validation,
+            train=train,
+            test=test,
+            threads=self.threads,
         )
-        return Trainer(model, **vars(recipe), seed=self.seed, threads=self.threads)
+        return _outcome(*_trained(task, self.output, self.fresh))
 
-    def _folder(self, recipe: Recipe, train: Dataset) -> Path:
-        """Where a run lies that names no place: in a folder named after it, or a further one where others have that."""
-        name = re.sub(r"[^\w.]+", "-", f"{self.network}-{self.method}-seed{self.seed}")
-        first = folder = Path("results") / name
-        number = 1
-        while not (self.fresh or self._is_of_this_run(folder / "checkpoint.plp", recipe, train)):
-            number += 1
-            folder = first.with_name(f"{name}-{number}")
-        if folder != first:
-            _say(f"{first}/ holds a run of other options: this one goes to {folder}/")
-        return folder
 
-    def _is_of_this_run(self, checkpoint: Path, recipe: Recipe, train: Dataset) -> bool:
-        """Whether a run may go on from a checkpoint, or start there since there is none."""
-        trainer = self._trainer(recipe, train)
+@dataclass(frozen=True, kw_only=True)
+class Repetition:
+    """Train once more what a run's folder tells, bit for bit."""
+
+    source: Annotated[Path, arg(name="from", metavar="FOLDER", help="of the run")]
+    threads: int = 0
+    """that compute; 0 for what `plp info` says"""
+    fresh: Flag = False
+    """start anew, in place of what the output folder holds"""
+    output: OutputOfRun = None
+
+    def run(self) -> Outcome:
+        task = replace(Task.load(self.source), threads=self.threads)
+        first = begun_run(self.source / RUN_FILE)
+        run, error = _trained(task, self.output, self.fresh, besides=self.source)
+        if run and not error:
+            same = f"as in {self.source}, to the last bit"
+            _say(same if run.measured_as(first) else f"not {same}: that was made by\n{first.build}")
+        return _outcome(run, error)
+
+
+def _trained(
+    task: Task, output: Path | None, fresh: bool, besides: Path | None = None
+) -> tuple[Run | None, BaseException | None]:
+    """A run, as far as it came in its folder, and what ended it early; in a folder that is named after it by default,
+    or a further one where others have that.
+    """
+    folder = output or _place(task, fresh, besides)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        forget(folder)
+    for difference in differences_from(folder, task):
+        raise ValueError(f"{folder} holds a run whose {difference}: choose another --output, or --fresh to lose it")
+    go_on(folder)
+    run: Run | None = None
+    error: BaseException | None = None
+    try:
+        with FitProgress(f"{task.network} {task.method}") as display:
+            run = perform(with_display(replace(task, folder=folder), display), engine, wait=False)
+        if run.failure:
+            error = Error(run.failure)
+    except KeyboardInterrupt as interruption:
+        run, error = getattr(interruption, "run", None), interruption
+    go_on(folder)
+    if run:
+        _say(f"{folder}/: {', '.join(_kept(run, folder))}")
+    return run, error
+
+
+def _place(task: Task, fresh: bool, besides: Path | None) -> Path:
+    """The first folder that is free for a task, or has this very run already."""
+    first = folder = Path("results") / folder_name(task.name)
+    number = 1
+    while not (fresh or _is_free(folder, task)) or besides and folder.resolve() == besides.resolve():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    if folder != first:
+        _say(f"{first}/ holds another run: this one goes to {folder}/")
+    return folder
+
+
+def _is_free(folder: Path, task: Task) -> bool:
+    try:
+        return not any(differences_from(folder, task))
+    except Error:  # as the run itself will say, too
+        return True
+    except FileExistsError:
+        return False
+
+
+def _kept(run: Run, folder: Path) -> list[str]:
+    """What a run's folder has to show, its picture included, which is drawn now."""
+    names = [name for name in (RUN_FILE, *KEPT) if (folder / name).exists()]
+    if run.history.best:
         try:
-            trainer.restore(checkpoint)
-        except ValueError:  # of another network, or other options
-            return False
-        except (Error, OSError):  # none, or one of which the run itself will say what is wrong with it
-            return True
-        history = trainer.history
-        return history.data.startswith(f"{train.name}, {len(train)} images") and len(history) <= self.epochs
-
-    def _fit(
-        self, trainer: Trainer, train: Dataset, test: Dataset, checkpoint: Path
-    ) -> Error | KeyboardInterrupt | None:
-        """Trains and keeps the checkpoint up to date; gives what ended it early: an Error if the loss is not finite."""
-
-        def save_each_epoch(progress: Progress) -> None:
-            if progress.finished:
-                trainer.save(checkpoint)
-
-        interruption = None
-        try:
-            trainer.fit(
-                train,
-                validation=self.validation,
-                test=test,
-                epochs=self.epochs,
-                callback=save_each_epoch,
-                progress=f"{self.network} {self.method}",
-            )
-        except Error as error:
-            return error
-        except KeyboardInterrupt as raised:
-            if not trainer.history.epochs:  # it came before anything was trained
-                raise
-            interruption = raised
-        trainer.save(checkpoint)
-        return interruption
-
-
-def _write_results(trainer: Trainer, output: Path) -> None:
-    history = trainer.history
-    trainer.best_model.save(output / "model.safetensors")
-    write_whole(output / "history.json", json.dumps(history.to_dict(), indent=1).encode())
-    written = ["model.safetensors", "history.json"]
-    if (output / "checkpoint.plp").exists():
-        written.append("checkpoint.plp")
-    if history.best:
-        try:
-            history.plot(output / "curves.png")
-            written.append("curves.png")
+            run.history.plot(folder / "curves.png")
+            names.append("curves.png")
         except ModuleNotFoundError as missing:
             _say(f"plp: no curves.png: {missing}")
-    _say(f"{output}/: {', '.join(written)}")
+    return names
+
+
+def _outcome(run: Run | None, error: BaseException | None) -> Outcome:
+    return Outcome(str(run.history) if run and run.history.epochs else "", error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -411,7 +437,17 @@ class Compare(WithRuns):
     methods: Annotated[str, arg(metavar="A,B,…", help=f"{METHODS}, adamw+plp, sgd*7/6, …")] = "sgd,sgd*7/6,demon,plp"
     repeats: int = 1
     """runs of each method, with seeds one apart"""
-    output: Annotated[Path, arg(metavar="FOLDER", help="for what it writes, and goes on from")] = Path(
+    jobs: int = 1
+    """runs at a time, in processes that share the threads"""
+    dask: Annotated[
+        str | None,
+        arg(
+            metavar="ADDRESS",
+            help="a scheduler of Dask's, such as tcp://10.0.0.1:8786, whose workers make the runs",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    output: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER", help="for what it writes, and goes on from")] = Path(
         "results/compare"
     )
 
@@ -423,25 +459,31 @@ class Compare(WithRuns):
         train, test = self.sets()
         study: Study | None = None
         interruption = None
-        try:
-            study = compare(
-                self.networks,
-                methods,
-                train=train,
-                test=test,
-                epochs=self.epochs,
-                repeats=self.repeats,
-                recipe=self.common(),
-                validation=self.validation,
-                width=self.width,
-                seed=self.seed,
-                threads=self.threads,
-                path=self.output,
-                fresh=self.fresh,
-            )
-        except KeyboardInterrupt as raised:
-            interruption = raised
-            study = getattr(raised, "study", None)
+        with _executor(self.dask) as executor:
+            try:
+                study = compare(
+                    self.networks,
+                    methods,
+                    train=train,
+                    test=test,
+                    epochs=self.epochs,
+                    repeats=self.repeats,
+                    recipe=self.common(),
+                    validation=self.validation,
+                    width=self.width,
+                    dropout=self.dropout,
+                    mean=self.mean,
+                    std=self.std,
+                    seed=self.seed,
+                    threads=self.threads,
+                    path=self.output,
+                    fresh=self.fresh,
+                    executor=executor,
+                    jobs=self.jobs,
+                )
+            except KeyboardInterrupt as raised:
+                interruption = raised
+                study = getattr(raised, "study", None)
         if not study:
             return Outcome("", interruption)
         write_whole(self.output / "study.toml", tomli_w.dumps(self._repeated()).encode())
@@ -449,9 +491,8 @@ class Compare(WithRuns):
 
     def _repeated(self) -> dict[str, Any]:
         """The options that make the same study elsewhere."""
-        own = {
-            name: value for name, value in asdict(self).items() if name not in ("quick", "output", "fresh", "threads")
-        }
+        elsewhere = ("quick", "output", "fresh", "threads", "jobs", "dask")
+        own = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         parts = {name: _without_none(part) for name, part in own.pop("options").items()}
         return _without_none(own) | parts
 
@@ -460,12 +501,103 @@ def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+@contextmanager
+def _executor(address: str | None) -> Iterator[Any]:
+    """Of the scheduler of Dask's at an address; None for none."""
+    if address is None:
+        yield None
+        return
+    require("distributed", extra="cluster")
+    from distributed import Client
+
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as error:
+        raise OSError(f"--dask {address}: no scheduler answers there: {error}") from None
+    with client:
+        yield client.get_executor()
+
+
 def _drawn(study: Study, output: Path) -> str:
     """Draws a study, and gives it as text."""
     study.plot(output / "curves.png")
     study.report(output / "report.html")
-    _say(f"{output}/: curves.png, report.html, study.json")
+    _say(f"{output}/: curves.png, report.html")
     return str(study)
+
+
+Studies = Annotated[
+    Positional[tuple[Path, ...]], arg(metavar="STUDY", help="what compare wrote; several are one, made in pieces")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """End a study, or a run, after the running iterations, on whatever machine they are."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="of the study or the run")]
+
+    def run(self) -> Outcome:
+        stop(self.folder)
+        return Outcome(f"{self.folder}: to end after the running iterations; the same command again goes on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """Make one study of several that were made in pieces."""
+
+    studies: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY", help="folders that compare wrote")]
+    output: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER", help="for the study, to which all runs are copied")]
+
+    def run(self) -> Outcome:
+        return Outcome(str(merge(self.studies, self.output)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a study as an HTML page and a picture beside it."""
+
+    studies: Studies = (Path("results/compare"),)
+    output: Annotated[
+        Path | None,
+        arg(
+            aliases=["-o"],
+            metavar="FOLDER",
+            help="for both",
+            help_behavior_hint="(default: that of the study; of several: results/report)",
+        ),
+    ] = None
+
+    def run(self) -> Outcome:
+        study = merge(self.studies)
+        first = self.studies[0]
+        beside = Path("results/report") if len(self.studies) > 1 else first if first.is_dir() else first.parent
+        output = self.output or beside
+        output.mkdir(parents=True, exist_ok=True)
+        return Outcome(_drawn(study, output))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a study as CSV, a line for each run."""
+
+    studies: Studies = (Path("results/compare"),)
+    epochs: Flag = False
+    """a line for each epoch of each run"""
+    output: Annotated[
+        Path | None, arg(aliases=["-o"], metavar="FILE", help="for it", help_behavior_hint="(default: the terminal)")
+    ] = None
+
+    def run(self) -> Outcome:
+        rows = merge(self.studies).to_rows(epochs=self.epochs)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        if self.output is None:
+            return Outcome(text.getvalue().rstrip("\n"))
+        write_whole(self.output, text.getvalue().encode())
+        return Outcome(f"{self.output}: {len(rows)} lines")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -473,10 +605,10 @@ class Evaluate(WithData):
     """Measure a saved model on the test set."""
 
     model: Positional[Path]
-    """a model.safetensors that plp wrote"""
+    """a safetensors file that plp wrote, or the folder of a run, for its best model"""
 
     def run(self) -> Outcome:
-        model = Model.load(self.model)
+        model = Model.load(self.model / BEST if self.model.is_dir() else self.model)
         train, test = self.sets()
         # A part of the data counts as the whole.
         if model.trained_on and model.trained_on.partition("[")[0] != train.name:
@@ -488,17 +620,6 @@ class Evaluate(WithData):
             f"{model!r}\naccuracy {metrics.accuracy:.2%}, top-1 error {metrics.top1_error:.4f}, "
             f"top-5 error {metrics.top5_error:.4f}, loss {metrics.loss:.4f}"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Write a study as an HTML page and a picture beside it."""
-
-    study: Annotated[Positional[Path], arg(metavar="STUDY", help="what compare wrote")] = Path("results/compare")
-
-    def run(self) -> Outcome:
-        folder = self.study if self.study.is_dir() else self.study.parent
-        return Outcome(_drawn(Study.load(self.study), folder))
 
 
 @dataclass(frozen=True, kw_only=True)

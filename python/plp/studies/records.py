@@ -79,7 +79,8 @@ class Run:
 class Settings:
     """What all runs of a study have in common but for method, network and seed.
 
-    ``train`` and ``test`` are the data sets' names, ``validation`` the fraction of the training images held out.
+    ``train`` and ``test`` are the data sets' names, ``validation`` the fraction of the training images held out,
+    ``dropout``, ``mean`` and ``std`` the network's, None for its own and CIFAR-100's.
     """
 
     train: str
@@ -91,6 +92,9 @@ class Settings:
     epochs: int
     validation: float
     recipe: Recipe
+    dropout: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
 
 Verdict = Literal["better", "worse", "alike", "undecided", "one repeat"]
@@ -364,11 +368,27 @@ class Study:
             raise _plp.Error(f"{os.fspath(path)} is not a study that plp wrote: {error}") from None
         return study
 
-    def to_dataframe(self, *, epochs: bool = False) -> Any:
-        """A ``pandas.DataFrame`` with a row for each run: the metrics of its best model, and what made it.
+    def to_rows(self, *, epochs: bool = False) -> list[dict[str, Any]]:
+        """A row for each run, all of the same columns: the metrics of its best model, and what made it.
 
         Args:
             epochs: a row for each epoch of each run in place of that; see :meth:`plp.Epoch.to_row`.
+        """
+        rows = []
+        for run in self.runs:
+            known = {"network": run.network, "method": run.method, "seed": run.seed}
+            if epochs:
+                rows += [known | epoch.to_row() for epoch in run.history]
+                continue
+            names = ("loss", "top1_error", "top5_error", "accuracy")
+            measured = {name: getattr(run.outcome, name, None) for name in names}
+            made = {"best_epoch": run.history.best_epoch, "images_per_second": run.history.images_per_second}
+            told = {name: getattr(run, name) for name in ("seconds", "failure", "engine", "host", "started")}
+            rows.append(known | measured | made | told)
+        return rows
+
+    def to_dataframe(self, *, epochs: bool = False) -> Any:
+        """:meth:`to_rows` as a ``pandas.DataFrame``.
 
         Raises:
             ModuleNotFoundError: there is no pandas.
@@ -376,17 +396,7 @@ class Study:
         require("pandas", "logs")
         from pandas import DataFrame
 
-        rows = []
-        for run in self.runs:
-            known = {"network": run.network, "method": run.method, "seed": run.seed}
-            if epochs:
-                rows += [known | epoch.to_row() for epoch in run.history]
-                continue
-            measured = run.outcome and {**vars(run.outcome), "accuracy": run.outcome.accuracy}
-            made = {"best_epoch": run.history.best_epoch, "images_per_second": run.history.images_per_second}
-            told = {name: getattr(run, name) for name in ("seconds", "failure", "engine", "host", "started")}
-            rows.append(known | (measured or {}) | made | told)
-        return DataFrame(rows)
+        return DataFrame(self.to_rows(epochs=epochs))
 
     def sort(self) -> None:
         """Brings the runs into the order in which they were asked for, whichever was made first."""

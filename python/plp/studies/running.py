@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._checks import checked_integer, checked_seed
 from .._extras import require
@@ -32,6 +32,8 @@ from .tasks import engine as own_engine
 if TYPE_CHECKING:
     from ..datasets import Data
 
+T = TypeVar("T")
+Colours = tuple[float, float, float] | None
 Networks = str | Sequence[str]
 Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
 
@@ -47,6 +49,9 @@ def compare(
     recipe: Recipe = PAPER,
     validation: float | None = 0.2,
     width: float = 1.0,
+    dropout: float | None = None,
+    mean: Colours = None,
+    std: Colours = None,
     seed: int = 0,
     threads: int = 0,
     path: Place | None = None,
@@ -79,6 +84,7 @@ def compare(
         recipe: what the methods have in common; the paper's by default.
         validation: fraction of the training images to hold out, to choose the best epoch; None or 0 for none.
         width: factor on every hidden channel count.
+        dropout, mean, std: as for :class:`plp.Model`.
         seed: of the first repeat.
         threads: that compute; 0 for what :func:`plp.build_info` says.
         path: a folder for the study and a folder in it for each run: ``run.json``, which :meth:`plp.Task.load` reads,
@@ -117,16 +123,21 @@ def compare(
         raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
-    settings = Settings(
-        train=images.name,
-        train_images=len(images),
-        test=test_images.name if test_images else None,
-        test_images=len(test_images) if test_images else 0,
-        classes=images.classes,
-        width=float(width),
-        epochs=checked_integer("epochs", epochs, least=1),
-        validation=float(validation or 0),
-        recipe=_as_kept(recipe),
+    settings = _as_kept(
+        Settings(
+            train=images.name,
+            train_images=len(images),
+            test=test_images.name if test_images else None,
+            test_images=len(test_images) if test_images else 0,
+            classes=images.classes,
+            width=width,
+            epochs=checked_integer("epochs", epochs, least=1),
+            validation=validation or 0,
+            recipe=recipe,
+            dropout=dropout,
+            mean=mean,
+            std=std,
+        )
     )
     callbacks = _checked_callbacks(callback)
     jobs = checked_integer("jobs", jobs, least=1)
@@ -143,6 +154,9 @@ def compare(
             method=method,
             recipe=recipes[method],
             width=settings.width,
+            dropout=settings.dropout,
+            mean=settings.mean,
+            std=settings.std,
             seed=seed,
             epochs=settings.epochs,
             validation=settings.validation,
@@ -321,6 +335,6 @@ def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Reci
     return replace(changed, optimizer=replace(changed.optimizer, **within))
 
 
-def _as_kept(recipe: Recipe) -> Recipe:
-    """As it comes back from a file: with Python's own numbers, and tuples."""
-    return from_plain(Recipe, to_plain(recipe))
+def _as_kept(value: T) -> T:
+    """Options as they come back from a file: with Python's own numbers, and tuples."""
+    return from_plain(type(value), to_plain(value))

@@ -43,6 +43,9 @@ from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
 METRICS, LOCK, STOP = "metrics.csv", "lock", "stop"
 
+LEASE = 30.0
+"""Seconds without a sign of life after which a lock is free that a process of another machine held."""
+
 KEPT = (METRICS, CHECKPOINT, BEST, LAST)
 """The files of a run beside :data:`RUN_FILE`."""
 
@@ -61,25 +64,38 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[SoftFileLease]:
     """Holds the lock of a run, on network file systems too; it is let go of by a process that ends, however it ends.
 
     It is a file that its owner touches again and again. One on this machine is known to be gone at once, one elsewhere
-    after half a minute without a sign of life.
+    after :data:`LEASE` without a sign of life.
 
     Raises:
         OSError: another process holds it; with ``wait`` it is waited for.
         Stopped: while waiting.
     """
-    lease = SoftFileLease(folder / LOCK)
+    lease = _lease(folder)
+    patience = 0.0 if _beats(folder) else LEASE + 5
+    until = time.monotonic() + patience
     while True:
         try:
-            lease.acquire(timeout=1 if wait else 0, poll_interval=0.2)
+            lease.acquire(timeout=1 if wait or patience else 0, poll_interval=0.2)
             break
         except Timeout:
-            if not wait:
+            if not wait and time.monotonic() >= until:
                 raise OSError(errno.EAGAIN, "in use: another process makes this run", os.fspath(folder)) from None
             check_stop(folder)
     try:
         yield lease
     finally:
         lease.release()
+
+
+def _lease(folder: Path) -> SoftFileLease:
+    return SoftFileLease(folder / LOCK, lease_duration=LEASE)
+
+
+def _beats(folder: Path) -> bool:
+    """Whether there was a sign of life of a run's owner lately, by this machine's clock."""
+    with suppress(FileNotFoundError):
+        return time.time() - (folder / LOCK).stat().st_mtime < 2 * LEASE
+    return True
 
 
 def is_begun(folder: Path) -> bool:
@@ -94,7 +110,7 @@ def is_held(folder: Path) -> bool:
 
 def let_end(folder: Path, watch: Callable[[], None]) -> None:
     """Waits until no process makes a run; ``watch`` is called now and then."""
-    lease = SoftFileLease(folder / LOCK)  # one, which remembers since when it has seen no sign of life
+    lease = _lease(folder)  # one, which remembers since when it has seen no sign of life
     while is_held(folder):
         with suppress(Timeout), lease.acquire(timeout=0.2):
             return
@@ -177,30 +193,34 @@ def with_display(task: Task, display: FitProgress) -> Task:
     return replace(task, callbacks=(*task.callbacks, _Shown(display, task)))
 
 
-def perform(task: Task, engine: Engine, command: str | None = None) -> Run:
+def perform(task: Task, engine: Engine, command: str | None = None, *, wait: bool = True) -> Run:
     """Makes a run, or goes on with it; gives the one that its folder has where that is complete.
+
+    Args:
+        command: that it is made by, if it is not this process's.
+        wait: for another process that makes it.
 
     Raises:
         KeyboardInterrupt: it was interrupted, or asked to stop; what its folder has goes on another time. The error's
             ``run`` is what there is of it.
         ValueError: its folder has a complete run with other options or data.
-        OSError: its folder has foreign files of the same names, or cannot be written.
+        OSError: its folder has foreign files of the same names, or cannot be written; or another process makes it.
     """
     if task.folder is None:
         return _made(task, engine, _about(task, engine, command))
     folder = task.folder
     folder.mkdir(exist_ok=True)
-    with held(folder, wait=True) as lease:
+    with held(folder, wait=wait) as lease:
         check_stop(folder)
         run = replace(_about(task, engine, command), folder=folder)
-        description = to_plain(task)
+        if done := _continued(folder, task):
+            if not done.failure:
+                task.begin(done.history)
+            return done
         if (folder / RUN_FILE).exists():
-            if done := _continued(folder, description):
-                return done
             before = begun_run(folder / RUN_FILE)
             run = replace(run, started=before.started, seconds=before.seconds)
-        else:
-            _check_empty(folder)
+        description = to_plain(task)
 
         def write(run: Run, complete: bool) -> None:
             data = {"version": VERSION, "complete": complete, "task": description, "run": to_plain(run)}
@@ -262,10 +282,10 @@ def _made(task: Task, engine: Engine, run: Run) -> Run:
     return ended(history)
 
 
-def _continued(folder: Path, description: dict[str, Any]) -> Run | None:
+def _continued(folder: Path, task: Task) -> Run | None:
     """The complete run in a folder; None where it is to be made, its checkpoint then being of this very run."""
     done = made_run(folder)
-    for difference in differences_from(folder, description):
+    for difference in differences_from(folder, task):
         if done:
             raise ValueError(f"{folder} holds a run whose {difference}: choose another folder, or start fresh")
         if is_begun(folder):
@@ -275,17 +295,22 @@ def _continued(folder: Path, description: dict[str, Any]) -> Run | None:
     return done
 
 
-def _check_empty(folder: Path) -> None:
+def differences_from(folder: Path, task: Task) -> Iterator[str]:
+    """In what the run of a folder, complete or not, is another than a task.
+
+    Raises:
+        FileExistsError: there is none, but files of the same names.
+        plp.Error: it is damaged, or of another version.
+    """
+    if (folder / RUN_FILE).exists():
+        data = read_run_data(folder / RUN_FILE)
+        yield from differences("", _essence(data.get("task")), _essence(to_plain(task)))
+        return
     for name in KEPT:
         if (folder / name).exists():
             raise FileExistsError(
                 errno.EEXIST, "not a run of plp's, which has a run.json beside it", os.fspath(folder / name)
             )
-
-
-def differences_from(folder: Path, description: dict[str, Any]) -> Iterator[str]:
-    """In what the run of a folder, complete or not, is another than the task of this description."""
-    return differences("", _essence(read_run_data(folder / RUN_FILE).get("task")), _essence(description))
 
 
 def _essence(description: Any) -> Any:

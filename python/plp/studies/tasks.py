@@ -34,6 +34,7 @@ class Task:
         method: its name, by which an engine may choose what it does.
         recipe: the method's.
         width: factor on every hidden channel count.
+        dropout, mean, std: as for :class:`plp.Model`.
         seed: of the network and its training.
         epochs: of the run.
         validation: the fraction of the training images to hold out, 0 for none.
@@ -54,6 +55,9 @@ class Task:
     train: Dataset
     test: Dataset | None = None
     threads: int = 0
+    dropout: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
     weights: bool = field(default=True, metadata=APART)
     folder: Path | None = field(default=None, metadata=APART)
     callbacks: tuple[Callback, ...] = field(default=(), metadata=APART)
@@ -111,7 +115,8 @@ class Task:
 def new_trainer(task: Task) -> Trainer:
     """As it is before the first iteration."""
     classes, size = task.train.classes, task.train.image_size
-    model = Model(task.network, classes=classes, image_size=size, width=task.width, seed=task.seed)
+    options = {name: getattr(task, name) for name in ("width", "dropout", "mean", "std", "seed")}
+    model = Model(task.network, classes=classes, image_size=size, **options)
     return Trainer(model, **vars(task.recipe), seed=task.seed, threads=task.threads)
 
 
@@ -154,11 +159,16 @@ def engine(task: Task) -> History:
         error.history = trainer.history  # type: ignore[union-attr]
         if checkpoint and isinstance(error, KeyboardInterrupt):
             trainer.save(checkpoint)
+        _keep_weights(task, trainer)
         raise
-    if task.folder and task.weights:
+    _keep_weights(task, trainer)
+    return history
+
+
+def _keep_weights(task: Task, trainer: Trainer) -> None:
+    if task.folder and task.weights and trainer.history.epochs:
         trainer.best_model.save(task.folder / BEST)
         trainer.model.save(task.folder / LAST)
-    return history
 
 
 def _restored(trainer: Trainer, checkpoint: Path) -> bool:
