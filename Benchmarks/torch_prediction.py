@@ -13,16 +13,16 @@ from pathlib import Path
 import plp
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "Tests/Python"))
-import reference_networks  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples/python"))
+import torch_networks  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--network", default="resnet18", choices=reference_networks.NETWORKS)
+parser.add_argument("--network", default="resnet18", choices=torch_networks.NETWORKS)
 parser.add_argument("--rounds", default=15, type=int)
 parser.add_argument("--device", default="cpu")
 options = parser.parse_args()
 
-model = reference_networks.network(options.network).to(options.device)
+model = torch_networks.network(options.network).to(options.device)
 parameters = list(model.parameters())
 copies = [torch.empty_like(parameter) for parameter in parameters]
 for parameter in parameters:

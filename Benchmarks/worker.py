@@ -52,13 +52,13 @@ class PyTorch:
     """Its best settings: channels last, the fused optimizer, and, by the environment, tcmalloc."""
 
     def __init__(self, network, width, batch_size, threads, predictor, precision, state, images, labels):
-        sys.path.insert(0, str(Path(__file__).parents[1] / "Tests/Python"))
-        import reference_networks
+        sys.path.insert(0, str(Path(__file__).parents[1] / "examples/python"))
         import torch
+        import torch_networks
 
         torch.set_num_threads(threads)
         self.torch, self.version = torch, f"PyTorch {torch.__version__}"
-        self.module = reference_networks.network(network, width=width, dropout=0.0)
+        self.module = torch_networks.network(network, width=width, dropout=0.0)
         self.module.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
         self.module.to(memory_format=torch.channels_last)
         self.images = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)

@@ -3,12 +3,20 @@
 Those for PyTorch want a current one: test_torch.py runs them.
 """
 
+import os
 import re
 import sys
 
 import numpy as np
 import pytest
 from programs import ROOT, output, programs, run
+
+
+def output_of_commands(page, folder):
+    """What the commands of a page print, those of one block after the other."""
+    (block,) = programs(page, "sh")
+    path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    return run("env", f"PATH={path}", "sh", "-euc", block, cwd=folder)
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -46,6 +54,64 @@ def test_cluster(tmp_path):
     (tmp_path / "study.py").write_text(program)
     assert "plp against sgd: " in run(sys.executable, "study.py", cwd=tmp_path)
     assert len(list(tmp_path.glob("study/*/best.safetensors"))) == 4
+
+
+def test_threads(tmp_path):
+    (program,) = programs("docs/howto/threads.md", "python")
+    printed = output("python", program, tmp_path)
+    assert "threads: " in printed and printed.endswith("True\n")
+    found = re.findall("^threads: (.*)$", output_of_commands("docs/howto/threads.md", tmp_path), re.M)
+    assert found[1].startswith("1, ") and found[2] == "1, of PLP_NUM_THREADS=1"
+
+
+def test_own_images(tmp_path):
+    arrays, folder, *_ = programs("docs/howto/images.md", "python")  # test_torch.py runs the others
+    assert "test set, model of epoch" in output("python", arrays, tmp_path)
+
+    pillow = pytest.importorskip("PIL.Image")
+    random = np.random.default_rng(0)
+    for name, brightness in (("cat", 60), ("dog", 180)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = random.normal(brightness, 30, (80, 70, 3)).clip(0, 255).astype(np.uint8)
+            pillow.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    assert re.search("^cat looks like (cat|dog)$", output("python", folder, tmp_path), re.M)
+
+
+def test_cifar10(tmp_path):
+    (program,) = programs("docs/howto/cifar.md", "python")
+    folder = tmp_path / "data/cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
+        with open(folder / f"{name}.bin", "wb") as file:
+            file.truncate(10_000 * 3_073)  # black images of the first class
+    assert "CIFAR-10 train[:500]" in output("python", program, tmp_path)
+
+
+def test_resume(tmp_path):
+    (program,) = programs("docs/howto/resume.md", "python")
+    assert output("python", program, tmp_path).endswith("True\n")
+    printed = output_of_commands("docs/howto/resume.md", tmp_path)
+    first, again = re.findall(r"^ +1 .*", printed, re.M)
+    assert first.removesuffix("best").strip() in again  # the epoch that was there is not made again
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_weights(number, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "examples/python"))
+    printed = output("python", programs("docs/howto/weights.md", "python")[number], tmp_path)
+    if number:
+        assert "parameters" in printed
+    else:
+        assert float(re.search("largest difference (.*)", printed)[1]) < 1e-3
+
+
+def test_report(tmp_path):
+    make, read = programs("docs/howto/report.md", "python")
+    assert "plp against sgd*7/6: " in output("python", make, tmp_path)
+    assert (tmp_path / "report.html").exists()
+    assert output("python", read, tmp_path).count(" against ") == 3
 
 
 def test_numpy_example(tmp_path):

@@ -48,7 +48,7 @@ def test_every_network_is_named_where_a_user_looks():
     docstring = re.search(r"architecture: (.*?)classes:", plp.Model.__doc__, re.S)
     for text in (header, docstring):
         assert re.findall(r'"(\w+)"', text[1]) == list(ARCHITECTURES)
-    reference = (ROOT / "Tests" / "Python" / "reference_networks.py").read_text()
+    reference = (ROOT / "examples/python/torch_networks.py").read_text()
     assert set(re.findall(r'if name == "(\w+)"', reference)) == set(ARCHITECTURES)  # each is held against PyTorch
 
 

@@ -13,6 +13,7 @@ Skipped without PyTorch; Debian's python3-torch will do.
 """
 
 import copy
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import plp  # noqa: E402
-from reference_networks import NETWORKS, network  # noqa: E402
+from programs import ROOT  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "examples/python"))
+from torch_networks import NETWORKS, network  # noqa: E402
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 # Full width; and a reduced one with channel counts that are no multiple of a vector's 16, and an odd mini-batch. Images

@@ -4,15 +4,14 @@ import copy
 import io
 import os
 import pickle
-import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import plp
 import pytest
+from programs import ROOT, output, programs
 
 torch = pytest.importorskip(
     "torch", minversion="2.0", reason="needs PyTorch 2, as `make test` sets it up in .venv-peer"
@@ -549,11 +548,14 @@ def test_plp_alone_does_not_load_pytorch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/howto/pytorch.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("library", ["torchvision", "datasets"])
+def test_data_of_other_libraries(library, tmp_path):
+    pytest.importorskip(library)
+    (program,) = [code for code in programs("docs/howto/images.md", "python") if f"import {library}\n" in code]
+    assert "<plp.datasets.Dataset" in output("python", program, tmp_path)
 
 
-@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+@pytest.mark.parametrize("code", programs("docs/howto/pytorch.md", "python"))
 def test_the_page_s_programs(code):
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,7 +1,7 @@
-"""The three networks in PyTorch: what the library is measured against, in its results and in its speed.
+"""The three networks in PyTorch, at any width and image size: what plp's weights can be loaded into.
 
 They have the parameter names, the shapes and the forward pass of the public trainer weiaicunzai/pytorch-cifar100.
-This file only builds modules; it trains nothing and knows nothing of the library.
+Tests and benchmarks hold plp against them, in its results and in its speed.
 
 `width` scales every number of channels and hidden units c to max(1, ⌊c·width + ½⌋), the classes and the three
 colours excepted; what a concatenation feeds on is the sum of its scaled branches. `image_size` matters to VGG16 only,
