@@ -65,7 +65,7 @@ fuzz: swift packages ## fuzz readers and sequences of C calls, each for SECONDS=
 # Debian's PyTorch is older than the hooks that plp.torch needs: those tests have a current one, and a current NumPy.
 test-torch: wheel ## run the tests of plp.torch with a current PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
-	$(peer)/bin/pip install --quiet --disable-pip-version-check pytest "$$(ls dist/plp-*.whl)[studies]"
+	$(peer)/bin/pip install --quiet --disable-pip-version-check datasets pytest "$$(ls dist/plp-*.whl)[studies]"
 	$(peer)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/plp-*.whl
 	$(peer)/bin/python -m pytest Tests/Python/test_torch.py
 

@@ -22,7 +22,7 @@ stand_in_for_cuda() (
 /usr/bin/python3 -m venv "$folder"
 pip="$folder/bin/pip --quiet --disable-pip-version-check"
 $pip install "typing-extensions>=4.13" "setuptools>=77" filelock fsspec jinja2 matplotlib networkx numpy sympy
-$pip install --no-deps torch
+$pip install --no-deps torch torchvision # the latter for tests of data sets
 libraries=$(echo "$folder"/lib/python3.*/site-packages/torch/lib)
 [ ! -e "$libraries/libtorch_cuda.so" ] || stand_in_for_cuda "$libraries"
 "$folder/bin/python" -c 'import torch; assert not torch.cuda.is_available(); print("PyTorch", torch.__version__)'

@@ -43,6 +43,12 @@ def test_all_names_exist_and_are_documented():
             assert getattr(plp, name).__doc__, name
 
 
+def test_every_name_is_in_the_reference():
+    reference = (ROOT / "docs/api/python.md").read_text()
+    found = set(re.findall(r"^\.\. auto\w+:: plp\.(\w+)$", reference, re.M))
+    assert found == set(plp.__all__) - {"__version__"}
+
+
 def test_every_network_is_named_where_a_user_looks():
     header = re.search(r"const char \*architecture; +/\*(.*?)\*/", (ROOT / "include" / "plp.h").read_text(), re.S)
     docstring = re.search(r"architecture: (.*?)classes:", plp.Model.__doc__, re.S)
