@@ -29,7 +29,7 @@ class Watched:
     Attributes:
         layers: the parameters' names.
         iterations: int64 [cycles]: iterations done when each prediction was made.
-        moves: float32 [cycles, layers, 3]: |θ' - m23|², |m34 - m23|², and (θ' - m23) · (m34 - m23).
+        moves: float32 [cycles, layers, 3]: ``|θ' - m23|²``, ``|m34 - m23|²``, and ``(θ' - m23) · (m34 - m23)``.
         trajectories: float32 [iterations, layers, samples]: sampled parameters after every iteration.
         momentum: μ of the optimizer, where it is a number; None for others than SGD, and with DEMON.
     """
@@ -45,7 +45,7 @@ class Watched:
 
     @property
     def error(self) -> NDArray[np.float64]:
-        """|θ' - m34| / |m34 - m23| [cycles, layers]; NaN where a layer did not move."""
+        """``|θ' - m34| / |m34 - m23|`` [cycles, layers]; NaN where a layer did not move."""
         return _error(self.moves)
 
     @property
