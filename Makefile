@@ -36,7 +36,7 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	PLP_TESTS=Kernels PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) $(swift_test) --scratch-path .build/haswell
 	$(MAKE) --no-print-directory test-checked
 	sh Tests/C/run.sh
-	.venv/bin/pip install --quiet pytest safetensors ipykernel 'setuptools>=77' mpi4py distributed loky pandas tensorboardX \
+	.venv/bin/pip install --quiet pytest safetensors ipykernel nbclient 'setuptools>=77' mpi4py distributed loky pandas tensorboardX \
 	    'numpy<2'
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
@@ -79,7 +79,8 @@ lint: build ## check the form of Swift and Python, and Python's types
 	.venv/bin/python -m mypy.stubtest plp._plp
 
 docs: build ## build the documentation site, in docs/_build/html
-	.venv/bin/pip install --quiet --disable-pip-version-check furo hawkmoth libclang myst-parser sphinx sphinx-mathjax-offline
+	.venv/bin/pip install --quiet --disable-pip-version-check furo hawkmoth ipykernel libclang myst-nb sphinx \
+	    sphinx-mathjax-offline
 	sh docs/build.sh .build/release/Modules
 
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch

@@ -10,11 +10,14 @@ project = "plp"
 author = "The plp contributors"
 release = version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
 
-extensions = ["myst_parser", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "hawkmoth"]
+extensions = ["myst_nb", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "hawkmoth"]
 exclude_patterns = ["_build", "*.docc"]
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "force"  # the tutorial, which is kept without its outputs
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -29,6 +32,8 @@ hawkmoth_clang = [
 
 html_theme = "furo"
 html_title = f"plp {version}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_extra_path = ["_build/extra"]  # Swift's pages
 
 

@@ -19,6 +19,15 @@ def output_of_commands(page, folder):
     return run("env", f"PATH={path}", "sh", "-euc", block, cwd=folder)
 
 
+def test_tutorial(tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(ROOT / "docs/tutorial.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # the site makes them
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "plp against sgd*7/6: " in printed
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_numpy(number, tmp_path):
     both = programs("docs/howto/numpy.md", "python")
