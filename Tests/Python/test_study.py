@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -705,6 +707,19 @@ def test_a_lock_does_not_outlive_its_owner(tmp_path):
     with held(tmp_path):
         pass
     assert not is_held(tmp_path)
+
+
+def test_a_lock_of_another_machine_is_free_after_half_a_minute_without_a_sign_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr("plp.studies.runs.LEASE", 0.5)
+    lock = tmp_path / "lock"
+    with held(tmp_path):
+        text = lock.read_text()
+    lock.write_text(re.sub("host=.*", "host=elsewhere", text))
+    with pytest.raises(OSError, match="in use: another process makes this run"), held(tmp_path):
+        pass
+    os.utime(lock, (0, 0))
+    with held(tmp_path):
+        assert "host=elsewhere" not in lock.read_text()
 
 
 def test_only_what_the_study_itself_left_is_removed(study, tmp_path):
