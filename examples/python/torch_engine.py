@@ -11,47 +11,8 @@ import time
 
 import plp
 import torch
-from torch import nn
 from torch.nn import functional
-
-
-class Block(nn.Module):
-    """Two 3×3 convolutions and a shortcut, with the names of plp's ResNet18."""
-
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.residual_function = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x):
-        return torch.relu(self.residual_function(x) + self.shortcut(x))
-
-
-class ResNet18(nn.Module):
-    def __init__(self, classes, width):
-        super().__init__()
-        channels = [int(c * width + 0.5) for c in (64, 64, 128, 256, 512)]
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(3, channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
-        )
-        for stage, (inputs, outputs) in enumerate(zip(channels, channels[1:]), start=2):
-            blocks = Block(inputs, outputs, 1 if stage == 2 else 2), Block(outputs, outputs, 1)
-            self.add_module(f"conv{stage}_x", nn.Sequential(*blocks))
-        self.fc = nn.Linear(channels[-1], classes)
-
-    def forward(self, x):
-        for stage in (self.conv1, self.conv2_x, self.conv3_x, self.conv4_x, self.conv5_x):
-            x = stage(x)
-        return self.fc(x.mean((2, 3)))
-
+from torch_networks import network
 
 MEAN = torch.tensor([0.5070751592371323, 0.48654887331495095, 0.4409178433670343]).view(3, 1, 1)
 DEVIATION = torch.tensor([0.2673342858792401, 0.2564384629170883, 0.27615047132568404]).view(3, 1, 1)
@@ -94,7 +55,7 @@ def torch_engine(task):
     if task.threads:
         torch.set_num_threads(task.threads)
     torch.manual_seed(task.seed)
-    model = ResNet18(task.train.classes, task.width)
+    model = network(task.network, task.train.classes, width=task.width)
     start = plp.Model(task.network, classes=task.train.classes, width=task.width, seed=task.seed)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in start.state_dict().items()})
     optimizer = torch.optim.SGD(
