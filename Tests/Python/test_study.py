@@ -884,12 +884,12 @@ def test_each_run_has_callbacks_of_its_own(study):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_between_runs_keeps_the_study(study, monkeypatch, error):
-    """The second run's model is the fourth one made: the first two are those of the check."""
+    """The second run's model is the third one made: the first is that of the check."""
     make, made = plp.Model.__init__, []
 
     def limited(*arguments, **options):
         made.append(1)
-        if len(made) == 4:
+        if len(made) == 3:
             raise error("no more")
         make(*arguments, **options)
 

@@ -54,7 +54,8 @@ def network_charts(study: Study, network: str) -> list[Chart]:
     charts = [_answer_chart(study, answers)] if answers else []
     charts += [_curve_chart(study, panel) for panel in panels(study, network) if panel.curves]
     if grid := grid_of(study):
-        charts += [_heat_chart(grid, heat_map) for heat_map in heat_maps(study, network, grid) if heat_map.values]
+        maps = heat_maps(study, network, grid, answers)
+        charts += [_heat_chart(grid, heat_map) for heat_map in maps if heat_map.values]
     return charts
 
 

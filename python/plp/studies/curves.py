@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ..records import Epoch, History
-from .answers import of_accuracy
 from .grids import Grid
 from .records import Answer, Study
 
@@ -77,9 +76,9 @@ class HeatMap:
         return min(self.values.values(), default=0.0), max(self.values.values(), default=1.0)
 
 
-def heat_maps(study: Study, network: str, grid: Grid) -> list[HeatMap]:
-    """What options are better by than their baseline, and the accuracy that it comes to."""
-    found = grid.answers(of_accuracy(study, network))
+def heat_maps(study: Study, network: str, grid: Grid, answers: Sequence[Answer]) -> list[HeatMap]:
+    """What options are better by than their baseline, by a network's answers, and the accuracy that it comes to."""
+    found = grid.answers(answers)
     outcomes = {place: study.outcomes(network, method) for place, method in grid.methods.items()}
     accuracies = {place: 100 * fmean(m.accuracy for m in seeds.values()) for place, seeds in outcomes.items() if seeds}
     return [

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from .._files import Place
 from ..plots import COLOURS, NARROW, Picture, as_it_is, save, style
 from .answers import of_accuracy
-from .curves import heat_maps, panels
+from .curves import HeatMap, heat_maps, panels
 from .grids import Grid, grid_of
 from .records import Answer, Study
 from .statistics import p_text
@@ -54,9 +54,10 @@ def study_figure(study: Study, width: float = 12.0) -> Figure:
     rows = figure.subfigures(len(study.networks), 1, squeeze=False)[:, 0]
     for row, network in zip(rows, study.networks):
         axes = list(row.subplots(len(heights), columns, height_ratios=heights).flat)
-        _draw_network(axes[:4], study, network, [a for a in answers if a.network == network])
+        of_network = [answer for answer in answers if answer.network == network]
+        _draw_network(axes[:4], study, network, of_network)
         if grid:
-            _draw_grid(axes[4:], study, network, grid)
+            _draw_grid(axes[4:], grid, heat_maps(study, network, grid, of_network))
         row.suptitle((";\n" if columns == 1 else "; ").join(heading(study, network)), fontsize=11 if columns > 1 else 9)
     return figure
 
@@ -91,9 +92,9 @@ def _draw_network(axes: Sequence[Axes], study: Study, network: str, answers: Seq
     axes[3].set_xlabel(f"accuracy on {as_it_is(study.measured_on)}, difference in points")
 
 
-def _draw_grid(panels: Sequence[Axes], study: Study, network: str, grid: Grid) -> None:
+def _draw_grid(panels: Sequence[Axes], grid: Grid, heat_maps: Sequence[HeatMap]) -> None:
     """The options' difference to the baseline, bold where it is decided, and the accuracy that it comes to."""
-    for axes, heat_map, colours in zip(panels, heat_maps(study, network, grid), ("RdBu", "cividis")):
+    for axes, heat_map, colours in zip(panels, heat_maps, ("RdBu", "cividis")):
         places = [[heat_map.values.get((row, column), nan) for column in grid.columns] for row in grid.rows]
         low, high = heat_map.limits
         image = axes.imshow(places, cmap=colours, vmin=low, vmax=high, aspect="auto")

@@ -26,7 +26,7 @@ from .executors import Futures, Lost, Processes, checked_executor, results, subm
 from .files import folder_of, opened
 from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name
 from .runs import Engine, Stopped, go_on, is_held, made_run, perform, standing, stop, with_display
-from .tasks import Task, new_trainer
+from .tasks import Task, new_model, new_trainer
 from .tasks import engine as own_engine
 
 if TYPE_CHECKING:
@@ -167,8 +167,11 @@ def compare(
         )
 
     if engine is own_engine:  # a mistake in the last method is reported before the first run
-        for network, method in product(networks, recipes):
-            new_trainer(task(network, method, seed))
+        for network in networks:
+            tasks = [task(network, method, seed) for method in recipes]
+            model = new_model(tasks[0])
+            for each in tasks:
+                new_trainer(each, model)
     recipes = {name: _as_kept(own) for name, own in recipes.items()}
 
     with ExitStack() as stack:

@@ -112,11 +112,14 @@ class Task:
         return from_plain(cls, read_run_data(Path(folder, RUN_FILE)).get("task"))
 
 
-def new_trainer(task: Task) -> Trainer:
-    """As it is before the first iteration."""
+def new_model(task: Task) -> Model:
+    """As it is before the first iteration: the same for all methods."""
     classes, size = task.train.classes, task.train.image_size
     options = {name: getattr(task, name) for name in ("width", "dropout", "mean", "std", "seed")}
-    model = Model(task.network, classes=classes, image_size=size, **options)
+    return Model(task.network, classes=classes, image_size=size, **options)
+
+
+def new_trainer(task: Task, model: Model) -> Trainer:
     return Trainer(model, **vars(task.recipe), seed=task.seed, threads=task.threads)
 
 
@@ -131,7 +134,7 @@ def engine(task: Task) -> History:
         plp.Error, KeyboardInterrupt: the loss is no longer finite; Ctrl-C, or a callback raised it. The error's
             ``history`` is that of the iterations before.
     """
-    trainer = new_trainer(task)
+    trainer = new_trainer(task, new_model(task))
     checkpoint = task.folder and task.folder / CHECKPOINT
     goes_on = checkpoint is not None and _restored(trainer, checkpoint)
 
