@@ -107,9 +107,10 @@ if __name__ == "__main__":
 
 
 CLIENT = """
-import sys, plp
+import faulthandler, sys, plp
 from distributed import Client
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(180, exit=True)
     train, test = plp.datasets.synthetic(60, 20)
     recipe = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=16)
     with Client(sys.argv[1]) as client:
@@ -144,8 +145,8 @@ def test_a_study_survives_a_worker_and_its_client(synthetic, tmp_path):
             finally:
                 client.kill()
         assert runs_done(folder) < 24
-        again = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=120)
-        assert again.returncode == 0, again.stderr
+        again = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        assert again.returncode == 0, (again.stderr, *folder.glob("*/lock"))
     spread = plp.Study.load(folder)
     train, test = synthetic
     serial = plp.compare(train=train, test=test, **{**STUDY, "epochs": 4, "repeats": 12})

@@ -23,7 +23,7 @@ from plp.plots import history_figure
 from plp.studies.plots import study_figure
 from plp.studies.records import folder_name
 from plp.studies.report import choices
-from plp.studies.runs import held, is_held, perform
+from plp.studies.runs import held, is_held, let_end, perform
 from test_history import drawn, history
 
 ROOT = Path(__file__).parents[2]
@@ -720,6 +720,21 @@ def test_a_lock_of_another_machine_is_free_after_half_a_minute_without_a_sign_of
     os.utime(lock, (0, 0))
     with held(tmp_path):
         assert "host=elsewhere" not in lock.read_text()
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_lock_whose_owner_died_before_it_signed_is_free_after_half_a_minute(tmp_path, monkeypatch, wait):
+    monkeypatch.setattr("plp.studies.runs.LEASE", 0.5)
+    (tmp_path / "lock").touch()
+    if not wait:
+        with pytest.raises(OSError, match="in use: another process makes this run"), held(tmp_path):
+            pass
+        os.utime(tmp_path / "lock", (0, 0))
+    with held(tmp_path, wait=wait):
+        assert (tmp_path / "lock").read_text()
+    (tmp_path / "lock").touch()
+    let_end(tmp_path, lambda: None)
+    assert not is_held(tmp_path)
 
 
 def test_only_what_the_study_itself_left_is_removed(study, tmp_path):

@@ -78,6 +78,7 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[SoftFileLease]:
             lease.acquire(timeout=1 if wait or patience else 0, poll_interval=0.2)
             break
         except Timeout:
+            _remove_unsigned(folder)
             if not wait and time.monotonic() >= until:
                 raise OSError(errno.EAGAIN, "in use: another process makes this run", os.fspath(folder)) from None
             check_stop(folder)
@@ -89,6 +90,14 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[SoftFileLease]:
 
 def _lease(folder: Path) -> SoftFileLease:
     return SoftFileLease(folder / LOCK, lease_duration=LEASE)
+
+
+def _remove_unsigned(folder: Path) -> None:
+    """Removes a lock whose owner was killed before it had written who it is: filelock takes it for held, for ever."""
+    with suppress(FileNotFoundError):
+        file = (folder / LOCK).stat()
+        if file.st_size == 0 and time.time() - file.st_mtime >= LEASE:
+            (folder / LOCK).unlink()
 
 
 def _beats(folder: Path) -> bool:
@@ -114,6 +123,7 @@ def let_end(folder: Path, watch: Callable[[], None]) -> None:
     while is_held(folder):
         with suppress(Timeout), lease.acquire(timeout=0.2):
             return
+        _remove_unsigned(folder)
         watch()
 
 
