@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 
 import plp
 import pytest
@@ -28,3 +29,17 @@ def real():
     if not os.environ.get("PLP_DATA"):
         pytest.skip("needs the real CIFAR-100: set PLP_DATA to its folder")
     return plp.datasets.cifar100(os.environ["PLP_DATA"])
+
+
+def mount(folder, options):
+    """A disk of its own for a test, as far as that may be made here."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A function that gives the disk at ``tmp_path`` so many bytes."""
+    mount(tmp_path, "size=500k")
+    yield lambda size: mount(tmp_path, f"remount,size={size:.0f}")
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)

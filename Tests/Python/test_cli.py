@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -231,6 +232,17 @@ def test_train_keeps_a_folder_that_another_process_writes(capsys):
         assert main([*TRAIN, "1"]) == 1
     assert capsys.readouterr().err.endswith(f"plp: {RESULTS}: in use: another process makes this run\n")
     assert main([*TRAIN, "1"]) == 0
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_run(folder, disk, monkeypatch, capsys):
+    monkeypatch.chdir(folder)  # again, now that the disk is there
+    assert main([*TRAIN, "1"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch("plp: results: too little room: about [0-9.]+ MB are needed .*, 0.5 MB are free", error)
+    disk(4e6)
+    assert main([*TRAIN, "1"]) == 0
+    disk(shutil.disk_usage(folder).used + 100e3)
+    assert main([*TRAIN, "1"]) == 0  # it is complete
 
 
 @pytest.mark.parametrize("complete", [False, True])
@@ -479,7 +491,8 @@ def test_info_and_profile(capsys):
     ("arguments", "message"),
     [
         (["train", "--data", "nowhere"], "nowhere"),
-        (["train", "--method", "adam"], "no method 'adam'"),
+        (["train", "--method", "sgd+pln"], "no method 'sgd+pln', expected sgd, demon,"),
+        (["train", "--method", "ADAM*2"], "did you mean 'adamw'?"),
         (["train", "--data", "synthetic", "--method", "sgd*"], "method 'sgd*' has the factor ''"),
         (["train", "--data", "synthetic", "--width", "-1"], "width"),
         (["profile", "--threads", "-1"], "threads"),

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,6 @@ from dataclasses import replace
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 import plp
@@ -217,7 +217,7 @@ def test_the_folder_of_an_earlier_version_goes_on(study, whole, tmp_path):
     """Its file held the runs; checkpoints lay beside it, which are left alone."""
     done = study(methods="sgd")
     data = json.loads((tmp_path / "study.json").read_text())
-    rmtree(tmp_path / "resnet18-sgd-seed-0")
+    shutil.rmtree(tmp_path / "resnet18-sgd-seed-0")
     data |= {"version": 2, "runs": [to_plain(done.runs[0])], "checkpoints": {"resnet18 plp seed 0": "x.checkpoint"}}
     del data["planned"]
     (tmp_path / "study.json").write_text(json.dumps(data))
@@ -353,7 +353,7 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ["sgd", "adam"]}, "no method 'adam'"),
+        ({"methods": ["sgd", "adam"]}, "no method 'adam', expected .*, did you mean 'adamw'"),
         ({"methods": []}, "methods"),
         ({"methods": ["sgd", 3]}, "a method is 3, expected a name such as 'plp'"),
         ({"methods": ["sgd*"]}, r"method 'sgd\*' has the factor '', expected a number above 0"),
@@ -362,8 +362,8 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
         ({"methods": ["sgd*-1"]}, "has the factor '-1'"),
         ({"methods": ["sgd*7/0"]}, "has the factor '7/0'"),
         (
-            {"methods": {"sgd": {"rate": 0.1}}},
-            "'sgd' changes 'rate', expected one of optimizer, .*, lr, momentum",
+            {"methods": {"sgd": {"momentun": 0.1}}},
+            "'sgd' changes 'momentun', expected one of optimizer, .*, lr, momentum, .*, did you mean 'momentum'",
         ),
         ({"methods": {"adamw": {"optimizer": plp.AdamW(), "momentum": 0.5}}}, "changes 'momentum', expected one of"),
         ({"methods": {"sgd": None}}, "method 'sgd' is None, expected a recipe or a dict"),
@@ -402,6 +402,24 @@ def test_an_unwritable_path_is_found_before_the_first_run(synthetic, tmp_path, m
     monkeypatch.setattr(plp.Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(FileNotFoundError, match="missing/study'"):
         plp.compare(train=synthetic[0], path=tmp_path / "missing" / "study", **SMALL)
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_first_run(study, disk, trained, tmp_path):
+    """And one that has as much as is said to be needed is large enough."""
+    with pytest.raises(OSError, match=r"too little room: about .* MB are needed .*, 0.5 MB are free: ") as error:
+        study()
+    assert error.value.filename == str(tmp_path) and not trained[0]
+    needed = float(re.search(r"about ([0-9.]+) MB", str(error.value))[1]) * 1e6
+    disk(1.2 * needed)  # a file of a model as small as this one is a good part names
+    assert len(study().runs) == 2
+    epochs = len(trained[0])
+    disk(1.02 * shutil.disk_usage(tmp_path).used)
+    assert len(study().runs) == 2 and len(trained[0]) == epochs  # what is complete needs nothing
+    with pytest.raises(OSError, match="too little room"):
+        study(repeats=2)
+    with pytest.raises(OSError, match="too little room"):
+        study(fresh=True)
+    assert len(plp.Study.load(tmp_path).runs) == 2
 
 
 def test_a_file_system_without_locks(study, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from array import array
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -143,6 +144,12 @@ def checked_type(name: str, value: object, *types: type) -> None:
         place = "plp.schedules" if meant and meant[0].__module__ == "plp.schedules" else "plp"
         hint = f": write {name}={place}.{meant[0].__name__}()" if meant else ""
         raise ValueError(f"{name} is {value!r}, expected {expected}{hint}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that there is not: the nearest one that there is, if one is near."""
+    near = get_close_matches(name.casefold(), known, 1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def explains(**hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -32,9 +32,10 @@ from .datasets import Dataset
 from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
 from .schedules import Warmup
-from .studies.records import RUN_FILE, begun_run, folder_name
-from .studies.runs import KEPT, differences_from, forget, go_on, perform, with_display
-from .studies.tasks import BEST
+from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
+from .studies.runs import KEPT, Found, forget, found, go_on, perform, with_display
+from .studies.space import check_space
+from .studies.tasks import BEST, new_model
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -352,7 +353,7 @@ class Repetition:
 
     def run(self) -> Outcome:
         task = replace(Task.load(self.source), threads=self.threads)
-        first = begun_run(self.source / RUN_FILE)
+        first = run_of(read_run_data(self.source / RUN_FILE), self.source / RUN_FILE)
         run, error = _trained(task, self.output, self.fresh, besides=self.source)
         if run and not error:
             same = f"as in {self.source}, to the last bit"
@@ -366,12 +367,17 @@ def _trained(
     """A run, as far as it came in its folder, and what ended it early; in a folder that is named after it by default,
     or a further one where others have that.
     """
-    folder = output or _place(task, fresh, besides)
+    if output is None:
+        folder, there = _place(task, fresh, besides)
+    else:
+        folder, there = output, None if fresh else found(output)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for difference in there.differences(task) if there else ():
+        raise ValueError(f"{folder} holds a run whose {difference}: choose another --output, or --fresh to lose it")
+    if not (there and there.is_complete):
+        check_space(folder.parent, [replace(task, folder=folder)], {task.network: new_model(task).parameter_count})
     if fresh:
         forget(folder)
-    for difference in differences_from(folder, task):
-        raise ValueError(f"{folder} holds a run whose {difference}: choose another --output, or --fresh to lose it")
     go_on(folder)
     run: Run | None = None
     error: BaseException | None = None
@@ -388,25 +394,22 @@ def _trained(
     return run, error
 
 
-def _place(task: Task, fresh: bool, besides: Path | None) -> Path:
-    """The first folder that is free for a task, or has this very run already."""
+def _place(task: Task, fresh: bool, besides: Path | None) -> tuple[Path, Found | None]:
+    """The first folder that is free for a task, or has this very run already; and that, unless it is to start anew."""
     first = folder = Path("results") / folder_name(task.name)
+    there: Found | None = None
     number = 1
-    while not (fresh or _is_free(folder, task)) or besides and folder.resolve() == besides.resolve():
+    while True:
+        with suppress(FileExistsError):
+            there = None if fresh else found(folder)
+            is_free = there is None or not any(there.differences(task))
+            if is_free and not (besides and folder.resolve() == besides.resolve()):
+                break
         number += 1
         folder = first.with_name(f"{first.name}-{number}")
     if folder != first:
         _say(f"{first}/ holds another run: this one goes to {folder}/")
-    return folder
-
-
-def _is_free(folder: Path, task: Task) -> bool:
-    try:
-        return not any(differences_from(folder, task))
-    except Error:  # as the run itself will say, too
-        return True
-    except FileExistsError:
-        return False
+    return folder, there
 
 
 def _kept(run: Run, folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any, ClassVar, Literal, get_args
 
 from . import _plp
-from ._checks import checked_integer, checked_numbers, checked_type
+from ._checks import checked_integer, checked_numbers, checked_type, did_you_mean
 from .schedules import SCHEDULES, Constant, Cosine, Cyclic, MultiStep, Schedule, Warmup
 
 
@@ -330,7 +330,11 @@ def by_name(method: str, recipe: Recipe, lr: float | None = None) -> Recipe:
     optimizer, predictor = NAMED_OPTIMIZERS.get(parts[0]), NAMED_PREDICTORS.get(parts[-1])
     if optimizer is None or len(parts) > 2 or (len(parts) == 2 and predictor is None):
         optimizers, predictors = ", ".join(NAMED_OPTIMIZERS), ", ".join(NAMED_PREDICTORS)
-        raise ValueError(f"there is no method {method!r}, expected {optimizers}, {predictors}, or one of each with a +")
+        both = (f"{optimizer}+{predictor}" for optimizer in NAMED_OPTIMIZERS for predictor in NAMED_PREDICTORS)
+        near = did_you_mean(base, [*NAMED_OPTIMIZERS, *NAMED_PREDICTORS, *both])
+        raise ValueError(
+            f"there is no method {method!r}, expected {optimizers}, {predictors}, or one of each with a +{near}"
+        )
     if isinstance(optimizer, SGD) and isinstance(recipe.optimizer, SGD):
         optimizer = replace(recipe.optimizer, demon=optimizer.demon)
     elif isinstance(recipe.optimizer, type(optimizer)):

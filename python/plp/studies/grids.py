@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from itertools import product
 from math import prod
 from typing import Any
 
+from .._checks import did_you_mean
 from ..options import OPTIMIZERS, Predictor, Recipe
 from .records import Answer, Study
 
@@ -35,8 +35,7 @@ def grid(predictor: Predictor | None = None, **options: Sequence[Any]) -> dict[s
     shared = [name for name in shared if name not in ("optimizer", "predictor")]
     for name, values in options.items():
         if name not in (*own, *shared):
-            near = get_close_matches(name, [*own, *shared], 1)
-            raise ValueError(f"there is no option {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(f"there is no option {name!r}{did_you_mean(name, [*own, *shared])}")
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise ValueError(f"{name} is {values!r:.60}, expected a list of values")
         if len(set(map(_shown, values))) < len(values):

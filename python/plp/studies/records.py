@@ -414,13 +414,14 @@ def read_run(file: Path) -> Run | None:
         OSError: it cannot be read.
         plp.Error: it is not a run, it is damaged, or of another version.
     """
-    return begun_run(file) if read_run_data(file).get("complete") is True else None
+    data = read_run_data(file)
+    return run_of(data, file) if data.get("complete") is True else None
 
 
-def begun_run(file: Path) -> Run:
-    """The run that a file tells of, complete or not; see :func:`read_run`."""
+def run_of(data: dict[str, Any], file: Path) -> Run:
+    """The run that a file's data tell of, complete or not; see :func:`read_run`."""
     try:
-        return replace(from_plain(Run, read_run_data(file).get("run")), folder=file.parent)
+        return replace(from_plain(Run, data.get("run")), folder=file.parent)
     except ValueError as error:
         raise _plp.Error(f"{file} is not a run that plp wrote: {error}") from None
 

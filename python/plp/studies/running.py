@@ -14,7 +14,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._checks import checked_integer, checked_seed
+from .._checks import checked_integer, checked_seed, did_you_mean
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
@@ -22,10 +22,11 @@ from .._progress import Board, Display, StudyProgress, duration
 from ..datasets import as_dataset
 from ..options import PAPER, Recipe, by_name
 from ..training import Callback, one_of
-from .executors import Futures, Lost, Processes, checked_executor, results, submit, wind_up
+from .executors import Futures, Lost, Processes, checked_executor, results, submit, wind_up, workers_of_a_machine
 from .files import folder_of, opened
 from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name
 from .runs import Engine, Stopped, go_on, is_held, made_run, perform, standing, stop, with_display
+from .space import check_space
 from .tasks import Task, new_model, new_trainer
 from .tasks import engine as own_engine
 
@@ -108,8 +109,8 @@ def compare(
 
     Raises:
         ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
-        FileNotFoundError, OSError: ``path`` cannot be written, or another process goes on with that study; found before
-            the first run. A run's checkpoint cannot be read.
+        FileNotFoundError, OSError: ``path`` cannot be written, its disk has too little room for what the runs keep, or
+            another process goes on with that study; found before the first run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
         ModuleNotFoundError: SciPy is missing, which its intervals need; the message says what to install.
         KeyboardInterrupt: Ctrl-C; see above.
@@ -166,12 +167,14 @@ def compare(
             weights=weights,
         )
 
+    parameters: dict[str, int] = {}  # of each network, where that is known
     if engine is own_engine:  # a mistake in the last method is reported before the first run
         for network in networks:
             tasks = [task(network, method, seed) for method in recipes]
             model = new_model(tasks[0])
             for each in tasks:
                 new_trainer(each, model)
+            parameters[network] = model.parameter_count
     recipes = {name: _as_kept(own) for name, own in recipes.items()}
 
     with ExitStack() as stack:
@@ -184,10 +187,18 @@ def compare(
             images = images._kept(folder)
             test_images = None if test_images is None else test_images._kept(folder)
 
-        tasks = [task(network, method, seed) for seed, network, method in product(seeds, networks, recipes)]
+        tasks = [
+            _in_folder(task(network, method, seed), folder)
+            for seed, network, method in product(seeds, networks, recipes)
+        ]
+        at_once = max(jobs, workers_of_a_machine(executor))
+        if folder and fresh and parameters:  # while what is given up for it is still there
+            check_space(folder, tasks, parameters, at_once)
         study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
         done = {run.name for run in study.runs}
-        ahead = [_on_its_way(task, folder, callbacks) for task in tasks if task.name not in done]
+        ahead = [_on_its_way(task, callbacks) for task in tasks if task.name not in done]
+        if folder and parameters:
+            check_space(folder, ahead, parameters, at_once)
         if folder:
             go_on(folder)
         with _interruptions(study):
@@ -202,9 +213,13 @@ def compare(
     return study
 
 
-def _on_its_way(task: Task, folder: Path | None, callbacks: Sequence[Callback]) -> Task:
-    """A task with a folder and callbacks of its own."""
-    task = replace(task, folder=folder and folder / folder_name(task.name))
+def _in_folder(task: Task, folder: Path | None) -> Task:
+    """A task with a folder of its own within a study's."""
+    return replace(task, folder=folder and folder / folder_name(task.name))
+
+
+def _on_its_way(task: Task, callbacks: Sequence[Callback]) -> Task:
+    """A task with callbacks of its own."""
     own = (each.of(task) if hasattr(each, "of") else deepcopy(each) for each in callbacks)
     return replace(task, callbacks=tuple(own))
 
@@ -334,7 +349,8 @@ def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Reci
     options = vars(changed.optimizer)
     if unknown := [option for option in within if option not in options]:
         known = ", ".join([*vars(recipe), *options])
-        raise ValueError(f"method {name!r} changes {unknown[0]!r:.40}, expected one of {known}")
+        near = did_you_mean(str(unknown[0]), [*vars(recipe), *options])
+        raise ValueError(f"method {name!r} changes {unknown[0]!r:.40}, expected one of {known}{near}")
     return replace(changed, optimizer=replace(changed.optimizer, **within))
 
 

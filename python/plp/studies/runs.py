@@ -38,7 +38,7 @@ from .._files import Place, remove_abandoned, write_whole
 from .._plain import differences, to_plain
 from .._progress import FitProgress, Standing
 from ..records import Epoch, History, Progress
-from .records import RUN_FILE, STUDY_FILE, VERSION, Run, begun_run, read_run, read_run_data
+from .records import RUN_FILE, STUDY_FILE, VERSION, Run, read_run, read_run_data, run_of
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
 METRICS, LOCK, STOP = "metrics.csv", "lock", "stop"
@@ -223,13 +223,16 @@ def perform(task: Task, engine: Engine, command: str | None = None, *, wait: boo
     with held(folder, wait=wait) as lease:
         check_stop(folder)
         run = replace(_about(task, engine, command), folder=folder)
-        if done := _continued(folder, task):
-            if not done.failure:
-                task.begin(done.history)
-            return done
-        if (folder / RUN_FILE).exists():
-            before = begun_run(folder / RUN_FILE)
-            run = replace(run, started=before.started, seconds=before.seconds)
+        there = found(folder)
+        if there and there.is_complete:
+            for difference in there.differences(task):
+                raise ValueError(f"{folder} holds a run whose {difference}: choose another folder, or start fresh")
+            if not there.run.failure:
+                task.begin(there.run.history)
+            return there.run
+        if there:
+            _give_up_another(there, task)
+            run = replace(run, started=there.run.started, seconds=there.run.seconds)
         description = to_plain(task)
 
         def write(run: Run, complete: bool) -> None:
@@ -292,35 +295,47 @@ def _made(task: Task, engine: Engine, run: Run) -> Run:
     return ended(history)
 
 
-def _continued(folder: Path, task: Task) -> Run | None:
-    """The complete run in a folder; None where it is to be made, its checkpoint then being of this very run."""
-    done = made_run(folder)
-    for difference in differences_from(folder, task):
-        if done:
-            raise ValueError(f"{folder} holds a run whose {difference}: choose another folder, or start fresh")
-        if is_begun(folder):
-            set_aside(folder / CHECKPOINT, f"it is of a run whose {difference}")
-        (folder / METRICS).unlink(missing_ok=True)
-        break
-    return done
+@dataclass(frozen=True)
+class Found:
+    """What a folder has of a run, complete or not."""
+
+    run: Run
+    is_complete: bool
+    task: Any  # as plain data
+
+    def differences(self, task: Task) -> Iterator[str]:
+        """In what it is a run of another task."""
+        return differences("", _essence(self.task), _essence(to_plain(task)))
 
 
-def differences_from(folder: Path, task: Task) -> Iterator[str]:
-    """In what the run of a folder, complete or not, is another than a task.
+def found(folder: Path) -> Found | None:
+    """The run in a folder, if there is one.
 
     Raises:
         FileExistsError: there is none, but files of the same names.
         plp.Error: it is damaged, or of another version.
     """
-    if (folder / RUN_FILE).exists():
-        data = read_run_data(folder / RUN_FILE)
-        yield from differences("", _essence(data.get("task")), _essence(to_plain(task)))
-        return
+    file = folder / RUN_FILE
+    if file.exists():
+        data = read_run_data(file)
+        return Found(run_of(data, file), data.get("complete") is True, data.get("task"))
     for name in KEPT:
         if (folder / name).exists():
             raise FileExistsError(
                 errno.EEXIST, "not a run of plp's, which has a run.json beside it", os.fspath(folder / name)
             )
+    return None
+
+
+def _give_up_another(there: Found, task: Task) -> None:
+    """Has the checkpoint in a folder, if there is one, be of this very task."""
+    folder = there.run.folder
+    assert folder
+    for difference in there.differences(task):
+        if is_begun(folder):
+            set_aside(folder / CHECKPOINT, f"it is of a run whose {difference}")
+        (folder / METRICS).unlink(missing_ok=True)
+        break
 
 
 def _essence(description: Any) -> Any:
