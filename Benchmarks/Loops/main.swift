@@ -23,12 +23,12 @@ func seconds(_ body: () throws -> Void) rethrows -> Double {
 }
 
 /// What a loop of a part for each thread takes longer than its parts, as the shortest mean of some loops.
-func barrier(_ count: Int) -> Double {
-    let (threads, loops, part) = (Threads(count), 20, 1e-5)
+func barrier(_ threads: Threads) -> Double {
+    let (loops, part) = (20, 1e-5)
     return (0..<100).map { _ in
         seconds {
             for _ in 0..<loops {
-                threads.forEach(count) { _ in
+                threads.forEach(threads.count) { _ in
                     let end = now() + part
                     while now() < end {}
                 }
@@ -61,7 +61,6 @@ func step(_ trainer: Trainer) throws {
 }
 
 var report = Report(vectors: Build.vectors)
-for count in counts { report.barriers[count] = barrier(count) }
 let trainers = try counts.map { (count: $0, trainer: try trainer($0)) }
 for (_, trainer) in trainers { try step(trainer) }
 // Recorded steps between the others, so that both see the same machine.
@@ -74,6 +73,7 @@ for _ in 0..<rounds {
     try step(recorded)
     LoopTimes.current = nil
     times.endStep()
+    for count in counts { report.barriers[count] = min(report.barriers[count] ?? .infinity, barrier(Threads(count))) }
     for (count, trainer) in trainers { report.steps[count, default: []].append(try seconds { try step(trainer) }) }
 }
 report.sections = times.sections

@@ -306,6 +306,8 @@ struct GatheredWeightGradient: WeightGradientPass {
     private let shape: ConvolutionShape
     private let rowBlocks: [Rows]
     private let largestDepth: Int
+    private let columnBlocks: Int
+    private let columnsPerBlock: Int
     private let slices: GradientSlices
     private let blocks: Blocks
 
@@ -330,17 +332,18 @@ struct GatheredWeightGradient: WeightGradientPass {
         blocks = Blocks(
             height: shape.outputHeight, width: shape.outputWidth, bandHeight: 1,
             bandsPerBlock: max(1, Cut.gradientPixels / shape.outputWidth))
+        let columns = divideUp(shape.outputChannels, by: divideUp(shape.outputChannels, by: Cut.gradientColumns))
+        columnsPerBlock = roundUp(columns, to: Vector.lanes)
+        columnBlocks = divideUp(shape.outputChannels, by: columnsPerBlock)
         slices = GradientSlices(
-            count: Cut.slices(
-                of: rowBlocks.count * divideUp(shape.outputChannels, by: Cut.gradientColumns),
-                atMost: blocks.count(images: shape.images)),
+            count: Cut.slices(of: rowBlocks.count * columnBlocks, atMost: blocks.count(images: shape.images)),
             weightCount: shape.weightCount)
     }
 
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
     private var gatheredCount: Int { pixelsPerBlock * Gathering.rowStride(depth: largestDepth) + Vector.lanes }
     private var scratchCount: Int {
-        gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: Cut.gradientColumns)
+        gatheredCount + PackedMatrix.count(rows: pixelsPerBlock, columns: columnsPerBlock)
     }
 
     func workspaceCount(workers: Int) -> Int { slices.sumsCount + workers * scratchCount }
@@ -351,13 +354,12 @@ struct GatheredWeightGradient: WeightGradientPass {
     ) {
         let scratch = workspace + slices.sumsCount
         let blockCount = blocks.count(images: x.count)
-        let columnBlocks = divideUp(shape.outputChannels, by: Cut.gradientColumns)
         threads.sweep(slices.count * rowBlocks.count * columnBlocks) { part, worker in
             let (rest, column) = part.quotientAndRemainder(dividingBy: columnBlocks)
             let (slice, row) = rest.quotientAndRemainder(dividingBy: rowBlocks.count)
             accumulate(
                 x, dy, rows: rowBlocks[row],
-                columns: column * Cut.gradientColumns..<min((column + 1) * Cut.gradientColumns, shape.outputChannels),
+                columns: column * columnsPerBlock..<min((column + 1) * columnsPerBlock, shape.outputChannels),
                 blocks: slices.part(slice, of: blockCount), to: slices.sum(slice, in: dw, workspace),
                 scratch: scratch + worker * scratchCount)
         }
