@@ -17,7 +17,7 @@ import plp
 import plp.cli
 import pytest
 from plp.cli import main
-from plp.options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, OPTIMIZERS
+from plp.options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, OPTIMIZERS, PREDICTORS
 from plp.studies.runs import held
 from test_history import drawn
 from test_study import made_up
@@ -174,7 +174,7 @@ def test_methods_are_an_optimizer_a_predictor_or_both(capsys):
     }
     assert recipes["adamw+plp*2"]["predictor"]["type"] == "PLP" and not recipes["adamw"]["predictor"]
     assert main(["train", "--help"]) == 0
-    assert "sgd, demon, adamw, plp, lookahead, ema, adamw+plp" in capsys.readouterr().out
+    assert "sgd, demon, adamw, plp, lookahead, ema, swa," in words(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("changes", [["--method", "sgd"], ["--seed", "1"], ["--width", "0.125"], ["--epochs", "1"]])
@@ -254,8 +254,7 @@ def test_a_loss_that_is_no_longer_finite_keeps_what_was_good(complete, monkeypat
             fit(trainer, *arguments, callback=callback if complete else interrupt, **{**options, "epochs": 1})
         raise plp.Error("after 1 of 9 epochs: loss: found nan")
 
-    assert main([*TRAIN, "1"]) == 0  # a run before, which --fresh gives up
-    (RESULTS / "curves.png").unlink()
+    assert main([*TRAIN, "1"]) == 0  # a run before, which --fresh gives up, its picture too
     monkeypatch.setattr(plp.Trainer, "fit", diverging)
     assert main([*TRAIN, "9", "--fresh"]) == 1
     assert capsys.readouterr().err.endswith("plp: after 1 of 9 epochs: loss: found nan\n")
@@ -381,7 +380,7 @@ def test_help_names_the_defaults(command, defaults, capsys):
 
 def test_help_has_every_option(capsys):
     """Of whatever is chosen; and it fits a terminal of 80 columns."""
-    chosen = [*OPTIMIZERS, plp.PLP, plp.Lookahead, plp.EMA, plp.Augmentation]
+    chosen = [*OPTIMIZERS, *PREDICTORS, plp.Augmentation]
     methods = [name for name in (*NAMED_OPTIMIZERS, *NAMED_PREDICTORS)]
     for schedule in plp.schedules.Constant, plp.schedules.Cyclic, plp.schedules.MultiStep, plp.schedules.Cosine:
         name = schedule.__name__.lower()
@@ -389,9 +388,26 @@ def test_help_has_every_option(capsys):
         text = capsys.readouterr().out
         for kind in (*chosen, schedule):
             for field in dataclasses.fields(kind):
-                assert f"--{kind.__name__.lower()}.{field.name.replace('_', '-')}" in text
+                option = f"--{kind.__name__.lower()}.{field.name.replace('_', '-')}"
+                assert (option in text) == (option != "--sgd.demon")  # which the method demon has
         assert max(map(len, text.splitlines()[3:])) <= 80
+        assert not {"``", ":class:", ":meth:", ":func:", "{None}"} & set(re.findall(r"``|:[a-z]+:|{None}", text))
     assert "--predictor" not in text
+
+
+def test_swa_starts_at_three_quarters_of_a_run():
+    """Wherever it is told otherwise, there; a run's folder has the iteration."""
+    train = ["--data", "synthetic", "--width", "0.0625", "--batch-size", "8", "--epochs", "2", "--validation", "0.1"]
+    assert main(["train", *train, "--method", "swa", "-o", "run"]) == 0
+    assert plp.Task.load("run").recipe.predictor == plp.SWA(start=18)  # of 2 times 12, of 90 images
+    assert main(["train", "--from", "run", "-o", "again"]) == 0
+    assert plp.Task.load("again").recipe == plp.Task.load("run").recipe
+    assert main(["compare", *train, "--methods", "sgd,swa", "--swa.start", "0.5", "-o", "study"]) == 0
+    assert plp.Study.load("study").methods["swa"].predictor == plp.SWA(start=0.5)
+    assert plp.Task.load("study/resnet18-swa-seed-0").recipe.predictor == plp.SWA(start=12)
+    assert main(["compare", "study/study.toml", "-o", "second"]) == 0
+    assert outcomes("second") == outcomes("study")
+    assert main(["profile", "--method", "swa", "--width", "0.0625"]) == 0
 
 
 def test_every_option_reaches_the_run():
@@ -498,7 +514,6 @@ def test_info_and_profile(capsys):
         (["profile", "--threads", "-1"], "threads"),
         (["train", "--data", "synthetic", "--lr", "nan"], "learning rate"),
         (["train", "--data", "synthetic", "--epochs", "0"], "epochs"),
-        (["train", "--method", "sgd", "--sgd.demon"], "--sgd.demon: the method demon has it"),
         (["train", "--data", "synthetic", "--images", "0"], "images is 0, expected a whole number of at least 1"),
         (["train", "--data", "nowhere", "--dataset", "cifar10"], "nowhere: found no CIFAR-10"),
         (["train", "--dataset", "cifar10"], "no CIFAR-10 there; `plp download --dataset cifar10` fetches it"),
@@ -537,6 +552,7 @@ def test_errors_are_one_line(arguments, message, capsys):
         (["train", "--schedule", "multistep"], ["--multistep.milestones", "required"]),
         (["train", "--method", "sgd", "--plp.step", "2"], ["--plp.step"]),
         (["train", "--method"], ["--method"]),
+        (["train", "--method", "sgd", "--sgd.demon"], ["--sgd.demon"]),
     ],
 )
 def test_usage(arguments, messages, capsys):

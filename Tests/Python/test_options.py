@@ -86,6 +86,7 @@ def test_damage_is_named(data, message):
         ("plp*0.5", plp.SGD(lr=0.0005), plp.PLP()),
         ("lookahead", plp.SGD(), plp.Lookahead()),
         ("ema", plp.SGD(), plp.EMA()),
+        ("swa", plp.SGD(), plp.SWA(start=0.75)),
         ("demon+ema", plp.SGD(demon=True), plp.EMA()),
         ("adamw+plp*2", plp.AdamW(lr=0.002), plp.PLP()),
     ],
@@ -253,6 +254,9 @@ def refuses(make, name, value):
         ({"predictor": plp.Lookahead(rate=-0.5)}, "rate", "-0.5"),
         ({"predictor": plp.EMA(decay=1.0)}, "decay", "1.0"),
         ({"predictor": plp.SWA(start=-1)}, "start", "-1"),
+        ({"predictor": plp.SWA(start=1.5)}, "start", "1.5"),
+        ({"predictor": plp.SWA(start=float("nan"))}, "start", "nan"),
+        ({"predictor": plp.SWA(start="late")}, "start", "late"),
         ({"predictor": plp.SWA(start=5, period=0)}, "period", "0"),
         ({"predictor": plp.PLP(statistics="recomputed")}, "statistics", "recomputed"),
         ({"schedule": plp.schedules.Cyclic(up=0)}, "up", "0"),
@@ -308,6 +312,14 @@ def test_messages_name_what_was_found_and_expected(small):
         plp.Trainer(small, predictor=plp.PLP(momentum="doubled"))
     with pytest.raises(ValueError, match="resnet50.*resnet18"):
         plp.Model("resnet50")
+
+
+def test_swa_starts_where_a_run_is_told_to_be_so_long(small):
+    with pytest.raises(ValueError, match=r"start is 0.75 of a run, .*: write plp.SWA\(0.75\).in_run\(iterations\)"):
+        plp.Trainer(small, predictor=plp.SWA())
+    assert plp.SWA().in_run(1000) == plp.SWA(750) and plp.SWA(5).in_run(1000) == plp.SWA(5)
+    assert plp.Recipe(predictor=plp.SWA(0.5, period=3)).in_run(7).predictor == plp.SWA(3, period=3)
+    plp.Trainer(small, predictor=plp.SWA(start=5.0))
 
 
 def test_step_and_coefficients_exclude_each_other():

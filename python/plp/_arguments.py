@@ -4,16 +4,23 @@ chosen; and files of options.
 
 from __future__ import annotations
 
+import inspect
+import re
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, make_dataclass, replace
-from typing import Annotated, Any
+from dataclasses import dataclass, fields, make_dataclass, replace
+from functools import partial
+from types import NoneType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
+from docstring_parser import parse
 from tyro.conf import arg, subcommand
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
-from .options import PLP, RECIPES, SGD, by_name
+from . import schedules
+from .options import OPTIMIZERS, PLP, PREDICTORS, RECIPES, SGD, Augmentation, by_name
 from .schedules import Constant, Cosine, Cyclic, MultiStep, Warmup
 
 SCHEDULES = {
@@ -23,6 +30,12 @@ SCHEDULES = {
     "cosine": Cosine(),
 }
 """By their names here; with these options, where the recipe has another one."""
+
+NAMED = ("demon",)
+"""Options that are none here, since names of methods stand for them."""
+
+REGISTRY = ConstructorRegistry()
+"""How the parser is to take options."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,8 @@ def with_options(command: type[Any], choice: Choice, methods: Sequence[str], def
     schedule = choice.schedule if choice.schedule in SCHEDULES else name_of(behind)
     options[schedule] = behind if schedule == name_of(behind) else SCHEDULES[schedule]
     options["augmentation"] = recipe.augmentation
-    parts = make_dataclass("Options", [(name, type(value)) for name, value in options.items()], frozen=True)
+    kinds = [(name, Annotated[type(value), arg(help=_about(type(value)))]) for name, value in options.items()]
+    parts = make_dataclass("Options", kinds, frozen=True)
     whole = make_dataclass(
         command.__name__, [("options", Annotated[parts, arg(name="")])], bases=(command,), frozen=True, kw_only=True
     )
@@ -88,6 +102,43 @@ def with_options(command: type[Any], choice: Choice, methods: Sequence[str], def
             command.__name__.lower(), default=whole(**defaults | of_recipe, options=parts(**options)), prefix_name=False
         ),
     ]
+
+
+@REGISTRY.struct_rule
+def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Those of optimizers and the like: with helps from their docstrings, in plain text."""
+    if info.type not in (*OPTIMIZERS, *PREDICTORS, *schedules.SCHEDULES, Augmentation):
+        return None
+    helps = {param.arg_name: _in_words(param.description or "") for param in parse(info.type.__doc__).params}
+    return StructConstructorSpec(
+        instantiate=partial(replace, info.default),
+        fields=tuple(
+            StructFieldSpec(name, _with_metavar(kind), getattr(info.default, name), helps[name].rstrip("."))
+            for name, kind in ((part.name, get_type_hints(info.type)[part.name]) for part in fields(info.type))
+            if name not in NAMED
+        ),
+    )
+
+
+def _about(kind: type) -> str:
+    """What a class's docstring says in front of its arguments."""
+    return _in_words((inspect.getdoc(kind) or "").partition("\n\nArgs:")[0])
+
+
+def _with_metavar(kind: Any) -> Any:
+    """A type whose values are told of by what they may be, besides None."""
+    if NoneType not in get_args(kind):
+        return kind
+    (inner,) = (part for part in get_args(kind) if part is not NoneType)
+    numbers = get_args(inner)
+    return Annotated[kind, arg(metavar=f"{numbers[0].__name__.upper()} …" if numbers else inner.__name__.upper())]
+
+
+def _in_words(text: str) -> str:
+    """A docstring, or a part of one, without its markup."""
+    text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text)
+    text = re.sub(r"``([^`]*)``", lambda code: code[1] if code[1].startswith('"') else f"`{code[1]}`", text)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def name_of(options: Any) -> str:

@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from . import Error, Model, Run, Study, Task, Trainer, __version__, build_info, compare, datasets, engine, merge, stop
-from ._arguments import SCHEDULES, Choice, name_of, with_file, with_options
+from ._arguments import NAMED, REGISTRY, SCHEDULES, Choice, name_of, with_file, with_options
 from ._checks import checked_integer
 from ._download import ARCHIVES, cache
 from ._extras import require
@@ -33,7 +33,7 @@ from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
 from .schedules import Warmup
 from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
-from .studies.runs import KEPT, Found, forget, found, go_on, perform, with_display
+from .studies.runs import KEPT, PICTURE, Found, forget, found, go_on, perform, with_display
 from .studies.space import check_space
 from .studies.tasks import BEST, new_model
 
@@ -247,8 +247,6 @@ class WithRuns(WithData):
         """What the methods have in common; it does not depend on which they are."""
         recipe, schedule = RECIPES[self.recipe], getattr(self.options, self.schedule)
         optimizer = getattr(self.options, name_of(recipe.optimizer), recipe.optimizer)
-        if getattr(optimizer, "demon", False):
-            raise ValueError("--sgd.demon: the method demon has it")
         return Recipe(
             optimizer=optimizer if self.lr is None else replace(optimizer, lr=self.lr),
             schedule=Warmup(schedule, self.warmup) if self.warmup else schedule,
@@ -284,7 +282,7 @@ def _parsed(arguments: Sequence[str]) -> Any:
         ),
     ]
     program: Any = Union[tuple(commands)]  # noqa: UP007
-    return tyro.cli(program, prog="plp", description=DESCRIPTION, args=arguments)
+    return tyro.cli(program, prog="plp", description=DESCRIPTION, args=arguments, registry=REGISTRY)
 
 
 # ---- The commands ----------------------------------------------------------------------------------------------------
@@ -417,10 +415,10 @@ def _kept(run: Run, folder: Path) -> list[str]:
     names = [name for name in (RUN_FILE, *KEPT) if (folder / name).exists()]
     if run.history.best:
         try:
-            run.history.plot(folder / "curves.png")
-            names.append("curves.png")
+            run.history.plot(folder / PICTURE)
+            names.append(PICTURE)
         except ModuleNotFoundError as missing:
-            _say(f"plp: no curves.png: {missing}")
+            _say(f"plp: no {PICTURE}: {missing}")
     return names
 
 
@@ -496,12 +494,12 @@ class Compare(WithRuns):
         """The options that make the same study elsewhere."""
         elsewhere = ("quick", "output", "fresh", "threads", "jobs", "dask")
         own = {name: value for name, value in asdict(self).items() if name not in elsewhere}
-        parts = {name: _without_none(part) for name, part in own.pop("options").items()}
-        return _without_none(own) | parts
+        parts = {name: _given(part) for name, part in own.pop("options").items()}
+        return _given(own) | parts
 
 
-def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None and name not in NAMED}
 
 
 @contextmanager
@@ -549,7 +547,10 @@ class Stop:
 class Merge:
     """Make one study of several that were made in pieces."""
 
-    studies: Annotated[Positional[tuple[Path, ...]], arg(metavar="STUDY", help="folders that compare wrote")]
+    studies: Annotated[
+        Positional[tuple[Path, ...]],
+        arg(metavar="STUDY", help="folders that compare wrote", help_behavior_hint="(required)"),
+    ]
     output: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER", help="for the study, to which all runs are copied")]
 
     def run(self) -> Outcome:
@@ -665,7 +666,7 @@ class Profile:
 
     def run(self) -> Outcome:
         model = Model(self.network, image_size=self.image_size, width=self.width)
-        recipe = replace(by_name(self.method, Recipe()), batch_size=self.batch_size)
+        recipe = replace(by_name(self.method, Recipe()), batch_size=self.batch_size).in_run(0)
         trainer = Trainer(model, **vars(recipe), threads=self.threads)
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (recipe.batch_size, 3, model.image_size, model.image_size), np.uint8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import inf
+from numbers import Real
 from typing import Any, ClassVar, Literal, get_args
 
 from . import _plp
@@ -57,7 +58,7 @@ class _Predictor(_Options):
 class SGD(_Optimizer):
     """Stochastic gradient descent with PyTorch's update: g += weight_decay θ; v = momentum v + g; θ -= lr v.
 
-    With ``nesterov``, θ -= lr (g + momentum v). The defaults are the paper's.
+    With ``nesterov``, θ -= lr (g + momentum v). ``SGD()`` is the paper's.
 
     Args:
         lr: the learning rate, before the schedule's factor; 0 to 1000.
@@ -82,7 +83,7 @@ class AdamW(_Optimizer):
     """Adam with decoupled weight decay and PyTorch's update (arXiv 1711.05101): θ -= lr weight_decay θ;
     m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²; θ -= lr m̂ / (√v̂ + eps), m̂ = m / (1 - β1^t) and v̂ likewise at step t.
 
-    A predictor that resets the momentum resets m and its t; v stays. The defaults are PyTorch's.
+    A predictor that resets the momentum resets m and its t; v stays. ``AdamW()`` is PyTorch's.
 
     Args:
         lr: the learning rate, before the schedule's factor; 0 to 1000.
@@ -190,8 +191,9 @@ class SWA(_Predictor):
     ``period`` iterations; they themselves are trained on.
 
     Args:
-        start: the first iteration of the first period, counted from 0; usual are three quarters of the run. Until the
-            first period is over, the parameters are evaluated.
+        start: the first iteration of the first period, counted from 0; or, above 0 and below 1, the fraction of the
+            run that is over by then, where its length is known beforehand: in :func:`plp.compare` and ``plp train``.
+            Until the first period is over, the parameters are evaluated.
         period: iterations, 1 or more; the paper's is an epoch's.
         statistics: the running statistics that the mean is evaluated with: their own mean (``"predicted"``); or that,
             but :meth:`plp.Trainer.fit` measures them anew on 5,000 training images at each epoch's end
@@ -201,9 +203,26 @@ class SWA(_Predictor):
     _KIND: ClassVar[int] = _plp.PREDICTOR_SWA
     _AVERAGES: ClassVar[bool] = True
 
-    start: int
+    start: float = 0.75
     period: int = 1
     statistics: Literal["kept", "predicted", "recomputed"] = "recomputed"
+
+    @property
+    def _is_fraction(self) -> bool:
+        return isinstance(self.start, Real) and 0 < self.start < 1
+
+    def in_run(self, iterations: int) -> SWA:
+        """The same in a run of so many iterations: with the first one where ``start`` is a fraction."""
+        return replace(self, start=int(self.start * iterations)) if self._is_fraction else self
+
+    def _carried(self, name: str, value: Any) -> Any:
+        if name != "start":
+            return super()._carried(name, value)
+        if self._is_fraction:
+            raise ValueError(
+                f"start is {value} of a run, whose length is not known here: write plp.SWA({value}).in_run(iterations)"
+            )
+        return checked_integer(name, int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 Optimizer = SGD | AdamW
@@ -280,6 +299,11 @@ class Recipe:
         """The same with ``factor`` times the learning rate."""
         return replace(self, optimizer=replace(self.optimizer, lr=self.optimizer.lr * factor))
 
+    def in_run(self, iterations: int) -> Recipe:
+        """The same in a run of so many iterations: see :meth:`SWA.in_run`."""
+        predictor = self.predictor
+        return replace(self, predictor=predictor.in_run(iterations)) if isinstance(predictor, SWA) else self
+
     def _fields(self) -> dict[str, Any]:
         result = {"batch_size": self.batch_size}
         for part in (self.schedule, self.augmentation):
@@ -307,8 +331,7 @@ networks these are (weiaicunzai/pytorch-cifar100) states 75.6 % for ResNet18, 72
 RECIPES = {"paper": PAPER, "quick": QUICK, "strong": STRONG}
 
 NAMED_OPTIMIZERS: dict[str, Optimizer] = {"sgd": SGD(), "demon": SGD(demon=True), "adamw": AdamW()}
-NAMED_PREDICTORS: dict[str, Predictor] = {"plp": PLP(), "lookahead": Lookahead(), "ema": EMA()}
-"""SWA has no name: where it starts depends on the run."""
+NAMED_PREDICTORS: dict[str, Predictor] = {"plp": PLP(), "lookahead": Lookahead(), "ema": EMA(), "swa": SWA()}
 
 
 def by_name(method: str, recipe: Recipe, lr: float | None = None) -> Recipe:

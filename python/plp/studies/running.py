@@ -73,11 +73,11 @@ def compare(
     Args:
         networks: architectures, as for :class:`plp.Model`.
         methods: names: an optimizer, ``"sgd"``, ``"demon"``, ``"adamw"``; a predictor, ``"plp"``, ``"lookahead"``,
-            ``"ema"``, which is one with SGD; or both, ``"adamw+plp"``. Each also with a factor on the learning rate,
-            such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction is SGD with that
-            rate). A name chooses optimizer and predictor in place of the recipe's; the recipe's options of an
-            optimizer hold for one of its kind. Or a dict from names of one's own to recipes, or to what they change in
-            ``recipe`` or in its optimizer: ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2), "lr": 0.1}}``;
+            ``"ema"``, ``"swa"``, which is one with SGD; or both, ``"adamw+plp"``. Each also with a factor on the
+            learning rate, such as ``"sgd*7/6"``, the control for PLP (where updates are locally constant, prediction is
+            SGD with that rate). A name chooses optimizer and predictor in place of the recipe's; the recipe's options
+            of an optimizer hold for one of its kind. Or a dict from names of one's own to recipes, or to what they
+            change in ``recipe`` or in its optimizer: ``{"sgd": {}, "far": {"predictor": plp.PLP(step=2), "lr": 0.1}}``;
             :func:`plp.grid` makes such dicts of many.
         train, test: without a test set the table shows the validation images.
         epochs: of each run.

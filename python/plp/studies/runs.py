@@ -49,6 +49,9 @@ LEASE = 30.0
 KEPT = (METRICS, CHECKPOINT, BEST, LAST)
 """The files of a run beside :data:`RUN_FILE`."""
 
+PICTURE = "curves.png"
+"""What ``plp train`` draws of a run, in its folder."""
+
 Engine = Callable[[Task], History]
 
 
@@ -365,7 +368,7 @@ def forget(folder: Path) -> None:
         return
     read_run_data(folder / RUN_FILE)
     with held(folder):
-        for name in (*KEPT, RUN_FILE):
+        for name in (*KEPT, PICTURE, RUN_FILE):
             (folder / name).unlink(missing_ok=True)
             remove_abandoned(folder / name)
         for events in folder.glob("events.out.tfevents.*"):  # plp.TensorBoard's

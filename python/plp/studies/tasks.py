@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 import warnings
 from dataclasses import dataclass, field
+from math import ceil, floor
 from pathlib import Path
 
 from .. import _plp
+from .._checks import checked_integer
 from .._files import Place
 from .._plain import APART, from_plain
 from ..datasets import Dataset
@@ -32,7 +34,7 @@ class Task:
     Attributes:
         network: its name.
         method: its name, by which an engine may choose what it does.
-        recipe: the method's.
+        recipe: the method's, for a run of this length: where SWA starts is an iteration.
         width: factor on every hidden channel count.
         dropout, mean, std: as for :class:`plp.Model`.
         seed: of the network and its training.
@@ -61,6 +63,15 @@ class Task:
     weights: bool = field(default=True, metadata=APART)
     folder: Path | None = field(default=None, metadata=APART)
     callbacks: tuple[Callback, ...] = field(default=(), metadata=APART)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", self.recipe.in_run(self.epochs * self._iterations))
+
+    @property
+    def _iterations(self) -> int:
+        """Of training in an epoch."""
+        images = len(self.train) - floor(self.validation * len(self.train) + 0.5)
+        return ceil(images / checked_integer("batch_size", self.recipe.batch_size, least=1))
 
     @property
     def name(self) -> str:
