@@ -1,8 +1,10 @@
 """Studies whose runs are made in other processes: every executor gives the bits of the serial study, whatever dies."""
 
+import io
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +16,11 @@ from dataclasses import replace
 
 import plp
 import pytest
+from plp._progress import Board
 from plp.studies import executors
 from plp.studies.executors import assigned, carry_out, workers_of_a_machine
+from plp.studies.runs import perform, standing
+from rich.console import Console
 
 RECIPE = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=16)
 STUDY = {"methods": ["sgd", "plp"], "epochs": 2, "repeats": 2, "width": 1 / 16, "recipe": RECIPE, "progress": False}
@@ -224,6 +229,28 @@ def test_a_task_that_is_repeated_is_done_once(task):
     with ThreadPoolExecutor(3) as threads:
         first, *others = threads.map(carry_out, [assigned(task, plp.engine, 0) for _ in range(3)])
     assert others == [first, first] == [carry_out(assigned(task, plp.engine, 0))] * 2
+
+
+def test_a_run_tells_how_far_it_is_within_an_epoch(task):
+    """From its first iteration on, and as long as it is made; what nobody can read is nothing."""
+    seen = []
+    file = task.folder / "progress.json"
+
+    def look(report):
+        if (report.phase, report.iteration) == ("training", 2):
+            seen.append(standing(task.name, task.folder, task.epochs))
+
+    perform(replace(task, callbacks=(look,)), plp.engine)
+    assert [each.accuracy is None for each in seen] == [True, False]
+    assert seen[0].epoch == 1 and (seen[1].epoch, bool(seen[1].place)) in {(1, False), (2, True)}
+    assert re.fullmatch(r"[123]/3", seen[0].place) and seen[0].images_per_second > 0
+    board = Console(width=100, record=True, file=io.StringIO())
+    board.print(Board(0, 1, seen).drawn(100))
+    assert re.search(rf"iteration .*\n{task.name} +1/2 +{seen[0].place} ", board.export_text())
+    assert not file.exists() and standing(task.name, task.folder, task.epochs).place == ""
+    for content in ("", "[]", "{}", '{"phase": [], "epoch": 1}', '{"phase": "test", "epoch": 1, "iteration": "x"}'):
+        file.write_text(content)
+        assert standing(task.name, task.folder, task.epochs).epoch == task.epochs
 
 
 def test_equal_tasks_are_different_submissions(task):

@@ -62,16 +62,18 @@ class Standing:
     """How far a run has come that some other process makes."""
 
     name: str
-    epoch: int  # complete ones
+    epoch: int  # that it is in, or, where its place there is not known, the last complete one
     epochs: int
     accuracy: float | None = None
     images_per_second: float | None = None
     left: float | None = None
+    place: str = ""  # in the epoch
 
     def cells(self) -> list[str]:
         return [
             self.name,
             f"{self.epoch}/{self.epochs}",
+            self.place,
             "" if self.accuracy is None else f"{self.accuracy:.2%}",
             "" if self.images_per_second is None else f"{self.images_per_second:,.0f}",
             "" if self.left is None else duration(self.left),
@@ -94,7 +96,7 @@ class Board:
     def drawn(self, width: int) -> Table:
         """With a line for each run at work, as many as most terminals have room for."""
         table = Table(box=None, pad_edge=False, caption=Text(str(self)), caption_justify="left", padding=(0, 2, 0, 0))
-        for heading in ("run", "epoch", "accuracy", "images/s", "left"):
+        for heading in ("run", "epoch", "iteration", "accuracy", "images/s", "left"):
             table.add_column(heading, no_wrap=True, justify="left" if heading == "run" else "right", header_style="dim")
         for standing in self.running[:16]:
             table.add_row(*map(Text, standing.cells()))

@@ -23,7 +23,7 @@ from .._files import Place, sole_writer
 from .._plain import differences
 from ..options import Recipe
 from .records import RUN_FILE, STUDY_FILE, Run, Settings, Study, folder_name
-from .runs import LOCK, STOP, forget, is_begun
+from .runs import LOCK, PROGRESS, STOP, forget, is_begun
 
 
 def folder_of(path: Place) -> Path:
@@ -131,6 +131,6 @@ def _copied(run: Run, folder: Path) -> Run:
     target = folder / run.folder.name
     if not (target / RUN_FILE).exists():
         partial = folder / f".{target.name}.{secrets.token_hex(4)}.partial"
-        shutil.copytree(run.folder, partial, ignore=shutil.ignore_patterns(LOCK, STOP))
+        shutil.copytree(run.folder, partial, ignore=shutil.ignore_patterns(LOCK, PROGRESS, STOP))
         partial.rename(target)
     return replace(run, folder=target)

@@ -8,6 +8,7 @@
         best.safetensors, last.safetensors
         checkpoint.plp      until it is complete
         lock                while some process makes it
+        progress.json       meanwhile, now and then: how far it is within an epoch
         stop                for a while, where somebody asked it to end: see :func:`stop`
 """
 
@@ -36,12 +37,12 @@ from filelock import SoftFileLease, Timeout
 from .. import _plp
 from .._files import Place, remove_abandoned, write_whole
 from .._plain import differences, to_plain
-from .._progress import FitProgress, Standing
+from .._progress import FitProgress, Pace, Standing
 from ..records import Epoch, History, Progress
 from .records import RUN_FILE, STUDY_FILE, VERSION, Run, read_run, read_run_data, run_of
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
-METRICS, LOCK, STOP = "metrics.csv", "lock", "stop"
+METRICS, LOCK, STOP, PROGRESS = "metrics.csv", "lock", "stop", "progress.json"
 
 LEASE = 30.0
 """Seconds without a sign of life after which a lock is free that a process of another machine held."""
@@ -173,15 +174,17 @@ def _is_alive(parent: Any) -> bool:
 
 @dataclass(frozen=True)
 class Keeper:
-    """A run's last callback: writes the metrics of an epoch, and ends the run where it is asked to."""
+    """A run's last callback: writes how far it is, and ends the run where it is asked to."""
 
     folder: Path
     lease: SoftFileLease
+    telling: _Telling
 
     def begin(self, history: History) -> None:
         note_again(self.folder, history)
 
     def __call__(self, report: Progress) -> None:
+        self.telling.hear(report)
         if report.finished:
             note(self.folder, report.finished)
         if self.lease.compromise:
@@ -244,10 +247,13 @@ def perform(task: Task, engine: Engine, command: str | None = None, *, wait: boo
 
         write(run, complete=False)
         try:
-            run = _made(replace(task, callbacks=(*task.callbacks, Keeper(folder, lease))), engine, run)
+            keeper = Keeper(folder, lease, _Telling(folder / PROGRESS))
+            run = _made(replace(task, callbacks=(*task.callbacks, keeper)), engine, run)
         except KeyboardInterrupt as interruption:
             write(interruption.run, complete=False)  # type: ignore[attr-defined]
             raise
+        finally:
+            (folder / PROGRESS).unlink(missing_ok=True)
         write(run, complete=True)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return run
@@ -368,7 +374,7 @@ def forget(folder: Path) -> None:
         return
     read_run_data(folder / RUN_FILE)
     with held(folder):
-        for name in (*KEPT, PICTURE, RUN_FILE):
+        for name in (*KEPT, PICTURE, PROGRESS, RUN_FILE):
             (folder / name).unlink(missing_ok=True)
             remove_abandoned(folder / name)
         for events in folder.glob("events.out.tfevents.*"):  # plp.TensorBoard's
@@ -423,8 +429,52 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(file.read_text()))) if file.exists() else []
 
 
+# ---- How far it is, for others ---------------------------------------------------------------------------------------
+
+
+class _Telling:
+    """Writes how far a run is within an epoch to a small file: every other second, or less often where that takes long,
+    as it may on network file systems. Nobody needs to rely on it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._pace, self._next = file, Pace(), 0.0
+
+    def hear(self, report: Progress) -> None:
+        now = time.monotonic()
+        self._pace.hear(report, now)
+        if now < self._next or report.finished:
+            return
+        left = self._pace.left(report)
+        place = {name: getattr(report, name) for name in ("phase", "epoch", "iteration", "iterations")}
+        speed = report.images_per_second
+        with suppress(OSError):  # such as a full disk's: a checkpoint will tell
+            self._file.write_text(json.dumps({**place, "images_per_second": speed, "left": left and left[0]}))
+        now, began = time.monotonic(), now
+        self._next = now + max(2.0, 100 * (now - began))
+
+
 def standing(name: str, folder: Path, epochs: int) -> Standing:
-    """How far a run has come that some other process makes: as its metrics tell."""
+    """How far a run has come that some other process makes: as its metrics tell, and what it says of its iterations."""
+    finished = _finished(name, folder, epochs)
+    try:
+        told = json.loads((folder / PROGRESS).read_bytes())
+        phase = {"training": "", "validation": "validation ", "test": "test "}.get(told["phase"], "")
+        if told["epoch"] < finished.epoch + (phase != "test "):  # it was told before the latest epoch was complete
+            return finished
+        return replace(
+            finished,
+            epoch=int(told["epoch"]),
+            place=f"{phase}{told['iteration']:d}/{told['iterations']:d}",
+            images_per_second=float(told["images_per_second"]),
+            left=finished.left if told["left"] is None else float(told["left"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError):  # before the first iteration, or while it is written
+        return finished
+
+
+def _finished(name: str, folder: Path, epochs: int) -> Standing:
+    """How far a run has come, by its complete epochs."""
     try:
         rows = _rows(folder)
         times = [datetime.fromisoformat(row["time"]) for row in rows]
