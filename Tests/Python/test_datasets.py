@@ -50,6 +50,15 @@ def test_from_arrays_takes_any_strides_and_integers():
     assert (dataset.images[1, 2] == 7).all() and dataset.classes == 10
 
 
+def test_classes_have_names():
+    images = np.zeros((2, 3, 32, 32), np.uint8)
+    dataset = plp.datasets.from_arrays(images, [0, 1], label_names=("cat", "dog", "elk"))
+    assert dataset.classes == 3 and dataset[:1].label_names == ["cat", "dog", "elk"]
+    for names in (["cat"], [1, 2], "cat"):
+        with pytest.raises(ValueError, match=r"label_names is .*, expected 2 texts, one for each class"):
+            plp.datasets.from_arrays(images, [0, 1], 2, label_names=names)
+
+
 def test_slices(synthetic):
     train, _ = synthetic
     part = train[100:300]

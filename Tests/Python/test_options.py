@@ -205,6 +205,12 @@ def test_numbers_that_are_none(small):
         plp.Model(mean=(0.5, 0.5))
 
 
+def test_colours_are_told():
+    model = plp.Model(width=1 / 64, mean=(0.5, 0.25, 0.125), std=(1, 2, 4))
+    assert (model.mean, model.std) == ((0.5, 0.25, 0.125), (1, 2, 4))
+    assert plp.Model(width=1 / 64).mean == pytest.approx((0.5071, 0.4865, 0.4409), abs=1e-4)
+
+
 def test_colours_may_come_as_arrays():
     assert plp.Model(width=1 / 64, mean=np.full(3, 0.5), std=[0.25, 0.25, 0.25]).parameter_count > 0
 

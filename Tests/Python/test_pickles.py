@@ -112,7 +112,7 @@ def test_damaged_pickles_of_sets(synthetic):
     function, arguments = plp.datasets.from_arrays(synthetic[0].images, synthetic[0].labels).__reduce__()
     with pytest.raises(ValueError, match="images are uint8"):
         function(arguments[0][:, :2], *arguments[1:])
-    with pytest.raises(ValueError, match="label names"):
+    with pytest.raises(ValueError, match="label_names is"):
         function(*arguments[:4], ["one"])
 
 

@@ -169,9 +169,8 @@ class Dataset:
         )
 
     def _part(self, part: Any, what: str) -> Dataset:
-        chosen = from_arrays(self.images[part], self.labels[part], self.classes, name=f"{self.name}[{what}]")
-        chosen.label_names = self.label_names
-        return chosen
+        name = f"{self.name}[{what}]"
+        return from_arrays(self.images[part], self.labels[part], self.classes, name=name, label_names=self.label_names)
 
     def __repr__(self) -> str:
         return f"<plp.datasets.Dataset {self.name!r}: {len(self):,} images, {self.classes} classes>"
@@ -198,11 +197,7 @@ def _from_pickle(
     images: NDArray[np.uint8], labels: NDArray[np.int32], classes: int, name: str, label_names: list[str] | None
 ) -> Dataset:
     """One that was pickled whole."""
-    if label_names is not None and len(label_names) != classes:
-        raise ValueError(f"a pickled dataset has {len(label_names)} label names, expected {classes}")
-    dataset = from_arrays(images, labels, classes, name=name)
-    dataset.label_names = label_names
-    return dataset
+    return from_arrays(images, labels, classes, name=name, label_names=label_names)
 
 
 def as_dataset(name: str, value: Data) -> Dataset:
@@ -320,15 +315,23 @@ def synthetic(train: int = 10_000, test: int = 2_000, *, seed: int = 0) -> tuple
 
 
 @explains(num_classes="write classes=10")
-def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None, *, name: str = "images") -> Dataset:
+def from_arrays(
+    images: ArrayLike,
+    labels: ArrayLike,
+    classes: int | None = None,
+    *,
+    name: str = "images",
+    label_names: Sequence[str] | None = None,
+) -> Dataset:
     """A copy of one's own images.
 
     Args:
         images: square ones of 16 to 96 pixels along a side, uint8 [count, 3, size, size]: channels first; red, green,
             blue. Channels may come last, grey images have one or none, and numbers from 0 to 1 stand for such of 255.
         labels: integers [count], each from 0 to classes - 1; or [count, 1], or [count, classes] of zeros and ones.
-        classes: None for the largest label + 1.
+        classes: None for as many as label_names, or else the largest label + 1.
         name: what histories, studies and messages call it. A run goes on only with data of the same name and size.
+        label_names: the classes' names, for :attr:`Dataset.label_names`.
 
     Raises:
         ValueError: a shape, a dtype or a label is not as above.
@@ -336,11 +339,19 @@ def from_arrays(images: ArrayLike, labels: ArrayLike, classes: int | None = None
     pixels = byte_images(images)
     given = as_array("labels", labels)
     numbers = checked_labels(given, len(pixels))
+    if label_names is not None:
+        label_names = list(label_names)
+        if classes is None:
+            classes = len(label_names)
+        if len(label_names) != classes or not all(isinstance(each, str) for each in label_names):
+            raise ValueError(f"label_names is {label_names!r:.60}, expected {classes} texts, one for each class")
     if classes is None:
         has_row_each = given.ndim == 2 and given.shape[1] > 1
         classes = given.shape[1] if has_row_each else int(numbers.max()) + 1 if len(numbers) else 0
     classes = checked_integer("classes", classes)
-    return Dataset(_plp.dataset_from_arrays(pixels, numbers, len(pixels), pixels.shape[-1], classes, name))
+    dataset = Dataset(_plp.dataset_from_arrays(pixels, numbers, len(pixels), pixels.shape[-1], classes, name))
+    dataset.label_names = label_names
+    return dataset
 
 
 def find(folder: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset] | None:

@@ -173,6 +173,15 @@ class Model:
         return self._info["width"]
 
     @property
+    def mean(self) -> tuple[float, float, float]:
+        """Per colour; a byte b enters as (b/255 - mean) / std. As float32 has it, likewise :attr:`std`."""
+        return self._info["mean"]
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        return self._info["deviation"]
+
+    @property
     def parameter_count(self) -> int:
         """Trainable values: weights and biases."""
         return self._info["parameter_count"]
