@@ -78,10 +78,12 @@ lint: build ## check the form of Swift and Python, and Python's types
 	.venv/bin/python -m mypy
 	.venv/bin/python -m mypy.stubtest plp._plp
 
-docs: build ## build the documentation site, in docs/_build/html
-	.venv/bin/pip install --quiet --disable-pip-version-check furo hawkmoth ipykernel libclang myst-nb sphinx \
-	    sphinx-mathjax-offline
+docs: docs-packages ## build the documentation site, in docs/_build/html
 	sh docs/build.sh .build/release/Modules
+
+# Not among the tests: it needs the network, and others' servers.
+check-links: docs-packages ## look where the documentation's links to other sites lead
+	.venv/bin/python -m sphinx -D nb_execution_mode=off --quiet --builder linkcheck docs docs/_build/links
 
 bench: build bench-packages ## measure speed and memory, side by side with PyTorch
 	sh Benchmarks/make_peer.sh $(peer)
@@ -181,6 +183,10 @@ install_missing = @missing=$$(for package in $(1); do \
 packages:
 	$(call install_missing,$(PACKAGES))
 
+docs-packages: build
+	.venv/bin/pip install --quiet --disable-pip-version-check furo hawkmoth ipykernel libclang myst-nb sphinx \
+	    sphinx-mathjax-offline
+
 test-packages:
 	$(call install_missing,$(TEST_PACKAGES))
 
@@ -190,4 +196,4 @@ bench-packages:
 # Swift keeps all processors busy by itself, and pip builds in one folder for all.
 .NOTPARALLEL:
 
-.PHONY: help build run test test-checked test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift docs install uninstall clean always swift packages test-packages bench-packages
+.PHONY: help build run test test-checked test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages

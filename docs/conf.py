@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 project = "plp"
 author = "The plp contributors"
+copyright = f"2026, {author}"
 release = version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
 
 extensions = ["myst_nb", "sphinx-mathjax-offline", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "hawkmoth"]
