@@ -78,6 +78,17 @@ def test_train_and_evaluate(capsys):
         assert re.search(r"accuracy \d+\.\d\d%, top-1 error", capsys.readouterr().out)
 
 
+def test_train_and_compare_watch(capsys):
+    options = ["--watch", "--batch-size", "16"]
+    assert main([*TRAIN, "1", *options]) == 0
+    assert drawn(RESULTS / "watched.png")
+    assert plp.Watched.load(RESULTS / "watched.npz").iterations.tolist() == [3]
+    assert "watched.npz, curves.png, watched.png" in capsys.readouterr().err
+    assert main(["compare", *TRAIN[1:], "1", *options, "--methods", "sgd"]) == 0
+    assert "watch = true" in Path("results/compare/study.toml").read_text()
+    assert "How parameters moved" in Path("results/compare/report.html").read_text()
+
+
 @pytest.mark.parametrize("command", [["train"], ["compare"], ["evaluate", "model.safetensors"]])
 def test_no_data_are_no_synthetic_data(command, capsys):
     plp.Model(width=1 / 16).save("model.safetensors")

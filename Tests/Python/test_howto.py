@@ -44,10 +44,12 @@ def test_other_languages(language, tmp_path):
 
 
 def test_watch(tmp_path):
-    (program,) = programs("docs/howto/watch.md", "python")
+    program, study = programs("docs/howto/watch.md", "python")
     printed = output("python", program, tmp_path)
     assert float(re.search(r"cosine ([\d.]+)\n", printed)[1]) > 0.5 and "gradients: 0.95" in printed
     assert (tmp_path / "watched.png").exists()
+    assert re.search(r"resnet18 plp seed 0 0\.\d+\n", output("python", study, tmp_path))
+    assert (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize("number", range(2))

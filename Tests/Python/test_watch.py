@@ -1,8 +1,13 @@
 """A watch records how far PLP's prediction is from what came, and changes nothing."""
 
+import re
+from dataclasses import replace
+from html import unescape
+
 import numpy as np
 import plp
 import pytest
+from plp.studies.runs import perform
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,115 @@ def test_a_picture(images, tmp_path):
     run.fit(images, epochs=2, progress=False)
     figure = run.watched.plot(tmp_path / "watched.png")
     assert len(figure.axes) == 5 and (tmp_path / "watched.png").stat().st_size > 10_000
+
+
+RECIPE = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=32, watch=plp.Watch(samples=2))
+STUDY = {"epochs": 2, "width": 1 / 16, "recipe": RECIPE, "threads": 1, "progress": False}
+
+
+def equal(one, other):
+    return vars(one).keys() == vars(other).keys() and all(
+        np.array_equal(value, getattr(other, name), equal_nan=not isinstance(value, tuple | float | None))
+        for name, value in vars(one).items()
+    )
+
+
+def test_what_was_watched_survives_a_file(images, tmp_path):
+    for optimizer in (plp.SGD(lr=0.05), plp.AdamW()):
+        run = trainer(optimizer=optimizer)
+        run.fit(images, progress=False)
+        run.watched.save(tmp_path / "watched.npz")
+        assert equal(plp.Watched.load(tmp_path / "watched.npz"), run.watched)
+    whole = (tmp_path / "watched.npz").read_bytes()
+    arrays = dict(np.load(tmp_path / "watched.npz"))
+    np.savez(tmp_path / "others.npz", **{**arrays, "moves": arrays["moves"][1:]})
+    np.savez(tmp_path / "less.npz", layers=arrays["layers"])
+    np.save(tmp_path / "array.npz.npy", arrays["moves"])
+    (tmp_path / "cut.npz").write_bytes(whole[:-100])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("others.npz", "less.npz", "array.npz.npy", "cut.npz", "empty.npz"):
+        with pytest.raises(plp.Error, match=f"{name} is not what a watch of plp's has recorded: "):
+            plp.Watched.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        plp.Watched.load(tmp_path / "none.npz")
+
+
+def test_a_study_keeps_what_its_runs_watched(images, tmp_path):
+    study = plp.compare("resnet18", ["sgd", "plp"], train=images, path=tmp_path / "study", **STUDY)
+    read = plp.Study.load(tmp_path / "study")
+    for run, again in zip(study.runs, read.runs, strict=True):
+        alone = plp.Trainer(plp.Model("resnet18", width=1 / 16), **vars(study.methods[run.method]), threads=1)
+        alone.fit(images, validation=0.2, epochs=2, progress=False)
+        assert equal(run.watched, alone.watched) and equal(again.watched, alone.watched)
+        assert run.watched.trajectories.shape[2] == 2
+    assert plp.merge([tmp_path / "study"], tmp_path / "copy").runs[0].watched
+
+    with pytest.raises(ValueError, match=r"path is None, expected a folder, for what a plp\.Watch records"):
+        plp.compare("resnet18", ["sgd"], train=images, **STUDY)
+    assert plp.Run("resnet18", "sgd", 0, plp.History()).watched is None
+
+
+def test_a_run_that_goes_on_keeps_all_that_it_watched(images, tmp_path):
+    def interrupt(report):
+        if (report.epoch, report.iteration, report.phase) == (2, 3, "training"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plp.compare("resnet18", "sgd", train=images, path=tmp_path / "begun", callback=interrupt, **STUDY)
+    assert list(tmp_path.glob("begun/*/watched.npz"))  # as far as it came, like its weights
+    begun = plp.compare("resnet18", "sgd", train=images, path=tmp_path / "begun", **STUDY)
+    whole = plp.compare("resnet18", "sgd", train=images, path=tmp_path / "whole", **STUDY)
+    assert equal(begun.runs[0].watched, whole.runs[0].watched)
+
+
+def test_a_run_without_a_watch_has_none_of_the_one_before(images, tmp_path):
+    def interrupt(report):
+        raise KeyboardInterrupt
+
+    without = {**STUDY, "recipe": replace(RECIPE, watch=None)}
+    task = plp.Task(
+        network="resnet18",
+        method="sgd",
+        recipe=RECIPE,
+        width=1 / 16,
+        seed=0,
+        epochs=1,
+        validation=0,
+        train=images,
+        threads=1,
+        folder=tmp_path / "run",
+    )
+    with pytest.raises(KeyboardInterrupt):
+        perform(replace(task, callbacks=(interrupt,)), plp.engine)
+    assert (tmp_path / "run/watched.npz").exists()
+    with pytest.warns(RuntimeWarning, match="watch"):
+        run = perform(replace(task, recipe=without["recipe"]), plp.engine)
+    assert run.watched is None and len(run.history) == 1
+
+
+def test_a_report_shows_what_was_watched(images, tmp_path):
+    options = {**STUDY, "recipe": replace(RECIPE, watch=None)}
+    methods = {
+        "sgd": {},
+        "watched": {"watch": RECIPE.watch},
+        "adamw": {"optimizer": plp.AdamW(), "watch": plp.Watch(samples=0)},
+    }
+    plp.compare("resnet18", methods, train=images, repeats=2, path=tmp_path / "study", **options).report(
+        tmp_path / "page"
+    )
+    page = (tmp_path / "page").read_text()
+    assert "How parameters moved" in page
+    labels = [unescape(label) for label in re.findall(r'role="img" aria-label="([^"]+)"', page)][-7:]
+    assert [re.split(" by |: conv", label)[0] for label in labels] == [
+        "cosine of the predicted and the actual move, all parameters",
+        "error |θ′ − m34| / |m34 − m23|, all parameters",
+        "watched: cosine above (1 + μ)/2,",
+        "watched: error,",
+        "watched: a parameter's way since iteration 1, in some layers",
+        "adamw: cosine,",
+        "adamw: error,",
+    ]
+    assert labels[0].endswith("; the line: (1 + μ)/2 = 0.95")
 
 
 def test_mistakes():

@@ -30,10 +30,10 @@ from ._signals import interruptions
 from ._tables import printable
 from .datasets import Dataset
 from .model import ARCHITECTURES
-from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, by_name
+from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, Watch, by_name
 from .schedules import Warmup
 from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
-from .studies.runs import KEPT, PICTURE, Found, forget, found, go_on, perform, with_display
+from .studies.runs import KEPT, PICTURES, Found, forget, found, go_on, perform, with_display
 from .studies.space import check_space
 from .studies.tasks import BEST, new_model
 
@@ -235,6 +235,8 @@ class WithRuns(WithData):
     """how the learning rate moves"""
     warmup: float
     """of a linear rise of the learning rate in front of it"""
+    watch: Flag = False
+    """record how the parameters move, and how far from PLP's prediction they come"""
     fresh: Flag = False
     """start anew, in place of what the output folder holds"""
     options: Any = None  #: those of optimizers, predictors, the schedule and augmentation, by their names
@@ -252,6 +254,7 @@ class WithRuns(WithData):
             schedule=Warmup(schedule, self.warmup) if self.warmup else schedule,
             batch_size=self.batch_size,
             augmentation=self.options.augmentation,
+            watch=Watch() if self.watch else None,
         )
 
     def recipe_for(self, method: str) -> Recipe:
@@ -411,14 +414,20 @@ def _place(task: Task, fresh: bool, besides: Path | None) -> tuple[Path, Found |
 
 
 def _kept(run: Run, folder: Path) -> list[str]:
-    """What a run's folder has to show, its picture included, which is drawn now."""
+    """What a run's folder has to show, its pictures included, which are drawn now."""
     names = [name for name in (RUN_FILE, *KEPT) if (folder / name).exists()]
-    if run.history.best:
+    watched = run.watched
+    shown: list[Any] = [
+        run.history if run.history.best else None,
+        watched if watched and len(watched.iterations) else None,
+    ]
+    for name, what in zip(PICTURES, shown, strict=True):
         try:
-            run.history.plot(folder / PICTURE)
-            names.append(PICTURE)
+            if what:
+                what.plot(folder / name)
+                names.append(name)
         except ModuleNotFoundError as missing:
-            _say(f"plp: no {PICTURE}: {missing}")
+            _say(f"plp: no {name}: {missing}")
     return names
 
 

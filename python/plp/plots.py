@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ._files import Place, write_whole
 from .records import History
-from .watched import Watched
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .watched import Watched, means, spread_out, stretch
 
 # Okabe and Ito's palette: told apart with any colour vision, and in the order in which methods are compared.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -112,7 +108,7 @@ def watched_figure(watched: Watched) -> Figure:
     (path, cosine), (error, by_layer) = figure.subplots(2, 2)
 
     # From where they were after the first iteration, since layers differ in size; as many layers as lines can be told.
-    shown = np.unique(np.linspace(0, len(watched.layers) - 1, len(COLOURS)).round().astype(int))
+    shown = spread_out(len(watched.layers), len(COLOURS))
     if watched.trajectories.shape[2]:
         values = watched.trajectories[:, shown, 0] - watched.trajectories[0, shown, 0]
         for colour, layer, moved in zip(COLOURS, shown, values.T):
@@ -120,14 +116,14 @@ def watched_figure(watched: Watched) -> Figure:
         path.legend(fontsize=6, framealpha=0.6)
     style(path, "a parameter's way since iteration 1", over="iteration")
 
-    bins = np.array_split(np.arange(len(watched.iterations)), min(len(watched.iterations), 40))
-    middles = [watched.iterations[part].mean() for part in bins]
+    found = means(watched, stretch(watched, 40))
+    edges = found.length * np.arange(len(found.cosine) + 1)
+    seen = ~np.isnan(found.total_cosine)  # others than stretches before a rule's start
+    middles = (edges[:-1] + found.length / 2)[seen]
     for axes, name, label in ((cosine, "cosine", "cosine"), (error, "error", "|θ' − m34| / |m34 − m23|")):
-        layers = np.stack([_mean(getattr(watched, name)[part]) for part in bins])
-        total = [getattr(watched, f"total_{name}")[part].mean() for part in bins]
-        low, high = np.nanquantile(layers, (0.1, 0.9), axis=1)
+        low, high = np.nanquantile(getattr(found, name)[seen], (0.1, 0.9), axis=1)
         axes.fill_between(middles, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="layers, 10 to 90 %")
-        axes.plot(middles, total, color=COLOURS[0], label="all parameters")
+        axes.plot(middles, getattr(found, f"total_{name}")[seen], color=COLOURS[0], label="all parameters")
         style(axes, label, over="iteration")
     if watched.expected_cosine is not None:
         label = f"independent gradients: (1 + μ)/2 = {watched.expected_cosine:.3g}"
@@ -135,21 +131,12 @@ def watched_figure(watched: Watched) -> Figure:
     for axes in (cosine, error):
         axes.legend(frameon=False, fontsize=8)
 
-    differences = np.stack([_mean(watched.cosine[part]) for part in bins]).T - (watched.expected_cosine or 0)
+    differences = found.cosine.T - (watched.expected_cosine or 0)
     largest = float(np.nanmax(np.abs(differences), initial=1e-3))
-    edges = [watched.iterations[part[0]] for part in bins] + [watched.iterations[-1] + 1]
-    mesh = by_layer.pcolormesh(
-        edges, np.arange(len(watched.layers) + 1), differences, cmap="RdBu", vmin=-largest, vmax=largest
-    )
+    rows = np.arange(len(watched.layers) + 1)
+    mesh = by_layer.pcolormesh(edges, rows, differences, cmap="RdBu", vmin=-largest, vmax=largest)
     figure.colorbar(mesh, ax=by_layer, label="cosine above (1 + μ)/2" if watched.expected_cosine else "cosine")
     style(by_layer, "layer, from the input on", over="iteration")
     by_layer.grid(False)
     by_layer.invert_yaxis()
     return figure
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the cycles in which a layer moved; NaN where it never did."""
-    moved = ~np.isnan(values)
-    counts = moved.sum(axis=0)
-    return np.where(counts > 0, np.where(moved, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import _plp
 from ._extras import require
-from ._files import Place
+from ._files import Place, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +73,40 @@ class Watched:
         """What is to be expected of gradients that are independent from step to step."""
         return None if self.momentum is None else (1 + self.momentum) / 2
 
+    def save(self, path: Place) -> None:
+        """Writes the arrays as a file of NumPy's, ``.npz``; an older one is replaced only when it is complete on disk.
+
+        Raises:
+            FileNotFoundError, OSError: the folder is not there, or the file cannot be written.
+        """
+        arrays = {name: np.asarray(value) for name, value in vars(self).items() if value is not None}
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        write_whole(path, file.getvalue())
+
+    @classmethod
+    def load(cls, path: Place) -> Watched:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError, OSError: the file is not there, or cannot be read.
+            plp.Error: it is of another kind, or damaged.
+        """
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+            layers, momentum = arrays.pop("layers"), arrays.pop("momentum", None)
+            watched = cls(tuple(layers.tolist()), momentum=None if momentum is None else float(momentum), **arrays)
+            cycles, samples = len(watched.iterations), watched.trajectories.shape[-1]
+            if watched.moves.shape != (cycles, len(layers), 3) or watched.trajectories.shape[1:] != (
+                len(layers),
+                samples,
+            ):
+                raise ValueError("its arrays do not fit each other")
+        except (ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile) as error:
+            raise _plp.Error(f"{os.fspath(path)} is not what a watch of plp's has recorded: {error}") from None
+        return watched
+
     def plot(self, path: Place | None = None) -> Figure:
         """Draws trajectories, errors, cosines with what is to be expected of them, and both by layer and time.
 
@@ -84,6 +123,47 @@ class Watched:
         if path is not None:
             save(figure, path)
         return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Over stretches of a run, each ``length`` iterations long; NaN where no cycle ended, or a layer never moved.
+
+    Attributes:
+        error, cosine: [stretches, layers].
+        total_error, total_cosine: of all parameters as one vector [stretches].
+    """
+
+    length: int
+    error: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    total_error: NDArray[np.float64]
+    total_cosine: NDArray[np.float64]
+
+
+def stretch(watched: Watched, most: int) -> int:
+    """The least length, in iterations, of which a run has at most so many stretches, each with a cycle."""
+    return ceil(watched.iterations[-1] / min(most, len(watched.iterations)))
+
+
+def means(watched: Watched, length: int) -> Means:
+    """Error and cosine over stretches of so many iterations."""
+    places = (watched.iterations - 1) // length
+    parts = [places == place for place in range(places[-1] + 1)]
+    names = ("error", "cosine", "total_error", "total_cosine")
+    return Means(length, *(np.stack([mean(getattr(watched, name)[part]) for part in parts]) for name in names))
+
+
+def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Along the first axis, of what is not NaN; NaN where all is."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    return np.where(counts > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
+
+
+def spread_out(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of that many indices, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _error(moves: NDArray[np.floating]) -> NDArray[np.float64]:

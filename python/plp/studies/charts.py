@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, product
+from itertools import count, cycle, product
+from math import isnan
 from statistics import fmean, stdev
 from typing import Any
 
 import altair as alt
+import numpy as np
+from numpy.typing import NDArray
 
 from ..plots import COLOURS
+from ..watched import mean, spread_out
 from .answers import of_accuracy
-from .curves import HeatMap, Panel, heat_maps, panels
+from .curves import HeatMap, Movement, Panel, heat_maps, movement_panels, panels
 from .grids import Grid, grid_of
 from .records import Answer, Study
 from .statistics import p_text
@@ -118,10 +123,11 @@ def _answer_chart(study: Study, answers: Sequence[Answer]) -> Chart:
 
 def _curve_chart(study: Study, panel: Panel) -> Chart:
     rows = [
-        {"method": method, "epoch": epoch, "mean": fmean(column), "n": len(column)}
+        {"method": method, "epoch": round(epoch, 3), "mean": fmean(column), "n": len(column)}
         | ({"low": fmean(column) - stdev(column), "high": fmean(column) + stdev(column)} if len(column) > 1 else {})
         for method, curves in panel.curves.items()
-        for epoch, column in enumerate(zip(*curves), 1)
+        for epoch, column in zip(panel.epochs.get(method) or count(1), zip(*curves))
+        if not any(map(isnan, column))
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
@@ -134,9 +140,18 @@ def _curve_chart(study: Study, panel: Panel) -> Chart:
     near = alt.selection_point(nearest=True, on="pointerover", fields=["epoch", "method"], empty=False)
     mean = alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False))
     tips = ["method:N", "epoch:Q", *(alt.Tooltip(f"{part}:Q", format=".4g") for part in ("mean", "low", "high")), "n:Q"]
-    zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=INK, opacity=0.5).encode(y=alt.datum(0))
+    lines = {"": 0.0} if panel.is_difference else panel.lines
+    levels = alt.Chart(alt.Data(values=[{"name": name, "level": level} for name, level in lines.items()]))
+    level = alt.Y("level:Q", title=None)
     layers = [
-        *[zero] * panel.is_difference,
+        *[levels.mark_rule(color=INK, opacity=0.5, strokeDash=[6, 4] if panel.lines else [1, 0]).encode(y=level)]
+        * bool(lines),
+        *[
+            levels.mark_text(color=INK, align="right", baseline="bottom", dy=-3).encode(
+                x=alt.value("width"), y=level, text="name:N"
+            )
+        ]
+        * bool(panel.lines),
         base.mark_area().encode(
             y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)),
             y2="high:Q",
@@ -157,7 +172,8 @@ def _curve_chart(study: Study, panel: Panel) -> Chart:
     ]
     last = {row["method"]: row for row in rows}
     ends = ", ".join(f"{method} {row['mean']:.4g}" for method, row in last.items())
-    shows = f"{panel.title} by epoch; at the end: {ends}"
+    against = "".join(f"; the line: {name}" for name in panel.lines)
+    shows = f"{panel.title} by epoch; at the end: {ends}{against}"
     return Chart(panel.title, shows, _spec(alt.layer(*layers), shows, height=260))
 
 
@@ -198,6 +214,94 @@ def _heat_chart(grid: Grid, heat_map: HeatMap) -> Chart:
         f"{r['row']} {r['column']}: {r['number']} {r['p']}" for r in rows
     )
     return Chart(heat_map.title, shows, _spec(alt.layer(*layers), shows, height=48 * len(grid.rows)))
+
+
+def movement_charts(study: Study, found: Sequence[Movement]) -> list[Chart]:
+    """Of what was watched: the prediction's cosine and error, both by layer, and the ways of some parameters."""
+    charts = [_curve_chart(study, panel) for panel in movement_panels(found)]
+    for each in found:
+        expected = each.first.expected_cosine
+        if expected is None:
+            charts.append(_layer_chart(f"{each.method}: cosine, by layer", each, each.cosine))
+        else:
+            title = f"{each.method}: cosine above (1 + μ)/2, by layer"
+            charts.append(_layer_chart(title, each, each.cosine - expected, is_difference=True))
+        charts.append(_layer_chart(f"{each.method}: error, by layer", each, each.error))
+        if each.first.trajectories.size:
+            charts.append(_trajectory_chart(each))
+    return charts
+
+
+def _layer_chart(title: str, movement: Movement, values: NDArray[np.float64], *, is_difference: bool = False) -> Chart:
+    """Values [stretches, layers]; the colours of differences lie about 0."""
+    rows = [
+        {"layer": layer, "from": round(start, 3), "to": round(end, 3), "value": round(float(value), 4)}
+        for start, end, stretch in zip(movement.edges, movement.edges[1:], values)
+        for layer, value in enumerate(stretch)
+        if not isnan(value)
+    ]
+    low, high = np.nanquantile(values, (0.01, 0.99))  # so that no single layer takes all colours
+    colours = alt.Scale(scheme="viridis", domain=[low, high], clamp=True)
+    if is_difference:
+        largest = max(abs(low), abs(high)) or 1.0
+        colours = alt.Scale(scheme="redblue", domain=[-largest, largest], clamp=True)
+    layers = movement.first.layers
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .transform_calculate(name=f"{json.dumps(layers)}[datum.layer]", below="datum.layer + 1")
+        .mark_rect()
+        .encode(
+            x=alt.X("from:Q", title="epoch", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False)),
+            x2="to:Q",
+            y=alt.Y(
+                "layer:Q",
+                title="layer, from the input on",
+                scale=alt.Scale(reverse=True, nice=False),
+                axis=alt.Axis(labels=False, ticks=False, grid=False),
+            ),
+            y2="below:Q",
+            color=alt.Color(
+                "value:Q",
+                scale=colours,
+                legend=alt.Legend(title=None, orient="bottom", gradientThickness=8, labelColor=INK),
+            ),
+            tooltip=["name:N", *(alt.Tooltip(f"{part}:Q", format=".4g") for part in ("from", "to", "value"))],
+        )
+    )
+    of_layers = mean(values)
+    known = {layer: value for layer, value in zip(layers, of_layers) if not isnan(value)}
+    least, most = (choice(known, key=known.__getitem__) for choice in (min, max))
+    shows = f"{title} and epoch; on average least in {least}, {known[least]:.3g}, most in {most}, {known[most]:.3g}"
+    return Chart(title, shows, _spec(chart, shows, height=320))
+
+
+def _trajectory_chart(movement: Movement) -> Chart:
+    ways = movement.first.trajectories[:, :, 0]
+    layers = [movement.first.layers[layer] for layer in spread_out(ways.shape[1], len(LOOKS) // 2)]
+    rows = [
+        {"epoch": round((iteration + 1) / movement.epoch, 3), "layer": name, "way": float(f"{way:.4g}")}
+        for name, layer in zip(layers, spread_out(ways.shape[1], len(LOOKS) // 2))
+        for iteration in spread_out(len(ways), 200)
+        for way in [ways[iteration, layer] - ways[0, layer]]
+    ]
+    title = f"{movement.method}: a parameter's way since iteration 1, in some layers"
+    colours = [colour for colour, _ in LOOKS[: len(layers)]]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(strokeWidth=1.2)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False)),
+            y=alt.Y("way:Q", title=None),
+            color=alt.Color(
+                "layer:N",
+                scale=alt.Scale(domain=layers, range=colours),
+                legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300, labelColor=INK),
+            ),
+            tooltip=["layer:N", alt.Tooltip("epoch:Q"), alt.Tooltip("way:Q")],
+        )
+    )
+    shows = f"{title}: {', '.join(layers)}"
+    return Chart(title, shows, _spec(chart, shows, height=260))
 
 
 def _colour(study: Study) -> alt.Color:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..records import Epoch, History
+from ..watched import Watched, mean, means, stretch
 from .grids import Grid
 from .records import Answer, Study
 
@@ -15,11 +19,16 @@ Curve = list[float]
 
 @dataclass(frozen=True)
 class Panel:
-    """For each method a curve over the epochs for each seed; failed runs are left out, and so are methods without."""
+    """For each method a curve over the epochs for each seed; failed runs are left out, and so are methods without.
+
+    ``epochs`` are those of a method's values, if they are not 1, 2, 3, …; ``lines`` are levels to hold curves against.
+    """
 
     title: str
     curves: dict[str, list[Curve]]
     is_difference: bool = False
+    epochs: dict[str, list[float]] = field(default_factory=dict)
+    lines: dict[str, float] = field(default_factory=dict)
 
 
 def panels(study: Study, network: str) -> list[Panel]:
@@ -84,4 +93,66 @@ def heat_maps(study: Study, network: str, grid: Grid, answers: Sequence[Answer])
     return [
         HeatMap(f"accuracy - {study.reference}, points", {place: a.mean for place, a in found.items()}, found),
         HeatMap("accuracy, %", accuracies, {}),
+    ]
+
+
+_STRETCHES = 24
+"""Of a run, over which means are taken of what a watch has recorded; a page is to hold those of some hundred layers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Movement:
+    """How a method's parameters moved in the runs that watched, the ``first`` of them; ``epoch`` iterations are one.
+
+    ``error`` and ``cosine`` [stretches, layers] are means over the seeds, over stretches that begin and end at
+    ``edges``, in epochs, as far as all of them got.
+    """
+
+    method: str
+    first: Watched
+    epoch: int
+    edges: NDArray[np.float64]
+    error: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    total_error: list[Curve]
+    total_cosine: list[Curve]
+
+
+def movements(study: Study, network: str) -> list[Movement]:
+    """Of each method that has watched; failed runs are left out."""
+    found = []
+    for method in study.methods:
+        runs = [run for run in study.runs if (run.network, run.method) == (network, method) and not run.failure]
+        watched = [each for run in runs if (each := run.watched) and len(each.iterations)]
+        if watched:
+            found.append(_movement(method, watched, max(1, runs[0].history[0].iterations)))
+    return found
+
+
+def _movement(method: str, watched: Sequence[Watched], epoch: int) -> Movement:
+    length = max(stretch(each, _STRETCHES) for each in watched)
+    seeds = [means(each, length) for each in watched]
+    shortest = min(len(each.cosine) for each in seeds)
+    return Movement(
+        method,
+        watched[0],
+        epoch,
+        length * np.arange(shortest + 1) / epoch,
+        mean(np.stack([each.error[:shortest] for each in seeds])),
+        mean(np.stack([each.cosine[:shortest] for each in seeds])),
+        [each.total_error.tolist() for each in seeds],
+        [each.total_cosine.tolist() for each in seeds],
+    )
+
+
+def movement_panels(found: Sequence[Movement]) -> list[Panel]:
+    """Cosine and error of all parameters as one vector, the cosine with its control."""
+    epochs = {each.method: ((each.edges[:-1] + each.edges[1:]) / 2).tolist() for each in found}
+    expected = {each.first.expected_cosine for each in found} - {None}
+    lines = {f"(1 + μ)/2 = {level:.3g}": level for level in sorted(filter(None, expected))}
+    cosines = {each.method: each.total_cosine for each in found}
+    errors = {each.method: each.total_error for each in found}
+    return [
+        Panel("cosine of the predicted and the actual move, all parameters", cosines, epochs=epochs, lines=lines),
+        Panel("error |θ′ − m34| / |m34 − m23|, all parameters", errors, epochs=epochs),
     ]

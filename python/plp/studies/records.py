@@ -17,6 +17,7 @@ from .._files import Place, write_whole
 from .._plain import APART, from_plain, to_plain
 from ..options import PLP, Recipe
 from ..records import History, Metrics
+from ..watched import Watched
 from .statistics import MOST_REPEATS, p_text
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.json"
 RUN_FILE = "run.json"
+WATCHED = "watched.npz"
 
 VERSION = 3
 """Of a study's and a run's file; raised with every change that a plp before it would not understand."""
@@ -65,6 +67,17 @@ class Run:
             return None
         best = self.history.best or self.history[-1]
         return self.history.test or best.validation or best.train
+
+    @property
+    def watched(self) -> Watched | None:
+        """What a :class:`plp.Watch` has recorded, read from the run's folder; None where there was none.
+
+        Raises:
+            OSError: the file cannot be read.
+            plp.Error: it is damaged.
+        """
+        file = self.folder and self.folder / WATCHED
+        return Watched.load(file) if file and file.exists() else None
 
     def measured_as(self, other: Run) -> bool:
         """Whether two tries at a run measured the same, to the last bit, whatever time they took."""

@@ -13,7 +13,8 @@ from .._files import Place, write_whole
 from .._html import html_table
 from .._progress import duration
 from ..options import PAPER, Recipe
-from .charts import looks, network_charts, vega_lite
+from .charts import looks, movement_charts, network_charts, vega_lite
+from .curves import movements
 from .records import Settings, Study
 from .table import answer_table, caption, table, verdict
 
@@ -29,7 +30,14 @@ def write_report(study: Study, path: Place) -> None:
         return opening + Markup(html_table(rows)) + Markup("</div>")
 
     names = ", ".join(study.methods)
-    networks = [(network, network_charts(study, network)) for network in study.networks]
+    networks = [
+        (
+            network,
+            network_charts(study, network),
+            movement_charts(study, found) if (found := movements(study, network)) else [],
+        )
+        for network in study.networks
+    ]
     sections = [(f"network-{index}", network) for index, network in enumerate(study.networks, 1)]
     sections = [("verdict", "verdict"), *sections, ("answers", "all answers"), ("runs", "runs")]
     page = Environment(

@@ -89,11 +89,12 @@ def compare(
         seed: of the first repeat.
         threads: that compute; 0 for what :func:`plp.build_info` says.
         path: a folder for the study and a folder in it for each run: ``run.json``, which :meth:`plp.Task.load` reads,
-            ``metrics.csv``, to which each epoch adds a line, ``best.safetensors`` and ``last.safetensors``. Where there
-            is a study, it goes on: only runs that it lacks are made, so that repeats, methods and networks can be added
-            later. A checkpoint, written at each epoch's end and on Ctrl-C, keeps a run under way, which then goes on
-            bit for bit. One that is damaged, of other data or options, or of another version of plp is kept under
-            another name, with a warning, and its run starts anew. :func:`plp.stop` ends a study from elsewhere.
+            ``metrics.csv``, to which each epoch adds a line, ``best.safetensors`` and ``last.safetensors``, and
+            ``watched.npz`` where its recipe has a :class:`plp.Watch`. Where there is a study, it goes on: only runs
+            that it lacks are made, so that repeats, methods and networks can be added later. A checkpoint, written at
+            each epoch's end and on Ctrl-C, keeps a run under way, which then goes on bit for bit. One that is damaged,
+            of other data or options, or of another version of plp is kept under another name, with a warning, and its
+            run starts anew. :func:`plp.stop` ends a study from elsewhere.
         fresh: whether to start anew in place of a study that is at ``path``, whose runs are removed.
         engine: what makes a run: see :class:`plp.Task`.
         weights: whether runs in folders keep their best and their last weights, twice the size of a model.
@@ -108,7 +109,8 @@ def compare(
         progress: whether to show each run's progress.
 
     Raises:
-        ValueError: an unknown method or network, an option out of its range, or a study of other settings at ``path``.
+        ValueError: an unknown method or network, an option out of its range, a study of other settings at ``path``, or
+            none for what a watch records.
         FileNotFoundError, OSError: ``path`` cannot be written, its disk has too little room for what the runs keep, or
             another process goes on with that study; found before the first run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
@@ -140,6 +142,8 @@ def compare(
             std=std,
         )
     )
+    if path is None and any(own.watch for own in recipes.values()):
+        raise ValueError("path is None, expected a folder, for what a plp.Watch records")
     callbacks = _checked_callbacks(callback)
     jobs = checked_integer("jobs", jobs, least=1)
     if executor is not None:

@@ -6,6 +6,7 @@
         run.json            what makes the run again, what made it, and its history
         metrics.csv         a line for each epoch
         best.safetensors, last.safetensors
+        watched.npz         where its recipe has a plp.Watch
         checkpoint.plp      until it is complete
         lock                while some process makes it
         progress.json       meanwhile, now and then: how far it is within an epoch
@@ -39,7 +40,7 @@ from .._files import Place, remove_abandoned, write_whole
 from .._plain import differences, to_plain
 from .._progress import FitProgress, Pace, Standing
 from ..records import Epoch, History, Progress
-from .records import RUN_FILE, STUDY_FILE, VERSION, Run, read_run, read_run_data, run_of
+from .records import RUN_FILE, STUDY_FILE, VERSION, WATCHED, Run, read_run, read_run_data, run_of
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
 METRICS, LOCK, STOP, PROGRESS = "metrics.csv", "lock", "stop", "progress.json"
@@ -47,11 +48,11 @@ METRICS, LOCK, STOP, PROGRESS = "metrics.csv", "lock", "stop", "progress.json"
 LEASE = 30.0
 """Seconds without a sign of life after which a lock is free that a process of another machine held."""
 
-KEPT = (METRICS, CHECKPOINT, BEST, LAST)
+KEPT = (METRICS, CHECKPOINT, BEST, LAST, WATCHED)
 """The files of a run beside :data:`RUN_FILE`."""
 
-PICTURE = "curves.png"
-"""What ``plp train`` draws of a run, in its folder."""
+PICTURES = ("curves.png", "watched.png")
+"""What ``plp train`` draws of a run, in its folder: its history, and what it watched."""
 
 Engine = Callable[[Task], History]
 
@@ -343,7 +344,8 @@ def _give_up_another(there: Found, task: Task) -> None:
     for difference in there.differences(task):
         if is_begun(folder):
             set_aside(folder / CHECKPOINT, f"it is of a run whose {difference}")
-        (folder / METRICS).unlink(missing_ok=True)
+        for name in KEPT:
+            (folder / name).unlink(missing_ok=True)
         break
 
 
@@ -374,7 +376,7 @@ def forget(folder: Path) -> None:
         return
     read_run_data(folder / RUN_FILE)
     with held(folder):
-        for name in (*KEPT, PICTURE, PROGRESS, RUN_FILE):
+        for name in (*KEPT, *PICTURES, PROGRESS, RUN_FILE):
             (folder / name).unlink(missing_ok=True)
             remove_abandoned(folder / name)
         for events in folder.glob("events.out.tfevents.*"):  # plp.TensorBoard's

@@ -17,7 +17,7 @@ from ..model import Model
 from ..options import Recipe
 from ..records import Epoch, History, Progress
 from ..training import Callback, Trainer, begin, one_of
-from .records import RUN_FILE, read_run_data, run_name
+from .records import RUN_FILE, WATCHED, read_run_data, run_name
 
 CHECKPOINT = "checkpoint.plp"
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -173,16 +173,21 @@ def engine(task: Task) -> History:
         error.history = trainer.history  # type: ignore[union-attr]
         if checkpoint and isinstance(error, KeyboardInterrupt):
             trainer.save(checkpoint)
-        _keep_weights(task, trainer)
+        _keep(task, trainer)
         raise
-    _keep_weights(task, trainer)
+    _keep(task, trainer)
     return history
 
 
-def _keep_weights(task: Task, trainer: Trainer) -> None:
-    if task.folder and task.weights and trainer.history.epochs:
+def _keep(task: Task, trainer: Trainer) -> None:
+    """Writes what a run leaves beside its history."""
+    if not (task.folder and trainer.history.epochs):
+        return
+    if task.weights:
         trainer.best_model.save(task.folder / BEST)
         trainer.model.save(task.folder / LAST)
+    if task.recipe.watch:
+        trainer.watched.save(task.folder / WATCHED)
 
 
 def _restored(trainer: Trainer, checkpoint: Path) -> bool:
