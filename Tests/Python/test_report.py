@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from html import escape, unescape
 
 import plp
@@ -39,7 +40,7 @@ def test_the_report_begins_with_the_verdict(tmp_path):
         "accuracy %</th>",
         "accuracy on CIFAR-100 test, difference in points",
     ]
-    places += ["training loss by epoch", "All answers", 'id="runs"', 'id="choices"', 'id="machine"']
+    places += ["training loss by epoch", "All answers", 'id="runs"', 'id="choices"', 'id="made"']
     found = [page.index(place) for place in places]
     assert found == sorted(found)
 
@@ -74,6 +75,30 @@ def test_the_report_tells_builds_apart(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "resnet18 sgd seed 0, resnet18 plp seed 0, resnet18 sgd seed 1:\nprocessor: &lt;any&gt;" in page
     assert "resnet18 plp seed 1:\nanother</pre>" in page
+
+
+def test_the_report_tells_how_runs_were_made(tmp_path):
+    study = made_up()
+    for start, (index, run) in zip(("08:00", "08:10", "09:00", "09:30"), enumerate(study.runs)):
+        began = datetime.fromisoformat(f"2026-11-27 {start}").astimezone().isoformat()
+        made = {"command": f"plp compare <{index // 2}>", "host": "node7", "processor": "EPYC", "started": began}
+        study.runs[index] = replace(run, **made, seconds=600.0, versions={"plp": "0.2.0", "numpy": "2.1"})
+    study.report(tmp_path / "report.html")
+    made = (tmp_path / "report.html").read_text().partition("<h2>How it was made</h2>")[2].partition("<h3>Build")[0]
+    assert (
+        "<p>4 runs, from 2026-11-27 08:00 to 2026-11-27 09:40, 1 h 40 min; 40 min of runs, 32 s of training.</p>"
+        in made
+    )
+    assert (
+        "<pre>plp compare &lt;1&gt;</pre>\n<ul><li>node7, EPYC</li><li>plp 0.2.0, numpy 2.1</li><li>2 runs, from"
+        in made
+    )
+    study.runs = [replace(run, command="plp compare") for run in study.runs]
+    study.report(tmp_path / "report.html")
+    made = (tmp_path / "report.html").read_text().partition("<h2>How it was made</h2>")[2].partition("<h3>Build")[0]
+    assert made.count("<pre>") == 1 and made.count("4 runs") == 1
+    made_up().report(tmp_path / "report.html")  # of an early version
+    assert "<p>4 runs, 32 s of training.</p>\n<h3>Build" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import is_dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,7 +17,7 @@ from .._progress import duration
 from ..options import PAPER, Recipe
 from .charts import looks, movement_charts, network_charts, vega_lite
 from .curves import movements
-from .records import Settings, Study
+from .records import Run, Settings, Study
 from .table import answer_table, caption, table, verdict
 
 OURS = "our choice; the paper's is not known"
@@ -45,7 +47,7 @@ def write_report(study: Study, path: Place) -> None:
     ).get_template("report.html.jinja")
     text = page.render(
         title=f"{', '.join(study.networks)}: {names if len(names) < 80 else f'{len(study.methods)} methods'}",
-        sections=[*sections, ("choices", "choices"), ("machine", "machine")],
+        sections=[*sections, ("choices", "choices"), ("made", "how it was made")],
         region=region,
         verdict=verdict(study),
         results=table(study),
@@ -58,7 +60,8 @@ def write_report(study: Study, path: Place) -> None:
         runs=_runs(study),
         choices=[["what", "here", "source"], *choices(study)],
         methods=[["method", "what it changes"], *_changes(study)],
-        duration=duration(sum(epoch.seconds for run in study.runs for epoch in run.history)),
+        made=_when(study.runs),
+        makers=_makers(study),
         builds=_builds(study),
         library=Markup(
             javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=vega_lite()).replace("</script", "<\\/script")
@@ -154,6 +157,33 @@ def _runs(study: Study) -> list[list[str]]:
             + [f"{run.history.images_per_second:,.0f}", run.failure or ""]
         )
     return rows
+
+
+def _makers(study: Study) -> list[tuple[str, list[str]]]:
+    """The commands that made runs, and for each what else is known of that: the machine, versions, and when it was."""
+    makers: dict[tuple[str, ...], list[Run]] = {}
+    for run in study.runs:
+        versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+        made = run.command, ", ".join(filter(None, (run.host, run.processor))), versions
+        makers.setdefault(made, []).append(run)
+    several = len(makers) > 1
+    return [
+        (command or "by a command that is not recorded", [*filter(None, known), *[_when(runs)] * several])
+        for (command, *known), runs in makers.items()
+        if command or any(known)
+    ]
+
+
+def _when(runs: Sequence[Run]) -> str:
+    """How many runs, from when to when, and how long they took; files of early versions have no more than the last."""
+    training = f"{duration(sum(epoch.seconds for run in runs for epoch in run.history))} of training"
+    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    begun = [(datetime.fromisoformat(run.started).astimezone(), run) for run in runs if run.started]
+    if not begun:
+        return f"{number}, {training}"
+    first, last = min(start for start, _ in begun), max(start + timedelta(seconds=run.seconds) for start, run in begun)
+    between = f"from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}, {duration((last - first).total_seconds())}"
+    return f"{number}, {between}; {duration(sum(run.seconds for run in runs))} of runs, {training}"
 
 
 def _builds(study: Study) -> str:
