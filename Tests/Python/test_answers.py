@@ -146,7 +146,21 @@ def test_how_soon_an_accuracy_is_reached():
     assert "epochs to 76 %" in {a.measure for a in study.answers()}  # which all reach: 1 - 0.95 / 4
 
 
-def test_the_last_model_is_measured_on_what_was_held_out():
+def test_the_last_model_is_measured_on_what_the_optimal_one_is():
+    study = made_up()
+    for index, run in enumerate(study.runs):
+        last = plp.Metrics(1.0, 0.5 - 0.01 * (run.method == "plp"), 0.1)
+        study.runs[index] = replace(run, history=replace(run.history, last_test=last))
+    answer = by(study, "accuracy", "last")
+    assert answer.images == "CIFAR-100 test" and answer.differences == pytest.approx((1, 1))
+    heading, sgd, plp_row = study.table()
+    assert heading[3:5] == ["accuracy %", "last %"] and sgd[4] == "50.00 ± 0.00" and plp_row[4] == "51.00 ± 0.00"
+    assert "; last %: the accuracy of the last epoch's; epochs" in study.caption()
+    study.settings = replace(study.settings, validation=0.0)  # both are the same
+    assert "last %" not in study.table()[0] and "last %" not in study.caption()
+
+
+def test_the_last_models_of_an_earlier_version_are_measured_on_what_was_held_out():
     study = made_up()
     last = study.runs[1].history.epochs[-1]
     better = replace(last, validation=plp.Metrics(1.0, last.validation.top1_error - 0.01, 0.1))

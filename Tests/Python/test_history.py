@@ -1,6 +1,7 @@
 """Histories: as data, as a table, as a picture."""
 
 import json
+from dataclasses import replace
 
 import plp
 import pytest
@@ -49,6 +50,12 @@ def test_table():
     assert lines[0].split()[:3] == ["epoch", "lr", "loss"]
     assert "best" in lines[4] and "best" not in lines[3]
     assert "test set, model of epoch 3: accuracy 60.00%" in lines[-1]
+
+
+def test_the_last_model_is_told_where_it_is_another():
+    h = history()
+    assert str(replace(h, best_epoch=4, last_test=h.test)).count("test set, ") == 1
+    assert "test set, the last model: accuracy 70.00%" in str(replace(h, last_test=plp.Metrics(1.0, 0.3, 0.1)))
 
 
 @pytest.mark.parametrize("h", [history(), history(1), history(validation=False, test=False), history(40)], ids=len)

@@ -830,6 +830,36 @@ def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path)
         perform(replace(plp.Task.load(folder), train=others, folder=folder), plp.engine)
 
 
+def test_the_last_model_is_measured_too(study, tmp_path, monkeypatch):
+    evaluate, measured = plp.Trainer.evaluate, []
+    monkeypatch.setattr(plp.Trainer, "evaluate", lambda *of: measured.append(of) or evaluate(*of))
+    for validation, is_same in ((0.2, False), (0, True)):
+        (run,) = study(methods="sgd", validation=validation, path=tmp_path / str(validation)).runs
+        history = run.history
+        assert (history.best_epoch == 2) == is_same
+        assert len(measured) == 1  # at the end, and not where it is known
+        assert history.last_test == run.last == plp.Study.load(run.folder.parent).runs[0].last
+        test = plp.Task.load(run.folder).test
+        assert plp.Model.load(run.folder / "last.safetensors").evaluate(test) == history.last_test
+        assert history.last_test == history.test or not is_same
+        assert plp.Study.load(run.folder.parent).to_rows()[0]["last_accuracy"] == history.last_test.accuracy
+    (run,) = study(methods="sgd", test=None, path=tmp_path / "without").runs
+    assert run.history.last_test is None and run.last == run.history[-1].validation
+
+
+def test_the_runs_of_an_earlier_version_are_read(study, whole, tmp_path):
+    study()
+    for file in [tmp_path / "study.json", *tmp_path.glob("*/run.json")]:
+        data = json.loads(file.read_text())
+        data["version"] = 3
+        if "run" in data:
+            del data["run"]["history"]["last_test"]
+        file.write_text(json.dumps(data))
+    read = study(repeats=1)
+    assert numbers(read) == whole and read.runs[0].last is None
+    assert {answer.images for answer in read.answers() if answer.model == "last"} == {"validation"}
+
+
 def test_a_run_is_recreated_from_its_folder(study, tmp_path):
     run = study(methods="plp", epochs=1).runs[0]
     task = plp.Task.load(tmp_path / "resnet18-plp-seed-0")

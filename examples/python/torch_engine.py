@@ -91,9 +91,14 @@ def torch_engine(task):
             best_state = {name: value.clone() for name, value in model.state_dict().items()}
         if task.note(epochs[-1]):
             break
+
+    def tested():
+        return task.test and evaluated(model, torch.tensor(task.test.images), torch.tensor(task.test.labels).long())
+
+    last = tested()
     model.load_state_dict(best_state)
-    test = task.test and evaluated(model, torch.tensor(task.test.images), torch.tensor(task.test.labels).long())
-    return plp.History(tuple(epochs), best.epoch, f"{task.train.name}, by PyTorch {torch.__version__}", test)
+    data = f"{task.train.name}, by PyTorch {torch.__version__}"
+    return plp.History(tuple(epochs), best.epoch, data, tested(), last_test=last)
 
 
 def engine(task):

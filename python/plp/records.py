@@ -89,7 +89,8 @@ class History:
 
     ``best_epoch`` (counted from 1) is the epoch whose model was kept, ``test`` that model's metrics on the test set;
     ``data`` says in words what was trained on and what chose the best model. ``interrupted`` tells that Ctrl-C or an
-    error cut the run short; what there was by then is here all the same.
+    error cut the run short; what there was by then is here all the same. ``last_test`` is the last model's metrics on
+    the test set, which studies and ``plp train`` measure, too.
     """
 
     epochs: tuple[Epoch, ...] = ()
@@ -97,6 +98,7 @@ class History:
     data: str = ""
     test: Metrics | None = None
     interrupted: bool = False
+    last_test: Metrics | None = None
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -169,13 +171,14 @@ class History:
 
     def _notes(self) -> list[str]:
         lines = [self.data] if self.data else []
-        if self.test:
-            model = "the model in training" if self.best_epoch is None else f"model of epoch {self.best_epoch}"
-            lines.append(
-                f"test set, {model}: "
-                f"accuracy {self.test.accuracy:.2%}, top-1 error {self.test.top1_error:.4f}, "
-                f"top-5 error {self.test.top5_error:.4f}, loss {self.test.loss:.4f}"
-            )
+        best = "the model in training" if self.best_epoch is None else f"model of epoch {self.best_epoch}"
+        last = None if self.epochs and self.best is self[-1] else self.last_test
+        for model, found in ((best, self.test), ("the last model", last)):
+            if found:
+                lines.append(
+                    f"test set, {model}: accuracy {found.accuracy:.2%}, top-1 error {found.top1_error:.4f}, "
+                    f"top-5 error {found.top5_error:.4f}, loss {found.loss:.4f}"
+                )
         if self.interrupted:
             lines.append("(interrupted)")
         return lines

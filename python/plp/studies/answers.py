@@ -116,11 +116,14 @@ def comparisons(study: Study) -> Iterator[tuple[str, str]]:
 def _measures(study: Study, network: str, effect: float, accuracies: Sequence[float] | None) -> Iterator[_Measure]:
     """All that runs are compared by; ``accuracies`` are those to be reached, fractions."""
     held_out = "validation" if study.settings.validation else "training"
+    runs = [run for run in study.runs if run.network == network and not run.failure]
     yield from _metrics("optimal", study.settings.test or held_out, lambda run: run.outcome, effect)
     if study.settings.validation:  # without it the last model is the optimal one
-        yield from _metrics("last", held_out, lambda run: next(reversed(_measured(run)), None), effect)
+        if all(run.last for run in runs):
+            yield from _metrics("last", study.settings.test or held_out, lambda run: run.last, effect)
+        else:
+            yield from _metrics("last", held_out, lambda run: next(reversed(_measured(run)), None), effect)
     if accuracies is None:
-        runs = [run for run in study.runs if run.network == network and not run.failure]
         reached = [max((metrics.accuracy for metrics in _measured(run)), default=0.0) for run in runs]
         percent = floor(100 * min(reached, default=0.0) + 1e-9)
         accuracies = [percent / 100] if percent > 0 else []

@@ -27,8 +27,11 @@ STUDY_FILE = "study.json"
 RUN_FILE = "run.json"
 WATCHED = "watched.npz"
 
-VERSION = 3
+VERSION = 4
 """Of a study's and a run's file; raised with every change that a plp before it would not understand."""
+
+FIRST_OF_RUNS = 3
+"""The version since which runs have files of their own."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,14 @@ class Run:
             return None
         best = self.history.best or self.history[-1]
         return self.history.test or best.validation or best.train
+
+    @property
+    def last(self) -> Metrics | None:
+        """The last model's metrics, on the same images; None where a file of an earlier version lacks them."""
+        if self.history.test or not self.outcome:
+            return self.history.last_test
+        last = [epoch.validation or epoch.train for epoch in self.history if epoch.complete]
+        return last[-1] if last else None
 
     @property
     def watched(self) -> Watched | None:
@@ -286,8 +297,9 @@ class Study:
     def answers(self, effect: float = 1.0, accuracies: Sequence[float] | None = None) -> tuple[Answer, ...]:
         """What the runs allow to say: each method against the baseline, and PLP against its control, pair by pair.
 
-        By accuracy, errors and loss, of the optimal model on the images of the table and of the last one on those held
-        out; and by epochs and seconds until an accuracy was reached, as far as both of a pair reached it.
+        By accuracy, errors and loss, of the optimal and of the last model on the images of the table (of the last one
+        on those held out, where a run of an earlier version is among them); and by epochs and seconds until an accuracy
+        was reached, as far as both of a pair reached it.
         ``print(*study.answers(), sep="\\n")`` has a sentence for each, ``pandas.DataFrame(study.answers())`` a row.
 
         Args:
@@ -382,7 +394,7 @@ class Study:
         return study
 
     def to_rows(self, *, epochs: bool = False) -> list[dict[str, Any]]:
-        """A row for each run, all of the same columns: the metrics of its best model, and what made it.
+        """A row for each run, all of the same columns: the metrics of its best and its last model, and what made it.
 
         Args:
             epochs: a row for each epoch of each run in place of that; see :meth:`plp.Epoch.to_row`.
@@ -395,6 +407,7 @@ class Study:
                 continue
             names = ("loss", "top1_error", "top5_error", "accuracy")
             measured = {name: getattr(run.outcome, name, None) for name in names}
+            measured |= {f"last_{name}": getattr(run.last, name, None) for name in names}
             made = {"best_epoch": run.history.best_epoch, "images_per_second": run.history.images_per_second}
             told = {name: getattr(run, name) for name in ("seconds", "failure", "engine", "host", "started")}
             rows.append(known | measured | made | told)
@@ -445,8 +458,8 @@ def read_run_data(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_bytes())
         if not isinstance(data, dict):
             raise ValueError(f"found {data!r:.40}, expected an object")
-        if data.get("version") != VERSION:
-            raise ValueError(f"found version {data.get('version')!r:.40}, expected {VERSION}")
+        if data.get("version") not in range(FIRST_OF_RUNS, VERSION + 1):
+            raise ValueError(f"found version {data.get('version')!r:.40}, expected {FIRST_OF_RUNS} to {VERSION}")
     except (ValueError, RecursionError) as error:
         raise _plp.Error(f"{file} is not a run that plp wrote: {error}") from None
     return data
@@ -457,9 +470,9 @@ def _of_this_version(data: Any) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"found {data!r:.40}, expected an object")
     version = data.pop("version", 1)
-    if version not in (1, 2, VERSION):
+    if version not in range(1, VERSION + 1):
         raise ValueError(f"found version {version!r:.40}, expected 1 to {VERSION}")
-    if version < VERSION:
+    if version < FIRST_OF_RUNS:
         data.pop("checkpoints", None)  # which lay beside it
     return _from_version_1(data) if version == 1 else data
 

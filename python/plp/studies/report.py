@@ -147,10 +147,11 @@ def _changes(study: Study) -> list[list[str]]:
 
 
 def _runs(study: Study) -> list[list[str]]:
-    rows = [["network", "method", "seed", "best epoch", "accuracy %", "top-5 error", "images/s", ""]]
+    rows = [["network", "method", "seed", "best epoch", "accuracy %", "top-5 error", "last %", "images/s", ""]]
     for run in study.runs:
         outcome = run.outcome
         numbers = [f"{100 * outcome.accuracy:.2f}", f"{outcome.top5_error:.4f}"] if outcome else ["", ""]
+        numbers.append(f"{100 * run.last.accuracy:.2f}" if run.last else "")
         rows.append(
             [run.network, run.method, str(run.seed), str(run.history.best_epoch or "")]
             + numbers

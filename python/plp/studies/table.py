@@ -14,7 +14,9 @@ from .statistics import p_text, spread
 
 def table(study: Study) -> list[list[str]]:
     """Rows of text, the heading first."""
-    rows = [["network", "method", "runs", "accuracy %", "top-1 error", "top-5 error", "loss", "images/s"]]
+    last = _has_last(study)
+    rows = [["network", "method", "runs", "accuracy %", *["last %"] * last, "top-1 error", "top-5 error", "loss"]]
+    rows[0].append("images/s")
     rows[0].append(f"accuracy - {study.reference}" + (" [95 % interval]" if study.is_repeated else ""))
     rows[0] += ["p (Holm)"] * study.is_repeated
     found = {(a.network, a.method): a for a in of_accuracy(study) if a.other == study.counterpart(a.method)}
@@ -32,6 +34,7 @@ def table(study: Study) -> list[list[str]]:
                     method,
                     f"{len(outcomes)}" + (f" ({failures} failed)" if failures else ""),
                     spread([100 * m.accuracy for m in outcomes], 2),
+                    *[spread([100 * run.last.accuracy for run in runs if run.last], 2)] * last,
                     spread([m.top1_error for m in outcomes], 4),
                     spread([m.top5_error for m in outcomes], 4),
                     spread([m.loss for m in outcomes], 3),
@@ -43,6 +46,11 @@ def table(study: Study) -> list[list[str]]:
     return rows
 
 
+def _has_last(study: Study) -> bool:
+    """Whether the last model is another than the optimal one, and was measured too."""
+    return bool(study.settings.validation) and any(run.last for run in study.runs)
+
+
 def caption(study: Study) -> str:
     """What the table's numbers are."""
     means, interval = "", ""
@@ -52,8 +60,9 @@ def caption(study: Study) -> str:
             ", with the 95 % confidence interval of their mean (Student's t); p: of the paired t-test, corrected by "
             "Holm for the number of comparisons"
         )
+    last = "; last %: the accuracy of the last epoch's" if _has_last(study) else ""
     return (
-        f"{means}{study.measured_on}, model of {study.chosen_epoch}, epochs: {study.settings.epochs}; "
+        f"{means}{study.measured_on}, model of {study.chosen_epoch}{last}; epochs: {study.settings.epochs}; "
         f"differences in percentage points, same start and same mini-batches{interval}"
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from dataclasses import dataclass, field
-from math import ceil, floor
+from dataclasses import dataclass, field, replace
+from math import ceil, floor, isfinite
 from pathlib import Path
 
 from .. import _plp
@@ -15,7 +15,7 @@ from .._plain import APART, from_plain
 from ..datasets import Dataset
 from ..model import Model
 from ..options import Recipe
-from ..records import Epoch, History, Progress
+from ..records import Epoch, History, Metrics, Progress
 from ..training import Callback, Trainer, begin, one_of
 from .records import RUN_FILE, WATCHED, read_run_data, run_name
 
@@ -28,8 +28,8 @@ class Task:
     """A run that is to be made: all that an engine needs to know, on any machine. It can be pickled.
 
     An engine is any function ``engine(task) -> History``: it trains ``network`` with ``recipe`` on ``train``, tells
-    :meth:`note` of each epoch, and measures the best model on ``test``. :func:`plp.engine` is used where none is given.
-    Where a loss is no longer finite it raises :class:`plp.Error`, which becomes the run's failure.
+    :meth:`note` of each epoch, and measures the best and the last model on ``test``. :func:`plp.engine` is used where
+    none is given. Where a loss is no longer finite it raises :class:`plp.Error`, which becomes the run's failure.
 
     Attributes:
         network: its name.
@@ -164,6 +164,7 @@ def engine(task: Task) -> History:
             callback=hear,
             progress=False,
         )
+        history = replace(history, last_test=_last_test(task, trainer, history))
     except ValueError as error:
         if checkpoint is None or not goes_on:
             raise
@@ -177,6 +178,14 @@ def engine(task: Task) -> History:
         raise
     _keep(task, trainer)
     return history
+
+
+def _last_test(task: Task, trainer: Trainer, history: History) -> Metrics | None:
+    """The last model's metrics on the test set; those of the best one where that is the same."""
+    if task.test is None or history.best is history[-1]:
+        return history.test
+    found = trainer.evaluate(task.test)
+    return found if isfinite(found.loss) else None  # as it may be within an epoch that a callback ended
 
 
 def _keep(task: Task, trainer: Trainer) -> None:
