@@ -78,14 +78,16 @@ def test_train_and_evaluate(capsys):
         assert re.search(r"accuracy \d+\.\d\d%, top-1 error", capsys.readouterr().out)
 
 
-def test_train_and_compare_watch(capsys):
-    options = ["--watch", "--batch-size", "16"]
+def test_train_and_compare_watch_and_count_iterations(capsys):
+    options = ["--watch", "--metrics", "iteration", "--batch-size", "16"]
     assert main([*TRAIN, "1", *options]) == 0
     assert drawn(RESULTS / "watched.png")
     assert plp.Watched.load(RESULTS / "watched.npz").iterations.tolist() == [3]
+    assert len((RESULTS / "iterations.csv").read_text().splitlines()) == 1 + 5
     assert "watched.npz, curves.png, watched.png" in capsys.readouterr().err
     assert main(["compare", *TRAIN[1:], "1", *options, "--methods", "sgd"]) == 0
     assert "watch = true" in Path("results/compare/study.toml").read_text()
+    assert Path("results/compare/resnet18-sgd-seed-0/iterations.csv").exists()
     assert "How parameters moved" in Path("results/compare/report.html").read_text()
 
 

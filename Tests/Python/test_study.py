@@ -822,6 +822,36 @@ def test_metrics_have_each_epoch_once(study, trained, tmp_path):
         ]
 
 
+@pytest.mark.parametrize("place", [("training", 2, 2), ("epoch end", 1, ITERATIONS)], ids=str)
+def test_metrics_by_iteration(study, trained, tmp_path, place):
+    """As many as there are, once each, whether the run goes on from within an epoch or from its end."""
+
+    def lines(folder):
+        rows = [line.split(",") for line in (folder / "iterations.csv").read_text().splitlines()]
+        assert rows[0] == "epoch,iteration,learning_rate,predicted,loss,top1_error,top5_error,seconds".split(",")
+        return [row[:-1] for row in rows[1:]]
+
+    folder, whole = tmp_path / "resnet18-plp-seed-0", tmp_path / "whole"
+    (run,) = study(methods="plp", metrics="iteration", path=whole).runs
+    rows = lines(whole / folder.name)
+    assert [row[:2] for row in rows] == [[epoch, number] for epoch in "12" for number in "123"]
+    assert [row[3] for row in rows] == ["0", "0", "1"] * 2
+    losses = [float(row[4]) for row in rows]
+    assert np.mean(losses[3:]) == pytest.approx(run.history[1].train.loss)
+
+    trained[1][True, *place] = KeyboardInterrupt()
+    interrupted(study, methods="plp", metrics="iteration")
+    done = lines(folder)
+    with open(folder / "iterations.csv", "a") as file:  # as a process leaves it that is killed after its checkpoint
+        file.write(f"{place[1]},3,0.05,1,4.5,1.0,1.0,0.1\n" * (len(done) > 3) + "2,1")
+    study(methods="plp", metrics="iteration")
+    assert lines(folder) == rows and done == rows[: len(done)]
+
+    for options, message in (({"metrics": "epochs"}, "metrics is 'epochs'"), ({"path": None}, "path is None")):
+        with pytest.raises(ValueError, match=message):
+            study(**{"metrics": "iteration", **options})
+
+
 def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path):
     study(methods="sgd", epochs=1)
     folder = tmp_path / "resnet18-sgd-seed-0"

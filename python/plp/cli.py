@@ -235,6 +235,8 @@ class WithRuns(WithData):
     """how the learning rate moves"""
     warmup: float
     """of a linear rise of the learning rate in front of it"""
+    metrics: Literal["epoch", "iteration"] = "epoch"
+    """how often they are written: iterations.csv comes beside metrics.csv"""
     watch: Flag = False
     """record how the parameters move, and how far from PLP's prediction they come"""
     fresh: Flag = False
@@ -337,6 +339,7 @@ class Train(WithRuns):
             train=train,
             test=test,
             threads=self.threads,
+            metrics=self.metrics,
         )
         return _outcome(*_trained(task, self.output, self.fresh))
 
@@ -486,6 +489,7 @@ class Compare(WithRuns):
                     std=self.std,
                     seed=self.seed,
                     threads=self.threads,
+                    metrics=self.metrics,
                     path=self.output,
                     fresh=self.fresh,
                     executor=executor,

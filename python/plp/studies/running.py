@@ -12,7 +12,7 @@ from numbers import Real
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._checks import checked_integer, checked_seed, did_you_mean
 from .._extras import require
@@ -59,6 +59,7 @@ def compare(
     fresh: bool = False,
     engine: Engine = own_engine,
     weights: bool = True,
+    metrics: Literal["epoch", "iteration"] = "epoch",
     callback: Callback | Sequence[Callback] | None = None,
     executor: Any = None,
     jobs: int = 1,
@@ -98,6 +99,8 @@ def compare(
         fresh: whether to start anew in place of a study that is at ``path``, whose runs are removed.
         engine: what makes a run: see :class:`plp.Task`.
         weights: whether runs in folders keep their best and their last weights, twice the size of a model.
+        metrics: ``"iteration"`` for ``iterations.csv`` beside ``metrics.csv``: a line for each iteration of training,
+            but for one within which Ctrl-C came.
         callback: as for :meth:`plp.Trainer.fit`, a copy for each run. One that has a method ``of(task)`` gives what is
             to be called in that run.
         executor: makes the runs in other processes, on any machine: anything whose ``submit`` returns a
@@ -110,7 +113,7 @@ def compare(
 
     Raises:
         ValueError: an unknown method or network, an option out of its range, a study of other settings at ``path``, or
-            none for what a watch records.
+            none for what only folders keep.
         FileNotFoundError, OSError: ``path`` cannot be written, its disk has too little room for what the runs keep, or
             another process goes on with that study; found before the first run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
@@ -142,6 +145,10 @@ def compare(
             std=std,
         )
     )
+    if metrics not in ("epoch", "iteration"):
+        raise ValueError(f"metrics is {metrics!r:.40}, expected 'epoch' or 'iteration'")
+    if path is None and metrics == "iteration":
+        raise ValueError("path is None, expected a folder, for metrics by iteration")
     if path is None and any(own.watch for own in recipes.values()):
         raise ValueError("path is None, expected a folder, for what a plp.Watch records")
     callbacks = _checked_callbacks(callback)
@@ -169,6 +176,7 @@ def compare(
             test=test_images,
             threads=threads,
             weights=weights,
+            metrics=metrics,
         )
 
     parameters: dict[str, int] = {}  # of each network, where that is known

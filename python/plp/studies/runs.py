@@ -5,6 +5,7 @@
     resnet18-sgd-seed-0/
         run.json            what makes the run again, what made it, and its history
         metrics.csv         a line for each epoch
+        iterations.csv      where it was asked for, a line for each iteration
         best.safetensors, last.safetensors
         watched.npz         where its recipe has a plp.Watch
         checkpoint.plp      until it is complete
@@ -43,12 +44,13 @@ from ..records import Epoch, History, Progress
 from .records import RUN_FILE, STUDY_FILE, VERSION, WATCHED, Run, read_run, read_run_data, run_of
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
-METRICS, LOCK, STOP, PROGRESS = "metrics.csv", "lock", "stop", "progress.json"
+METRICS, ITERATIONS, PROGRESS = "metrics.csv", "iterations.csv", "progress.json"
+LOCK, STOP = "lock", "stop"
 
 LEASE = 30.0
 """Seconds without a sign of life after which a lock is free that a process of another machine held."""
 
-KEPT = (METRICS, CHECKPOINT, BEST, LAST, WATCHED)
+KEPT = (METRICS, ITERATIONS, CHECKPOINT, BEST, LAST, WATCHED)
 """The files of a run beside :data:`RUN_FILE`."""
 
 PICTURES = ("curves.png", "watched.png")
@@ -194,6 +196,36 @@ class Keeper:
 
 
 @dataclass(frozen=True)
+class IterationKeeper:
+    """A run's first callback, where iterations are asked for: writes the metrics of each, whoever ends the run at it.
+
+    One within which Ctrl-C came has no line: callbacks do not hear of it.
+    """
+
+    folder: Path
+
+    def begin(self, history: History) -> None:
+        """Leaves the lines of the iterations that the run goes on from."""
+        file = self.folder / ITERATIONS
+        found = file.read_text().splitlines(keepends=True) if file.exists() else []
+        done = {f"{epoch.epoch},{number}" for epoch in history for number in range(1, epoch.iterations + 1)}
+        kept = [line for line in found if line.endswith("\n") and ",".join(line.split(",")[:2]) in done]
+        heading = "epoch,iteration,learning_rate,predicted,loss,top1_error,top5_error,seconds\n"
+        write_whole(file, (heading + "".join(kept)).encode())
+
+    def __call__(self, report: Progress) -> None:
+        if report.phase != "training" or not report.batch:
+            return
+        if (report.epoch, report.iteration) == (1, 1):  # an engine need not have told of its beginning
+            self.begin(History())
+        metrics = report.batch
+        cells = [report.epoch, report.iteration, report.learning_rate, int(report.predicted)]
+        cells += [metrics.loss, metrics.top1_error, metrics.top5_error, report.seconds]
+        with open(self.folder / ITERATIONS, "a") as stream:
+            stream.write(",".join(map(str, cells)) + "\n")
+
+
+@dataclass(frozen=True)
 class _Shown:
     display: FitProgress
     task: Task
@@ -248,8 +280,9 @@ def perform(task: Task, engine: Engine, command: str | None = None, *, wait: boo
 
         write(run, complete=False)
         try:
+            first = [IterationKeeper(folder)] * (task.metrics == "iteration")
             keeper = Keeper(folder, lease, _Telling(folder / PROGRESS))
-            run = _made(replace(task, callbacks=(*task.callbacks, keeper)), engine, run)
+            run = _made(replace(task, callbacks=(*first, *task.callbacks, keeper)), engine, run)
         except KeyboardInterrupt as interruption:
             write(interruption.run, complete=False)  # type: ignore[attr-defined]
             raise

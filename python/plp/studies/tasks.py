@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from math import ceil, floor, isfinite
 from pathlib import Path
+from typing import Literal
 
 from .. import _plp
 from .._checks import checked_integer
@@ -43,6 +44,7 @@ class Task:
         train, test: the images. When pickled they are the place of their files, or arrays as they are.
         threads: to compute with; 0 for what :func:`plp.build_info` says.
         weights: whether the best and the last weights are to be kept in ``folder``.
+        metrics: whether ``"iteration"`` by iteration metrics are to be kept there, too, or ``"epoch"`` by epoch alone.
         folder: the run's own, for a checkpoint and whatever else the engine writes; None where nothing is kept.
         callbacks: to be called after each iteration, or at least each epoch; see :meth:`plp.Trainer.fit`.
     """
@@ -61,6 +63,7 @@ class Task:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     weights: bool = field(default=True, metadata=APART)
+    metrics: Literal["epoch", "iteration"] = field(default="epoch", metadata=APART)
     folder: Path | None = field(default=None, metadata=APART)
     callbacks: tuple[Callback, ...] = field(default=(), metadata=APART)
 
