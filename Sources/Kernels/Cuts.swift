@@ -14,9 +14,8 @@
 //   never in memory; then the output transform runs over blocks of pixels.
 //
 // Weight gradient, summed over all tiles:
-// - Where dU is a block of 64 × 64 channels and tiles are many, a part is the block at all points over a slice of the
-//   tiles. It transforms them, a few at a time, and what it sums up is transformed in its L2 cache, to be added to
-//   other slices'.
+// - Where dU fits the L2 cache, or nearly, and tiles are many, a part is all of dU over a slice of the tiles. It
+//   transforms them, a few at a time, and what it sums up is transformed in its cache, to be added to other slices'.
 // - Elsewhere all threads transform the tiles, a chunk at a time, and then a part is a block at all points, transformed
 //   as above, if there are enough blocks, or else a block at one point, and dU is in memory until the last chunk.
 //
@@ -96,13 +95,13 @@ enum Cut {
     static let pieceDepth = 128
     static let pieceColumns = 64
 
-    /// Fewest tiles in a slice of a weight gradient, that its transform is worth it; and how many of them a part
-    /// transforms at a time, at least, that dU is read and written for enough.
-    static let sliceTiles = 128
-    static let ownTiles = 48
+    /// Floats of dU for which each thread transforms tiles by itself, at most: 64 × 192 channels.
+    static let ownWeights = 448 * 1024
 
-    /// Blocks of dU for which each thread transforms tiles by itself, at most.
-    static let ownBlocks = 1
+    /// Fewest tiles in a slice of a weight gradient, that its transform is worth it: where dU is not in the L2 cache, and
+    /// where it is. How many of them a part transforms at a time, at least, that dU is read and written for enough.
+    static let sliceTiles = (far: 128, near: 64)
+    static let ownTiles = 48
 
     /// Fewest tiles that all threads transform for a weight gradient at a time, for the same reason.
     static let chunkTiles = 128

@@ -8,9 +8,9 @@
 struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     /// What a part sums up, and whether it transforms the tiles by itself.
     private enum Way {
-        /// A block of dU at all points over a slice of the tiles, which it transforms.
+        /// All of dU over a slice of the tiles, which it transforms.
         case ownTiles
-        /// The same of tiles that all threads have transformed.
+        /// A block at all points, of tiles that all threads have transformed.
         case blocks
         /// A block at one point.
         case points
@@ -20,8 +20,9 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     private let tilesPerRow: Int
     private let bandsPerImage: Int
     private let way: Way
-    /// Input channels of a block of dU; its output channels are `Cut.columns`.
+    /// Input and output channels of a block of dU.
     private let rowsPerBlock: Int
+    private let columnsPerBlock: Int
     /// Bands that are transformed together, by a part or by all threads.
     private let bandsPerChunk: Int
     private let slices: GradientSlices
@@ -31,26 +32,26 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         tilesPerRow = divideUp(shape.outputWidth, by: Tile.Output.outputs)
         bandsPerImage = divideUp(shape.outputHeight, by: Tile.Output.outputs)
         let bands = shape.images * bandsPerImage
-        let columns = min(Cut.columns, roundUp(shape.outputChannels, to: Vector.lanes))
-        func rows(_ most: Int) -> Int {
-            roundUp(divideUp(shape.inputChannels, by: divideUp(shape.inputChannels, by: most)), to: Vector.lanes)
-        }
-        func blocks(_ rows: Int) -> Int {
-            divideUp(shape.inputChannels, by: rows) * divideUp(shape.outputChannels, by: Cut.columns)
-        }
         let tiles = bands * tilesPerRow
-        let square = rows(Cut.columns)
+        let (inputs, outputs) = (shape.inputChannels, shape.outputChannels)
+        let weights = Tile.weightPoints * inputs * outputs
+        let tilesPerSlice = weights <= Cut.cache ? Cut.sliceTiles.near : Cut.sliceTiles.far
         let mostTiles: Int
         var sliceCount = 1
-        if blocks(square) <= Cut.ownBlocks, blocks(square) * tiles / Cut.sliceTiles >= Cut.parts / 2 {
-            (way, rowsPerBlock) = (.ownTiles, square)
-            mostTiles = max(Tile.tilesBesideWeights(square, columns) ?? 0, Cut.ownTiles)
-            sliceCount = Cut.slices(of: blocks(square), atMost: tiles / Cut.sliceTiles)
+        if weights <= Cut.ownWeights, tiles / tilesPerSlice >= Cut.parts / 2 {
+            way = .ownTiles
+            (rowsPerBlock, columnsPerBlock) = (roundUp(inputs, to: Vector.lanes), PackedMatrix.paddedColumns(outputs))
+            mostTiles = max(Tile.tilesBesideWeights(inputs, outputs) ?? 0, Cut.ownTiles)
+            sliceCount = Cut.slices(of: 1, atMost: tiles / tilesPerSlice)
         } else {
-            (way, rowsPerBlock) =
-                blocks(square) >= Cut.parts / 2 ? (.blocks, square) : (.points, rows(Cut.columns / 2))
-            let chunk = Cut.chunk(beside: Tile.weightPoints * shape.inputChannels * shape.outputChannels)
-            mostTiles = max(chunk / Tile.floatsPerTile(shape.inputChannels, shape.outputChannels), Cut.chunkTiles)
+            func rows(_ most: Int) -> Int {
+                roundUp(divideUp(inputs, by: divideUp(inputs, by: most)), to: Vector.lanes)
+            }
+            let square = rows(Cut.columns)
+            let blocks = divideUp(inputs, by: square) * divideUp(outputs, by: Cut.columns)
+            way = blocks >= Cut.parts / 2 ? .blocks : .points
+            (rowsPerBlock, columnsPerBlock) = (way == .blocks ? square : rows(Cut.columns / 2), Cut.columns)
+            mostTiles = max(Cut.chunk(beside: weights) / Tile.floatsPerTile(inputs, outputs), Cut.chunkTiles)
         }
         let chunk = min(max(1, mostTiles / tilesPerRow), bands)
         bandsPerChunk = way == .ownTiles ? chunk : divideUp(bands, by: divideUp(bands, by: chunk))
@@ -59,16 +60,13 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
 
     private var tilesPerChunk: Int { bandsPerChunk * tilesPerRow }
     /// Channels of V and of M′ that are in memory together.
-    private var inputStride: Int { way == .ownTiles ? rowsPerBlock : roundUp(shape.inputChannels, to: Vector.lanes) }
-    private var outputStride: Int {
-        let all = PackedMatrix.paddedColumns(shape.outputChannels)
-        return way == .ownTiles ? min(all, Cut.columns) : all
-    }
+    private var inputStride: Int { roundUp(shape.inputChannels, to: Vector.lanes) }
+    private var outputStride: Int { PackedMatrix.paddedColumns(shape.outputChannels) }
     private var pointStrideV: Int { tilesPerChunk * inputStride + Vector.lanes }
     private var pointStrideM: Int { tilesPerChunk * outputStride + Vector.lanes }
     private var transformedCount: Int { Tile.points * (pointStrideV + pointStrideM) }
     /// Of dU, a block or, by points, all of it, are in memory together.
-    private var rowStrideU: Int { way == .points ? outputStride : Cut.columns }
+    private var rowStrideU: Int { way == .points ? outputStride : columnsPerBlock }
     private var pointStrideU: Int { (way == .points ? shape.inputChannels : rowsPerBlock) * rowStrideU + Vector.lanes }
     private var countU: Int { Tile.weightPoints * pointStrideU }
 
@@ -88,21 +86,21 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let bands = x.count * bandsPerImage
         switch way {
         case .ownTiles:
-            threads.sweep(partCount) { index, worker in
-                let part = part(index)
+            threads.sweep(slices.count) { slice, worker in
                 let v = transformed + worker * transformedCount
                 sum(
-                    part, bands: slices.part(part.slice, of: bands), x, dy, in: gradients + worker * countU, v,
-                    v + Tile.points * pointStrideV, to: slices.sum(part.slice, in: dw, workspace))
+                    slices.part(slice, of: bands), x, dy, in: gradients + worker * countU, v,
+                    v + Tile.points * pointStrideV, to: slices.sum(slice, in: dw, workspace))
             }
+            slices.add(in: dw, workspace, threads: threads)
         case .blocks:
             forEachChunk(of: bands, x, dy, transformed, threads) { v, m, tiles, isFirst in
-                threads.forEach(partCount) { index, worker in
+                threads.forEach(blockCount) { index, worker in
                     let part = part(index)
                     let u = gradients + worker * countU
                     for point in 0..<Tile.points {
                         addProduct(
-                            v, m, tiles: tiles, point, part, outputs: shape.outputChannels, to: u,
+                            v, m, tiles: tiles, point, part, to: u,
                             accumulate: !Tile.isFirstOfWeightPoint(square: point))
                     }
                     transformGradient(u, part, to: dw, accumulate: !isFirst)
@@ -111,14 +109,14 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         case .points:
             forEachChunk(of: bands, x, dy, transformed, threads) { v, m, tiles, isFirst in
                 // The last points of the weights have the most of the tiles': they come first.
-                threads.forEach(Tile.weightPoints * partCount) { index in
-                    let (reversed, block) = index.quotientAndRemainder(dividingBy: partCount)
+                threads.forEach(Tile.weightPoints * blockCount) { index in
+                    let (reversed, block) = index.quotientAndRemainder(dividingBy: blockCount)
                     let weightPoint = Tile.weightPoints - 1 - reversed
                     let part = part(block)
                     let target = gradients + part.rows.lowerBound * rowStrideU + part.columns.lowerBound
                     for point in 0..<Tile.points where Tile.weightPoint(ofSquare: point) == weightPoint {
                         addProduct(
-                            v, m, tiles: tiles, point, part, outputs: shape.outputChannels, to: target,
+                            v, m, tiles: tiles, point, part, to: target,
                             accumulate: !isFirst || !Tile.isFirstOfWeightPoint(square: point))
                     }
                 }
@@ -126,12 +124,11 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             let rows = Cut.size(of: shape.inputChannels, atMost: 4)
             threads.forEach(divideUp(shape.inputChannels, by: rows)) { index in
                 let part = Part(
-                    slice: 0, rows: index * rows..<min((index + 1) * rows, shape.inputChannels),
+                    rows: index * rows..<min((index + 1) * rows, shape.inputChannels),
                     columns: 0..<shape.outputChannels)
                 transformGradient(gradients + part.rows.lowerBound * rowStrideU, part, to: dw, accumulate: false)
             }
         }
-        slices.add(in: dw, workspace, threads: threads)
     }
 
     /// Transforms the tiles of some bands after the other, by all threads, and calls `body` with V and M′ and the number
@@ -155,13 +152,12 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         threads.noteForwardSweep()
     }
 
-    /// The gradient of a part over some bands, which it transforms a few at a time.
+    /// The gradient over some bands, which it transforms a few at a time.
     private func sum(
-        _ part: Part, bands: Range<Int>, _ x: Maps, _ dy: Maps, in u: UnsafeMutablePointer<Float>,
+        _ bands: Range<Int>, _ x: Maps, _ dy: Maps, in u: UnsafeMutablePointer<Float>,
         _ v: UnsafeMutablePointer<Float>, _ m: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>
     ) {
-        let (x, dy) = (x.slice(part.rows), dy.slice(part.columns))
-        let block = Part(slice: 0, rows: 0..<x.channels, columns: 0..<dy.channels)
+        let all = Part(rows: 0..<shape.inputChannels, columns: 0..<shape.outputChannels)
         if bands.isEmpty { u.update(repeating: 0, count: countU) }
         for first in stride(from: bands.lowerBound, to: bands.upperBound, by: bandsPerChunk) {
             let end = min(first + bandsPerChunk, bands.upperBound)
@@ -170,31 +166,28 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             transform(dy, tiles, toM: m, first: 0, of: tiles.count)
             for point in 0..<Tile.points {
                 addProduct(
-                    v, m, tiles: tiles.count, point, block, outputs: dy.channels, to: u,
+                    v, m, tiles: tiles.count, point, all, to: u,
                     accumulate: first > bands.lowerBound || !Tile.isFirstOfWeightPoint(square: point))
             }
         }
-        transformGradient(u, part, to: dw, accumulate: false)
+        transformGradient(u, all, to: dw, accumulate: false)
     }
 
-    /// Some input channels by some output channels, over a slice of the tiles.
+    /// Some input channels by some output channels.
     private struct Part {
-        var slice: Int
         var rows: Range<Int>
         var columns: Range<Int>
     }
 
     private var rowBlocks: Int { divideUp(shape.inputChannels, by: rowsPerBlock) }
-    private var columnBlocks: Int { divideUp(shape.outputChannels, by: Cut.columns) }
-    private var partCount: Int { slices.count * rowBlocks * columnBlocks }
+    private var columnBlocks: Int { divideUp(shape.outputChannels, by: columnsPerBlock) }
+    private var blockCount: Int { rowBlocks * columnBlocks }
 
-    /// The blocks of a slice follow each other.
     private func part(_ index: Int) -> Part {
-        let (rest, column) = index.quotientAndRemainder(dividingBy: columnBlocks)
-        let (slice, row) = rest.quotientAndRemainder(dividingBy: rowBlocks)
+        let (row, column) = index.quotientAndRemainder(dividingBy: columnBlocks)
         return Part(
-            slice: slice, rows: row * rowsPerBlock..<min((row + 1) * rowsPerBlock, shape.inputChannels),
-            columns: column * Cut.columns..<min((column + 1) * Cut.columns, shape.outputChannels))
+            rows: row * rowsPerBlock..<min((row + 1) * rowsPerBlock, shape.inputChannels),
+            columns: column * columnsPerBlock..<min((column + 1) * columnsPerBlock, shape.outputChannels))
     }
 
     /// V of some tiles, from number `first` on of the `count` that lie together, in blocks of rows of dU.
@@ -226,16 +219,14 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         }
     }
 
-    /// dU (+)= Vᵀ M′ at one point over the tiles that lie together, for a block of rows and columns of which M′ has
-    /// `outputs`.
+    /// dU (+)= Vᵀ M′ at one point over the tiles that lie together, for a block of rows and columns.
     private func addProduct(
-        _ v: UnsafePointer<Float>, _ m: UnsafePointer<Float>, tiles: Int, _ point: Int, _ part: Part, outputs: Int,
+        _ v: UnsafePointer<Float>, _ m: UnsafePointer<Float>, tiles: Int, _ point: Int, _ part: Part,
         to u: UnsafeMutablePointer<Float>, accumulate: Bool
     ) {
-        let outputs = PackedMatrix.paddedColumns(outputs)
         let rowWidth = min(rowsPerBlock, inputStride - part.rows.lowerBound)
         for panel in stride(from: part.columns.lowerBound, to: part.columns.upperBound, by: PackedMatrix.panelWidth) {
-            let width = min(PackedMatrix.panelWidth, outputs - panel)
+            let width = min(PackedMatrix.panelWidth, outputStride - panel)
             multiplyPanel(
                 LeftMatrix(
                     base: v + point * pointStrideV + tiles * part.rows.lowerBound, rowStride: 1, depthStride: rowWidth),
