@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from html import escape, unescape
 
+import numpy as np
 import plp
 import pytest
 from matplotlib.image import imread
@@ -174,8 +175,12 @@ def browse(page, width, *options):
 
 @pytest.fixture
 def page(tmp_path):
-    """A report with all that is long: a build's description, a failure, a name."""
+    """A report with all that is long: a build's description, a failure, a name; and what a run watched."""
     study = made_up()
+    random, layers = np.random.default_rng(0), tuple(f"conv{n}_x.0.residual_function.0.weight" for n in range(60))
+    moves, ways = random.random((40, 60, 3), np.float32), random.random((120, 60, 1), np.float32)
+    plp.Watched(layers, 3 * np.arange(1, 41), moves, ways, momentum=0.9).save(tmp_path / "watched.npz")
+    study.runs[0] = replace(study.runs[0], folder=tmp_path)
     name = "sgd_with_a_name_that_has_no_space_in_it_at_all"
     study.methods[name] = study.methods["sgd"]
     build = "blas: OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Cooperlake MAX_THREADS=64, " * 3
@@ -192,7 +197,7 @@ def test_no_page_is_wider_than_its_window_and_no_number_is_broken(page, width):
     title = re.search("<title>(.*)</title>", browse(page, 2560, "--dump-dom"))[1]
     page_width, window, lines, charts, within, pressed, picked = json.loads(title)
     assert window == width and page_width <= window
-    assert lines < 2 and charts == 4 and within
+    assert lines < 2 and charts == 4 + 5 and within
     assert pressed == "true" and picked
 
 

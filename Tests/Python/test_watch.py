@@ -8,6 +8,7 @@ import numpy as np
 import plp
 import pytest
 from plp.studies.runs import perform
+from test_study import made_up
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_a_study_keeps_what_its_runs_watched(images, tmp_path):
         assert run.watched.trajectories.shape[2] == 2
     assert plp.merge([tmp_path / "study"], tmp_path / "copy").runs[0].watched
 
-    with pytest.raises(ValueError, match=r"path is None, expected a folder, for what a plp\.Watch records"):
+    with pytest.raises(ValueError, match=r"path is None, expected a folder for what a plp\.Watch records"):
         plp.compare("resnet18", ["sgd"], train=images, **STUDY)
     assert plp.Run("resnet18", "sgd", 0, plp.History()).watched is None
 
@@ -171,6 +172,19 @@ def test_a_run_that_goes_on_keeps_all_that_it_watched(images, tmp_path):
     begun = plp.compare("resnet18", "sgd", train=images, path=tmp_path / "begun", **STUDY)
     whole = plp.compare("resnet18", "sgd", train=images, path=tmp_path / "whole", **STUDY)
     assert equal(begun.runs[0].watched, whole.runs[0].watched)
+
+
+def test_a_watch_makes_no_other_method():
+    study = made_up()
+    study.methods["sgd*7/6"] = plp.PAPER.scaled(7 / 6)
+    study.methods["plp"] = replace(study.methods["plp"], watch=plp.Watch())
+    assert study.control("plp") == "sgd*7/6" and study.counterpart("plp") == "sgd"
+    study.methods = {
+        "base": plp.PAPER.scaled(2),
+        "sgd, watched": replace(plp.PAPER, watch=plp.Watch()),
+        "plp": study.methods["plp"],
+    }
+    assert study.counterpart("plp") == "sgd, watched"
 
 
 def test_a_run_without_a_watch_has_none_of_the_one_before(images, tmp_path):

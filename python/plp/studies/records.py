@@ -249,11 +249,17 @@ class Study:
 
     def counterpart(self, method: str) -> str:
         """What a method is held against: the same without prediction, where that is a method, or else the baseline."""
-        own, baseline = self.methods[method], self.methods[self.baseline]
+        recipes = self._unwatched
+        own, baseline = recipes[method], recipes[self.baseline]
         without = replace(own, predictor=None)
         if method == self.baseline or without in (own, baseline):
             return self.baseline
-        return next((name for name, other in self.methods.items() if other == without), self.baseline)
+        return next((name for name, other in recipes.items() if other == without), self.baseline)
+
+    @property
+    def _unwatched(self) -> dict[str, Recipe]:
+        """The methods without a watch, which makes no other of one."""
+        return {name: replace(recipe, watch=None) for name, recipe in self.methods.items()}
 
     @property
     def reference(self) -> str:
@@ -263,11 +269,12 @@ class Study:
 
     def control(self, method: str) -> str | None:
         """The control of a method with the paper's PLP: the same without it, at 7/6 of the learning rate."""
-        own = self.methods[method]
+        recipes = self._unwatched
+        own = recipes[method]
         if own.predictor != PLP():
             return None
         scaled = replace(own, predictor=None).scaled(7 / 6)
-        return next((name for name, other in self.methods.items() if other == scaled), None)
+        return next((name for name, other in recipes.items() if other == scaled), None)
 
     @property
     def is_repeated(self) -> bool:

@@ -147,18 +147,20 @@ def compare(
     )
     if metrics not in ("epoch", "iteration"):
         raise ValueError(f"metrics is {metrics!r:.40}, expected 'epoch' or 'iteration'")
-    if path is None and metrics == "iteration":
-        raise ValueError("path is None, expected a folder, for metrics by iteration")
-    if path is None and any(own.watch for own in recipes.values()):
-        raise ValueError("path is None, expected a folder, for what a plp.Watch records")
     callbacks = _checked_callbacks(callback)
     jobs = checked_integer("jobs", jobs, least=1)
     if executor is not None:
         checked_executor(executor)
         if jobs > 1:
             raise ValueError(f"jobs is {jobs} and an executor is given, expected one of them")
-        if path is None:
-            raise ValueError("path is None, expected a folder that all of the executor's workers see")
+    wants_folder = {
+        "that all of the executor's workers see": executor is not None,
+        "for metrics by iteration": metrics == "iteration",
+        "for what a plp.Watch records": any(own.watch for own in recipes.values()),
+    }
+    for reason, is_wanted in wants_folder.items():
+        if is_wanted and path is None:
+            raise ValueError(f"path is None, expected a folder {reason}")
 
     def task(network: str, method: str, seed: int) -> Task:
         return Task(
@@ -209,9 +211,9 @@ def compare(
         study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
         done = {run.name for run in study.runs}
         ahead = [_on_its_way(task, callbacks) for task in tasks if task.name not in done]
-        if folder and parameters:
-            check_space(folder, ahead, parameters, at_once)
         if folder:
+            if parameters:
+                check_space(folder, ahead, parameters, at_once)
             go_on(folder)
         with _interruptions(study):
             if executor is None:
