@@ -12,7 +12,9 @@ from html import escape, unescape
 import numpy as np
 import plp
 import pytest
+import vl_convert
 from matplotlib.image import imread
+from plp.studies.charts import vega_lite
 from plp.studies.report import choices
 from test_grids import STEPS, study_of
 from test_study import made_up
@@ -52,6 +54,17 @@ def test_each_chart_says_what_it_shows(tmp_path):
     labels = re.findall(r'role="img" aria-label="([^"]+)"', page)
     assert len(labels) == 4 and all(unescape(label) == spec["description"] for label, spec in zip(labels, specs(page)))
     assert "plp - sgd +3.00 [-9.71, +15.71], p 0.20" in labels[0]
+
+
+def test_epochs_are_whole(tmp_path):
+    """Three of them, where an axis has room for more numbers."""
+    study = made_up()
+    study.runs = [replace(run, history=replace(run.history, epochs=run.history.epochs[:3])) for run in study.runs]
+    study.report(tmp_path / "report.html")
+    loss = specs((tmp_path / "report.html").read_text())[1]
+    drawn = vl_convert.vegalite_to_svg({**loss, "width": 400}, vl_version=vega_lite())
+    axis = drawn[drawn.index("X-axis") : drawn.index("Y-axis")]
+    assert re.findall(r">(\d+)</text>", axis) == ["1", "2", "3"]
 
 
 def test_a_grids_report_has_heat_maps(tmp_path):

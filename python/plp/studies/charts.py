@@ -129,8 +129,11 @@ def _curve_chart(study: Study, panel: Panel) -> Chart:
         for epoch, column in zip(panel.epochs.get(method) or count(1), zip(*curves))
         if not any(map(isnan, column))
     ]
+    axis = (
+        alt.Axis() if panel.epochs else alt.Axis(format="d", labelExpr="datum.value % 1 ? '' : datum.label")
+    )  # whole epochs
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
+        x=alt.X("epoch:Q", title="epoch", axis=axis, scale=alt.Scale(nice=False))
     )
     dash = alt.StrokeDash(
         "method:N",
