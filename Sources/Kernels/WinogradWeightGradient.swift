@@ -59,7 +59,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     }
 
     private var tilesPerChunk: Int { bandsPerChunk * tilesPerRow }
-    /// Channels of V and of M′ that are in memory together.
+    /// Channels of V and of M′, as they lie in memory.
     private var inputStride: Int { roundUp(shape.inputChannels, to: Vector.lanes) }
     private var outputStride: Int { PackedMatrix.paddedColumns(shape.outputChannels) }
     private var pointStrideV: Int { tilesPerChunk * inputStride + Vector.lanes }

@@ -280,10 +280,11 @@ def _layer_chart(title: str, movement: Movement, values: NDArray[np.float64], *,
 
 def _trajectory_chart(movement: Movement) -> Chart:
     ways = movement.first.trajectories[:, :, 0]
-    layers = [movement.first.layers[layer] for layer in spread_out(ways.shape[1], len(LOOKS) // 2)]
+    shown = spread_out(ways.shape[1], len(LOOKS) // 2)
+    layers = [movement.first.layers[layer] for layer in shown]
     rows = [
         {"epoch": round((iteration + 1) / movement.epoch, 3), "layer": name, "way": float(f"{way:.4g}")}
-        for name, layer in zip(layers, spread_out(ways.shape[1], len(LOOKS) // 2))
+        for name, layer in zip(layers, shown)
         for iteration in spread_out(len(ways), 200)
         for way in [ways[iteration, layer] - ways[0, layer]]
     ]
