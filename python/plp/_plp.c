@@ -417,21 +417,27 @@ typedef struct {
     PyThreadState *state; /* of the thread in the call, while the lock is released */
 } listener;
 
-/* Takes the lock again, looks for Ctrl-C, and calls Python. An exception stays set, and ends the call. */
+/* Takes the lock again, looks for Ctrl-C, and calls Python, which hears of an iteration within which Ctrl-C came, too:
+   it is done. An exception stays set, and ends the call; Ctrl-C's goes before the callback's. */
 static int on_iteration(const plp_progress *progress, void *user_data)
 {
     listener *listener = user_data;
     PyEval_RestoreThread(listener->state);
     plp_reply reply = PyErr_CheckSignals() ? PLP_STOP : PLP_PROCEED;
-    if (reply == PLP_PROCEED && listener->function) {
+    if (listener->function) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
         PyObject *answer = PyObject_CallFunction(
             listener->function, "iLLLLdNNNddN", progress->phase, (long long)progress->epoch, (long long)progress->epochs,
             (long long)progress->iteration, (long long)progress->iterations, progress->learning_rate,
             PyBool_FromLong(progress->predicted), metrics_tuple(progress->batch), metrics_tuple(progress->running),
             progress->seconds, progress->images_per_second, epoch_tuple(progress->finished));
         const int finish = answer ? PyObject_IsTrue(answer) : -1;
-        reply = finish < 0 ? PLP_STOP : finish ? PLP_FINISH : PLP_PROCEED;
         Py_XDECREF(answer);
+        if (type)
+            PyErr_Restore(type, value, traceback);
+        else
+            reply = finish < 0 ? PLP_STOP : finish ? PLP_FINISH : PLP_PROCEED;
     }
     listener->state = PyEval_SaveThread();
     return reply;

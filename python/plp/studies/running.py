@@ -99,8 +99,7 @@ def compare(
         fresh: whether to start anew in place of a study that is at ``path``, whose runs are removed.
         engine: what makes a run: see :class:`plp.Task`.
         weights: whether runs in folders keep their best and their last weights, twice the size of a model.
-        metrics: ``"iteration"`` for ``iterations.csv`` beside ``metrics.csv``: a line for each iteration of training,
-            but for one within which Ctrl-C came.
+        metrics: ``"iteration"`` for ``iterations.csv`` beside ``metrics.csv``: a line for each iteration of training.
         callback: as for :meth:`plp.Trainer.fit`, a copy for each run. One that has a method ``of(task)`` gives what is
             to be called in that run.
         executor: makes the runs in other processes, on any machine: anything whose ``submit`` returns a

@@ -197,10 +197,7 @@ class Keeper:
 
 @dataclass(frozen=True)
 class IterationKeeper:
-    """A run's first callback, where iterations are asked for: writes the metrics of each, whoever ends the run at it.
-
-    One within which Ctrl-C came has no line: callbacks do not hear of it.
-    """
+    """A run's first callback, where iterations are asked for: writes each one's metrics, whoever ends the run at it."""
 
     folder: Path
 
