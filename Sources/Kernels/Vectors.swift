@@ -13,15 +13,20 @@ extension SIMD16<Float> {
     /// The first `count` values from memory, zeros behind them; touches no memory beyond.
     @inline(__always)
     init(at source: UnsafePointer<Float>, count: Int) {
-        self = count >= Self.lanes ? Self(at: source) : Self(partAt: source, count: count)
+        self =
+            switch count {
+            case Self.lanes...: Self(at: source)
+            case 8: Self(lowHalf: SIMD8(at: source), highHalf: .zero)  // narrow networks have many maps of 8 channels
+            default: Self(partAt: source, count: count)
+            }
     }
 
     @inline(never)
     private init(partAt source: UnsafePointer<Float>, count: Int) {
-        self = .zero
-        withUnsafeMutableBytes(of: &self) { lanes in
-            lanes.baseAddress!.copyMemory(from: source, byteCount: Swift.max(count, 0) * MemoryLayout<Float>.stride)
-        }
+        self =
+            count < 8
+            ? Self(lowHalf: SIMD8(partAt: source, count: count), highHalf: .zero)
+            : Self(lowHalf: SIMD8(at: source), highHalf: SIMD8(partAt: source + 8, count: count - 8))
     }
 
     @inline(__always)
@@ -32,20 +37,76 @@ extension SIMD16<Float> {
     /// Stores the first `count` values only.
     @inline(__always)
     func store(to target: UnsafeMutablePointer<Float>, count: Int) {
-        if count >= Self.lanes { store(to: target) } else { storePart(to: target, count: count) }
+        switch count {
+        case Self.lanes...: store(to: target)
+        case 8: lowHalf.store(to: target)
+        default: storePart(to: target, count: count)
+        }
     }
 
     @inline(never)
     private func storePart(to target: UnsafeMutablePointer<Float>, count: Int) {
-        withUnsafeBytes(of: self) { lanes in
-            UnsafeMutableRawPointer(target)
-                .copyMemory(from: lanes.baseAddress!, byteCount: Swift.max(count, 0) * MemoryLayout<Float>.stride)
-        }
+        if count < 8 { return lowHalf.storePart(to: target, count: count) }
+        lowHalf.store(to: target)
+        highHalf.storePart(to: target + 8, count: count - 8)
     }
 
     /// self + a·b, rounded once.
     @inline(__always)
     func adding(_ a: Float, _ b: Self) -> Self { addingProduct(Self(repeating: a), b) }
+}
+
+/// Parts of a vector are moved by halves and not by a copy in memory, which whoever reads all of it would wait for.
+extension SIMD8<Float> {
+    @inline(__always)
+    fileprivate init(at source: UnsafePointer<Float>) {
+        self = UnsafeRawPointer(source).loadUnaligned(as: Self.self)
+    }
+
+    /// The first `count` values, fewer than eight, and zeros.
+    @inline(__always)
+    fileprivate init(partAt source: UnsafePointer<Float>, count: Int) {
+        self =
+            count < 4
+            ? Self(lowHalf: SIMD4(partAt: source, count: count), highHalf: .zero)
+            : Self(lowHalf: SIMD4(at: source), highHalf: SIMD4(partAt: source + 4, count: count - 4))
+    }
+
+    @inline(__always)
+    fileprivate func store(to target: UnsafeMutablePointer<Float>) {
+        UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
+    }
+
+    @inline(__always)
+    fileprivate func storePart(to target: UnsafeMutablePointer<Float>, count: Int) {
+        if count < 4 { return lowHalf.storePart(to: target, count: count) }
+        lowHalf.store(to: target)
+        highHalf.storePart(to: target + 4, count: count - 4)
+    }
+}
+
+extension SIMD4<Float> {
+    @inline(__always)
+    fileprivate init(at source: UnsafePointer<Float>) {
+        self = UnsafeRawPointer(source).loadUnaligned(as: Self.self)
+    }
+
+    @inline(__always)
+    fileprivate init(partAt source: UnsafePointer<Float>, count: Int) {
+        self.init(count > 0 ? source[0] : 0, count > 1 ? source[1] : 0, count > 2 ? source[2] : 0, 0)
+    }
+
+    @inline(__always)
+    fileprivate func store(to target: UnsafeMutablePointer<Float>) {
+        UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
+    }
+
+    @inline(__always)
+    fileprivate func storePart(to target: UnsafeMutablePointer<Float>, count: Int) {
+        if count > 0 { target[0] = x }
+        if count > 1 { target[1] = y }
+        if count > 2 { target[2] = z }
+    }
 }
 
 /// Loads up to 16 rows of up to 16 columns of a matrix, and leaves its columns in the first 16 of 32 vectors at

@@ -4,7 +4,7 @@ import Testing
 
 struct UpdatesTests {
     let threads = Threads(2)
-    static let counts = [1, 15, 16, 100, 16384, 40_001]
+    static let counts = Array(1...17) + [100, 16384, 40_001]
 
     /// Calls `body` with a pass over arrays, which it may change.
     private func withPass(
