@@ -350,7 +350,7 @@ def test_fit(small, synthetic, capfd):
     assert [e.epoch for e in history] == [1, 2] and not history.interrupted
     assert all(e.complete and 0 <= e.validation.top1_error <= 1 for e in history)
     best = max(history, key=lambda e: (e.validation.accuracy, -e.epoch))
-    assert history.best_epoch == best.epoch and history.test is not None
+    assert history.best_epoch == best.epoch and history.test is not None and history.last_test is not None
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 3 and "resnet18 epoch 2/2" in lines[2] and "images/s" in lines[2]
 
@@ -403,7 +403,7 @@ def test_a_callback_that_stops_early_leaves_a_whole_result(small, synthetic):
     enough = lambda progress: bool(progress.finished) and progress.epoch == 2  # noqa: E731
     history = trainer.fit(train, validation=0.25, test=test, epochs=9, callback=enough, progress=False)
     assert [epoch.complete for epoch in history] == [True, True]
-    assert history.test == trainer.best_model.evaluate(test)
+    assert history.test == trainer.best_model.evaluate(test) and history.last_test == trainer.evaluate(test)
     assert not history.interrupted and "interrupted" not in str(history) and "test set" in str(history)
 
 

@@ -90,7 +90,7 @@ class History:
     ``best_epoch`` (counted from 1) is the epoch whose model was kept, ``test`` that model's metrics on the test set;
     ``data`` says in words what was trained on and what chose the best model. ``interrupted`` tells that Ctrl-C or an
     error cut the run short; what there was by then is here all the same. ``last_test`` is the last model's metrics on
-    the test set (with EMA and SWA: the average's), which studies and ``plp train`` measure, too.
+    the test set (with EMA and SWA: the average's).
     """
 
     epochs: tuple[Epoch, ...] = ()

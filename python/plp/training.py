@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from . import _plp
 from ._checks import checked_images, checked_integer, checked_labels, checked_pickle, checked_seed, explains
 from ._html import html_table
 from ._progress import FitProgress
-from .datasets import as_dataset
+from .datasets import Dataset, as_dataset
 from .model import Model
 from .options import SGD, Augmentation, Optimizer, Predictor, Recipe, Watch
 from .profile import Profile, Timing
@@ -121,6 +122,7 @@ class Trainer:
             watch=watch,
         )
         self._seed, self._threads = checked_seed(seed), threads
+        self._last_test: Metrics | None = None
         self._open()
 
     def _open(self) -> None:
@@ -192,13 +194,13 @@ class Trainer:
             train: the training images: a dataset, or images and labels as of :func:`plp.datasets.from_arrays`.
             validation: the fraction of them to hold out, chosen at random, or a set of one's own. None or 0 for
                 neither; the best model is then that of the latest complete epoch.
-            test: measured once, at the end, with the best model.
+            test: measured at the end, once with the best model, and with the last one where that is another.
             epochs: the length of the whole run, to which schedules refer.
             callback: called with a :class:`plp.Progress` after each iteration; or a list of such. Where one returns
                 True, the training ends early: no further iteration is trained, an epoch that was trained to its end is
-                validated, and the best model is measured on the test set. Where it raises, fit ends at once and raises
-                the same. It may read and save the model and the trainer. If it has a method ``begin``, that is called
-                with the history so far before the first iteration.
+                validated, and the test set is measured. Where it raises, fit ends at once and raises the same. It may
+                read and save the model and the trainer. If it has a method ``begin``, that is called with the history
+                so far before the first iteration.
             progress: whether to show a bar (on a terminal and in a notebook) or a line for each epoch and every half
                 minute; a string is shown in front of it. Where that cannot be written any more, training goes on.
 
@@ -216,13 +218,13 @@ class Trainer:
             fraction = float(validation)
         elif validation is not None:
             validation_set = as_dataset("validation", validation)._handle
-        train = as_dataset("train", train)
+        train, test = as_dataset("train", train), None if test is None else as_dataset("test", test)
         run = (
             train._handle,
             checked_integer("epochs", epochs, least=1),
             fraction,
             validation_set,
-            None if test is None else as_dataset("test", test)._handle,
+            None if test is None else test._handle,
         )
         if not isinstance(progress, FitProgress):  # which is how a study hands over its own
             label = progress if isinstance(progress, str) else self.model.architecture
@@ -238,8 +240,18 @@ class Trainer:
 
             begin(callback, self.history)
             display.begin(f"{train.name}, {len(train):,} images", self.history, epochs)
+            self._last_test = None
             _plp.trainer_fit(self._handle, *run, on_iteration)
+            self._last_test = self._measured_last(test)
         return self.history
+
+    def _measured_last(self, test: Dataset | None) -> Metrics | None:
+        """The last model's metrics on the test set; those of the best one where that is the same."""
+        history = self.history
+        if test is None or history.best is history[-1]:
+            return history.test
+        found = self.evaluate(test)
+        return found if isfinite(found.loss) else None  # as it may be within an epoch that a callback ended
 
     @property
     def history(self) -> History:
@@ -251,6 +263,7 @@ class Trainer:
             data=data,
             test=_metrics(test),
             interrupted=stopped,
+            last_test=self._last_test,
         )
 
     @property
@@ -349,6 +362,7 @@ class Trainer:
             plp.Error: it is damaged. On any error, nothing has changed.
         """
         _plp.trainer_restore(self._handle, path)
+        self._last_test = None  # nor has a checkpoint that of the best one
 
 
 def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from dataclasses import dataclass, field, replace
-from math import ceil, floor, isfinite
+from dataclasses import dataclass, field
+from math import ceil, floor
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from .._plain import APART, from_plain
 from ..datasets import Dataset
 from ..model import Model
 from ..options import Recipe
-from ..records import Epoch, History, Metrics, Progress
+from ..records import Epoch, History, Progress
 from ..training import Callback, Trainer, begin, one_of
 from .records import RUN_FILE, WATCHED, read_run_data, run_name
 
@@ -167,7 +167,6 @@ def engine(task: Task) -> History:
             callback=hear,
             progress=False,
         )
-        history = replace(history, last_test=_last_test(task, trainer, history))
     except ValueError as error:
         if checkpoint is None or not goes_on:
             raise
@@ -181,14 +180,6 @@ def engine(task: Task) -> History:
         raise
     _keep(task, trainer)
     return history
-
-
-def _last_test(task: Task, trainer: Trainer, history: History) -> Metrics | None:
-    """The last model's metrics on the test set; those of the best one where that is the same."""
-    if task.test is None or history.best is history[-1]:
-        return history.test
-    found = trainer.evaluate(task.test)
-    return found if isfinite(found.loss) else None  # as it may be within an epoch that a callback ended
 
 
 def _keep(task: Task, trainer: Trainer) -> None:
