@@ -104,8 +104,8 @@ sdist: | .venv/bin/pip ## pack the sources, from which pip builds where there is
 	.venv/bin/pip install --quiet --disable-pip-version-check build
 	.venv/bin/python -m build --sdist
 
-# Some minutes, most of them spent unpacking Debian 12 and 13; needs root.
-check-wheel: wheel ## try the wheel in bare Debian 12 and 13, beside old and new NumPy, PyTorch and SciPy
+# Some minutes, most of them spent unpacking three Debians; needs root.
+check-wheel: wheel ## try the wheel in bare Debian 12, 13 and testing, beside old and new NumPy, PyTorch and SciPy
 	sh Tests/check_wheel.sh
 
 # Builds all of it in release, which takes minutes.

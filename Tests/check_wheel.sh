@@ -1,7 +1,7 @@
 #!/bin/sh
-# The wheel in dist/ in bare roots of Debian 12 and 13: no OpenBLAS, no compiler, no Swift. All must come to the same bits,
-# whatever NumPy they have and whatever they have imported before; how fast they were is printed, and for the reader to
-# compare. Needs root; takes what it installs from where this machine's apt and pip do.
+# The wheel in dist/ in bare roots of Debian 12, 13 and what becomes 14: no OpenBLAS, no compiler, no Swift. All must come to
+# the same bits, whatever Python and NumPy they have and whatever they have imported before; how fast they were is printed,
+# and for the reader to compare. Needs root; takes what it installs from where this machine's apt and pip do.
 set -eu
 cd "$(dirname "$0")/.."
 peer=${1:-.venv-peer}
@@ -28,7 +28,9 @@ fetch() {
 wheel=$(ls dist/plp-*manylinux*.whl)
 fetch 3.11 "$wheel" 'numpy==1.26.*'
 fetch 3.11 "$wheel" 'numpy>=2' 'scipy' threadpoolctl
-fetch 3.13 "$wheel" 'numpy>=2'
+for python in 3.13 3.14 3.15; do
+    fetch $python "$wheel" 'numpy>=2'
+done
 
 # in_root SUITE COMMAND…: with a /proc, and with nothing mounted that outlasts it.
 in_root() {
@@ -41,29 +43,44 @@ in_root() {
         exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 ${CORE:+OPENBLAS_CORETYPE=$CORE} chroot "$root" "$@"' sh "$root" "$@"
 }
 
-cp Tests/check_wheel.py "$work"
-for suite in bookworm trixie; do
-    [ -e "$roots/$suite/complete" ] || {
-        rm -rf "${roots:?}/$suite"
-        debootstrap --variant=minbase --include=python3,python3-venv "$suite" "$roots/$suite" "$mirror" >"$work/log" ||
-            { cat "$work/log" >&2; exit 1; }
-        touch "$roots/$suite/complete"
-    }
-    in_root $suite sh -c '! command -v gcc cc clang swift && ! find /usr/lib -name "*openblas*" | grep .' ||
-        { echo "$suite is not bare" >&2; exit 1; }
-done
+# suite PYTHON: the Debian that has this version of Python. There is none with 3.12.
+suite() {
+    case $1 in
+    3.11) echo bookworm ;;
+    3.13) echo trixie ;;
+    *) echo forky ;;
+    esac
+}
 
-# try SUITE NUMPY MODULE…: installs as a user does, once, and runs the program. PyTorch is found behind what is installed.
+# bare SUITE [PACKAGES]: makes a root with its Python, as all since Debian 8 are made; debootstrap 12 does not know a 14.
+bare() {
+    root=$roots/$1
+    [ -e "$root/complete" ] || {
+        rm -rf "${root:?}"
+        debootstrap --variant=minbase --include="python3,python3-venv${2:+,$2}" "$1" "$root" "$mirror" sid >"$work/log" ||
+            { cat "$work/log" >&2; exit 1; }
+        touch "$root/complete"
+    }
+    in_root "$1" sh -c '! command -v gcc cc clang swift && ! find /usr/lib -name "*openblas*" | grep .' ||
+        { echo "$1 is not bare" >&2; exit 1; }
+}
+bare bookworm
+bare trixie
+bare forky python3.15,python3.15-venv
+
+# try PYTHON NUMPY MODULE…: installs as a user does, once, and runs the program. Python 3.11 with NumPy 2 has company: SciPy,
+# and PyTorch, which is found behind what is installed.
+cp Tests/check_wheel.py "$work"
 try() {
-    suite=$1 site=/tmp/check/$1-$2
-    numpy=$2
+    python=$1 numpy=$2 site=/tmp/check/$1-$2
     shift 2
-    [ -d "$work/${site##*/}" ] || in_root "$suite" sh -c "python3 -m venv $site
-        $site/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /tmp/check/wheels \
-            plp 'numpy==$numpy.*' $([ $suite-$numpy != bookworm-2 ] || echo scipy threadpoolctl)
-        echo /tmp/peer/lib/python3.11/site-packages >\$(echo $site/lib/python3.*/site-packages)/peer.pth"
-    printf '%s: ' "$suite"
-    in_root "$suite" $site/bin/python -W ignore /tmp/check/check_wheel.py "$@" >"$work/line"
+    [ -d "$work/${site##*/}" ] || in_root "$(suite "$python")" sh -c "python$python -m venv $site
+        $site/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /tmp/check/wheels plp 'numpy==$numpy.*'
+        [ $python-$numpy != 3.11-2 ] || {
+            $site/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /tmp/check/wheels scipy threadpoolctl
+            echo /tmp/peer/lib/python3.11/site-packages >$site/lib/python3.11/site-packages/peer.pth
+        }"
+    in_root "$(suite "$python")" $site/bin/python -W ignore /tmp/check/check_wheel.py "$@" >"$work/line"
     tee -a "$work/results" <"$work/line"
 }
 wide=$(grep -q ' avx512vl ' /proc/cpuinfo && echo SkylakeX || echo Haswell)
@@ -71,13 +88,15 @@ export CORE
 for CORE in "" $wide; do # OpenBLAS's own choice, which is no kernel of use for processors newer than itself; and a good one
     echo "OpenBLAS's kernel: ${CORE:-its own choice}"
     : >"$work/results"
-    try bookworm 1.26
-    try bookworm 2
-    try bookworm 2 scipy.linalg
-    [ ! -e "$peer/complete" ] || try bookworm 2 torch scipy.linalg
-    try trixie 2
+    try 3.11 1.26
+    try 3.11 2
+    try 3.11 2 scipy.linalg
+    [ ! -e "$peer/complete" ] || try 3.11 2 torch scipy.linalg
+    for python in 3.13 3.14 3.15; do
+        try $python 2
+    done
     [ "$(cut -d ' ' -f 1 "$work/results" | sort -u | wc -l)" = 1 ] || { echo "bits differ" >&2; exit 1; }
 done
-in_root bookworm /tmp/check/bookworm-2/bin/plp compare --data synthetic 2>"$work/message" && exit 1
+in_root trixie /tmp/check/3.13-2/bin/plp compare --data synthetic 2>"$work/message" && exit 1
 grep -q "^plp: [a-z]* is missing: pip install 'plp\[studies\]'" "$work/message" || { cat "$work/message" >&2; exit 1; }
-in_root trixie /tmp/check/trixie-2/bin/plp info
+in_root forky /tmp/check/3.14-2/bin/plp info
