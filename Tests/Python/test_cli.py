@@ -239,6 +239,13 @@ def test_train_keeps_files_that_are_none_of_its_own(capsys):
     assert [path.read_text() for path in RESULTS.iterdir()] == ["years of work"]
 
 
+def test_a_file_in_a_folders_place_is_named(capsys):
+    Path("file").touch()
+    for command, place in (("train", "file"), ("train", "file/run"), ("compare", "file"), ("compare", "file/study")):
+        assert main([command, "--data", "synthetic", "--width", "0.0625", "--images", "10", "-o", place]) == 1
+        assert capsys.readouterr().err.endswith("file: found a file, expected a folder\n")
+
+
 def test_train_keeps_a_folder_that_another_process_writes(capsys):
     RESULTS.mkdir(parents=True)
     with held(RESULTS):
@@ -527,6 +534,11 @@ def test_info_and_profile(capsys):
         (["profile", "--threads", "-1"], "threads"),
         (["train", "--data", "synthetic", "--lr", "nan"], "learning rate"),
         (["train", "--data", "synthetic", "--epochs", "0"], "epochs"),
+        (["train", "--data", "synthetic", "--batch-size", "70000"], "batch size"),
+        (["train", "--data", "synthetic", "--validation", "1"], "validation is 1.0, expected a fraction"),
+        (["train", "--data", "synthetic", "--validation", "nan"], "validation is nan, expected a fraction"),
+        (["train", "--data", "synthetic", "--images", "2"], "validation is 0.2: of 2 images that leaves none"),
+        (["compare", "--data", "synthetic", "--validation", "0.999"], "of 100 images that leaves none for training"),
         (["train", "--data", "synthetic", "--images", "0"], "images is 0, expected a whole number of at least 1"),
         (["train", "--data", "nowhere", "--dataset", "cifar10"], "nowhere: found no CIFAR-10"),
         (["train", "--dataset", "cifar10"], "no CIFAR-10 there; `plp download --dataset cifar10` fetches it"),
@@ -544,10 +556,11 @@ def test_info_and_profile(capsys):
         (["download", "--url", "http://127.0.0.1:1/x.tar.gz"], "cannot reach"),
     ],
 )
-def test_errors_are_one_line(arguments, message, capsys):
+def test_errors_are_one_line_and_leave_nothing(arguments, message, folder, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("plp: ") and message in error
+    assert {path.name for path in folder.rglob("*")} <= {"results", "cache"}
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,41 @@ def test_absurd_models(options, name, value):
     refuses(lambda: plp.Model(**options), name, value)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, data: plp.Trainer("resnet18"), "model is 'resnet18', expected Model"),
+        (lambda model, data: plp.Trainer(model, batch_size="64"), "batch_size is '64', expected a whole number"),
+        (lambda model, data: plp.Trainer(model, threads=2.0), "threads is 2.0, expected a whole number"),
+        (
+            lambda model, data: plp.Trainer(model, threads=2**64),
+            "threads is 18446744073709551616, expected a whole number of at most 63 bits",
+        ),
+        (
+            lambda model, data: plp.Trainer(model, optimizer=plp.SGD(nesterov="yes")),
+            "nesterov is 'yes', expected True or False",
+        ),
+        (lambda model, data: plp.Model(mean=0.5), "mean is 0.5, expected three numbers, for red, green and blue"),
+        (lambda model, data: plp.Model(std="ab"), "std is 'ab', expected three numbers, for red, green and blue"),
+        (
+            lambda model, data: plp.Trainer(model).fit(data, test=data.images),
+            r"test is array\(\[\[\[\[.*\.\.\., expected a dataset or a pair of images and labels \(see plp.datasets\)",
+        ),
+        (lambda model, data: model.logits(data), "images is no array.*; of a data set: write its images.*"),
+        (lambda model, data: plp.compare(train=data, recipe="quick"), "recipe is 'quick', expected Recipe"),
+        (lambda model, data: plp.compare(train=data, width="x"), "width is 'x', expected a number"),
+        (lambda model, data: plp.compare(train=data, dropout=[1]), r"dropout is \[1\], expected a number"),
+        (lambda model, data: plp.compare(train=data, mean=0.5), "mean is 0.5, expected three numbers, .*"),
+        (lambda model, data: plp.grid("plp", step=[1, 2]), "predictor is 'plp', expected PLP, .*"),
+    ],
+    ids=range(14),
+)
+def test_messages_name_what_is_of_another_kind(call, message, small, synthetic):
+    with pytest.raises(ValueError) as found:
+        call(small, synthetic[0])
+    assert re.fullmatch(message, str(found.value))  # in one line
+
+
 def test_messages_name_what_was_found_and_expected(small):
     with pytest.raises(ValueError, match="batch_size is 1.5, expected a whole number"):
         plp.Trainer(small, batch_size=1.5)

@@ -117,6 +117,8 @@ def test_names_of_networks_in_any_case():
         (lambda m: plp.Trainer(m).fit(None, batch_size=2), "Trainer.fit has no argument batch_size: write plp.Tr"),
         (lambda m: plp.Trainer(m).fit(None, validation_split=0.1), "validation_split: write validation=0.2"),
         (lambda m: plp.datasets.from_arrays([], [], num_classes=3), "from_arrays has no argument num_classes"),
+        (lambda m: plp.compare(batch_size=64), "compare has no argument batch_size: it is the recipe.s: write recipe="),
+        (lambda m: plp.compare(n_jobs=2), "compare has no argument n_jobs: write jobs=2"),
         (lambda m: plp.Model(depth=3), "unexpected keyword argument 'depth'"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from array import array
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -34,7 +35,8 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
                 raise
             return np.asarray(value.float())
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} is no array: {error}") from None
+        hint = f"; of a data set: write its {name}, as in test.{name}" if hasattr(value, "label_names") else ""
+        raise ValueError(f"{name} is no array: {error}{hint}") from None
 
 
 def _planar(images: NDArray[Any]) -> NDArray[Any] | None:
@@ -116,12 +118,18 @@ def checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(found, np.int32)
 
 
+def in_brief(value: object) -> str:
+    """What somebody gave, for the line of a message: arrays and networks have many."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def checked_integer(name: str, value: object, least: int = -(2**63)) -> int:
     """A whole number the C ABI can carry; what else it must be is the library's to check."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ValueError(f"{name} is {value!r}, expected a whole number") from None
+        raise ValueError(f"{name} is {in_brief(value)}, expected a whole number") from None
     if number < least:
         raise ValueError(f"{name} is {number}, expected a whole number of at least {least}")
     if number >= 2**63:
@@ -133,7 +141,26 @@ def checked_numbers(name: str, values: Iterable[float]) -> array[float]:
     try:
         return array("d", values)
     except TypeError:
-        raise ValueError(f"{name} is {values!r}, expected numbers") from None
+        raise ValueError(f"{name} is {in_brief(values)}, expected numbers") from None
+
+
+def checked_number(name: str, value: Any) -> float:
+    """A number of any kind; what else it must be is the library's to check."""
+    if not isinstance(value, str):
+        with suppress(TypeError, ValueError):
+            return float(value)
+    raise ValueError(f"{name} is {in_brief(value)}, expected a number")
+
+
+def checked_colours(name: str, value: Iterable[Any] | None) -> tuple[float, float, float] | None:
+    """A number for each of red, green and blue, or None."""
+    if value is None:
+        return None
+    try:
+        red, green, blue = (checked_number(name, colour) for colour in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {in_brief(value)}, expected three numbers, for red, green and blue") from None
+    return red, green, blue
 
 
 def checked_type(name: str, value: object, *types: type) -> None:
@@ -143,7 +170,7 @@ def checked_type(name: str, value: object, *types: type) -> None:
         meant = [t for t in types if value is t or isinstance(value, str) and value.casefold() == t.__name__.casefold()]
         place = "plp.schedules" if meant and meant[0].__module__ == "plp.schedules" else "plp"
         hint = f": write {name}={place}.{meant[0].__name__}()" if meant else ""
-        raise ValueError(f"{name} is {value!r}, expected {expected}{hint}")
+        raise ValueError(f"{name} is {in_brief(value)}, expected {expected}{hint}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -183,5 +210,5 @@ def checked_pickle(noun: str, state: Any, **types: type) -> list[Any]:
 def checked_seed(seed: object) -> int:
     number = operator.index(seed) if hasattr(seed, "__index__") else -1  # type: ignore[arg-type]
     if not 0 <= number < 2**64:
-        raise ValueError(f"seed is {seed!r}, expected a whole number from 0 to 2**64 - 1")
+        raise ValueError(f"seed is {in_brief(seed)}, expected a whole number from 0 to 2**64 - 1")
     return number

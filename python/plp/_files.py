@@ -17,6 +17,18 @@ from typing import IO
 Place = str | os.PathLike[str]
 
 
+def make_folder(path: Path, *, parents: bool = False) -> None:
+    """Makes a folder where there is none.
+
+    Raises:
+        FileNotFoundError, OSError: it cannot be made; a file is in its place.
+    """
+    try:
+        path.mkdir(parents=parents, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "found a file, expected a folder", error.filename) from None
+
+
 def write_whole(path: Place, content: bytes) -> None:
     """Writes a file as the library writes models: beside its place, flushed to the disk, then renamed into it.
 

@@ -109,8 +109,8 @@ HANDLE(trainer)
 typedef enum { INT, INT64, UINT64, DOUBLE, DOUBLE_OR_NULL, FLOAT3, STRING, DOUBLES, INT64S } field_type;
 
 static const char *const expectations[] = {
-    [INT] = "a whole number of at most 63 bits",
-    [INT64] = "a whole number of at most 63 bits",
+    [INT] = "True or False",
+    [INT64] = "a whole number",
     [UINT64] = "a whole number from 0 to 2**64 - 1",
     [DOUBLE] = "a number",
     [DOUBLE_OR_NULL] = "a number",
@@ -180,8 +180,10 @@ static bool set_options(const field *fields, void *options, PyObject *dict, back
             return false;
         }
         if (!set_field(field, options, value, backing)) {
+            bool is_larger = field->type == INT64 && PyErr_ExceptionMatches(PyExc_OverflowError);
             PyErr_Clear(); /* it does not name the option; this does */
-            PyErr_Format(PyExc_ValueError, "%s is %R, expected %s", field->name, value, expectations[field->type]);
+            PyErr_Format(PyExc_ValueError, "%s is %R, expected %s", field->name, value,
+                         is_larger ? "a whole number of at most 63 bits" : expectations[field->type]);
             return false;
         }
     }

@@ -24,7 +24,7 @@ from ._arguments import NAMED, REGISTRY, SCHEDULES, Choice, name_of, with_file, 
 from ._checks import checked_integer
 from ._download import ARCHIVES, cache
 from ._extras import require
-from ._files import write_whole
+from ._files import make_folder, write_whole
 from ._progress import FitProgress
 from ._signals import interruptions
 from ._tables import printable
@@ -35,7 +35,7 @@ from .schedules import Warmup
 from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
 from .studies.runs import KEPT, PICTURES, Found, forget, found, go_on, perform, with_display
 from .studies.space import check_space
-from .studies.tasks import BEST, new_model
+from .studies.tasks import BEST, new_model, new_trainer
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -371,17 +371,20 @@ def _trained(
     """A run, as far as it came in its folder, and what ended it early; in a folder that is named after it by default,
     or a further one where others have that.
     """
+    model = new_model(task)
+    new_trainer(task, model)  # a mistake is reported before there is a folder
     if output is None:
         folder, there = _place(task, fresh, besides)
     else:
         folder, there = output, None if fresh else found(output)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent, parents=True)
     for difference in there.differences(task) if there else ():
         raise ValueError(f"{folder} holds a run whose {difference}: choose another --output, or --fresh to lose it")
     if not (there and there.is_complete):
-        check_space(folder.parent, [replace(task, folder=folder)], {task.network: new_model(task).parameter_count})
+        check_space(folder.parent, [replace(task, folder=folder)], {task.network: model.parameter_count})
     if fresh:
         forget(folder)
+    make_folder(folder)
     go_on(folder)
     run: Run | None = None
     error: BaseException | None = None
@@ -468,7 +471,7 @@ class Compare(WithRuns):
         methods = {name: self.recipe_for(name) for name in map(str.strip, self.methods.split(","))}
         for module in ("altair", "matplotlib"):  # for the report: told now, not after hours of training
             require(module, extra="studies")
-        self.output.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output.parent, parents=True)
         train, test = self.sets()
         study: Study | None = None
         interruption = None
@@ -590,7 +593,7 @@ class Report:
         first = self.studies[0]
         beside = Path("results/report") if len(self.studies) > 1 else first if first.is_dir() else first.parent
         output = self.output or beside
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output, parents=True)
         return Outcome(_drawn(study, output))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, byte_images, checked_integer, checked_labels, checked_seed, explains
+from ._checks import as_array, byte_images, checked_integer, checked_labels, checked_seed, explains, in_brief
 from ._download import cache, download
 from ._files import write_whole
 from ._plp import Error
@@ -211,7 +211,7 @@ def as_dataset(name: str, value: Data) -> Dataset:
         hint = "of two sets, give one"
     if hasattr(value, "data") and hasattr(value, "targets"):  # torchvision's
         hint = f"plp.datasets.from_arrays({name}.data, {name}.targets) makes one"
-    raise ValueError(f"{name} is {value!r:.40}, expected a dataset or a pair of images and labels ({hint})")
+    raise ValueError(f"{name} is {in_brief(value)}, expected a dataset or a pair of images and labels ({hint})")
 
 
 def cifar100(
@@ -239,7 +239,7 @@ def cifar100(
     """
     kinds = {"fine": _plp.LABELS_FINE, "coarse": _plp.LABELS_COARSE}
     if labels not in kinds:
-        raise ValueError(f"labels is {labels!r}, expected 'fine' or 'coarse'")
+        raise ValueError(f"labels is {in_brief(labels)}, expected 'fine' or 'coarse'")
     key = "fine_labels" if labels == "fine" else "coarse_labels"
     return _published("cifar100", folder, download, f"d['{key}'], {100 if labels == 'fine' else 20}", kinds[labels])
 
@@ -344,7 +344,7 @@ def from_arrays(
         if classes is None:
             classes = len(label_names)
         if len(label_names) != classes or not all(isinstance(each, str) for each in label_names):
-            raise ValueError(f"label_names is {label_names!r:.60}, expected {classes} texts, one for each class")
+            raise ValueError(f"label_names is {in_brief(label_names)}, expected {classes} texts, one for each class")
     if classes is None:
         has_row_each = given.ndim == 2 and given.shape[1] > 1
         classes = given.shape[1] if has_row_each else int(numbers.max()) + 1 if len(numbers) else 0

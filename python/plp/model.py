@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, checked_images, checked_integer, checked_pickle, checked_seed, explains
+from ._checks import (
+    as_array,
+    checked_colours,
+    checked_images,
+    checked_integer,
+    checked_pickle,
+    checked_seed,
+    explains,
+    in_brief,
+)
 from ._html import html_table
 from ._plp import Error
 from .datasets import as_dataset
@@ -82,7 +91,7 @@ class Model:
         channel_count_epsilons: bool = False,
     ) -> None:
         if not isinstance(architecture, str):
-            raise ValueError(f"architecture is {architecture!r}, expected a name such as 'resnet18'")
+            raise ValueError(f"architecture is {in_brief(architecture)}, expected a name such as 'resnet18'")
         options: dict[str, Any] = {
             "architecture": architecture.lower(),
             "classes": classes,
@@ -90,8 +99,8 @@ class Model:
             "width": width,
             "dropout": dropout,
             "seed": checked_seed(seed),
-            "mean": None if mean is None else tuple(mean),
-            "deviation": None if std is None else tuple(std),
+            "mean": checked_colours("mean", mean),
+            "deviation": checked_colours("std", std),
             "channel_count_epsilons": channel_count_epsilons,
         }
         self._open(_plp.model_create({k: v for k, v in options.items() if v is not None}))
@@ -230,7 +239,7 @@ class Model:
         """
         if not isinstance(state, Mapping):
             hint = "; of a module: module.state_dict()" if hasattr(state, "state_dict") else ""
-            raise ValueError(f"the state dictionary is {state!r:.40}, expected tensors by name{hint}")
+            raise ValueError(f"the state dictionary is {in_brief(state)}, expected tensors by name{hint}")
         for prefix in ("module.", "_orig_mod.") * 2:  # or one within the other
             if state and all(isinstance(name, str) and name.startswith(prefix) for name in state):
                 state = {name.removeprefix(prefix): values for name, values in state.items()}

@@ -14,7 +14,7 @@ from numbers import Real
 from typing import Any, ClassVar, Literal, get_args
 
 from . import _plp
-from ._checks import checked_integer, checked_numbers, checked_type, did_you_mean
+from ._checks import checked_integer, checked_numbers, checked_type, did_you_mean, in_brief
 from .schedules import SCHEDULES, Constant, Cosine, Cyclic, MultiStep, Schedule, Warmup
 
 
@@ -104,7 +104,7 @@ class AdamW(_Optimizer):
         try:
             beta1, beta2 = own.pop("betas")
         except (TypeError, ValueError):
-            raise ValueError(f"betas is {self.betas!r}, expected two numbers") from None
+            raise ValueError(f"betas is {in_brief(self.betas)}, expected two numbers") from None
         return {**own, "beta1": beta1, "beta2": beta2}
 
 
@@ -345,7 +345,7 @@ def by_name(method: str, recipe: Recipe, lr: float | None = None) -> Recipe:
         ValueError: there is no such method, or the factor is not a number above 0.
     """
     if not isinstance(method, str):
-        raise ValueError(f"a method is {method!r:.60}, expected a name such as 'plp'")
+        raise ValueError(f"a method is {in_brief(method)}, expected a name such as 'plp'")
     base, star, factor = method.partition("*")
     parts = base.split("+")
     if parts[0] in NAMED_PREDICTORS:
@@ -382,5 +382,5 @@ def _factor(method: str, text: str) -> float:
 def _choice(name: str, value: str, choices: Mapping[str, int]) -> int:
     """The library's number of a named choice."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, choices))}")
+        raise ValueError(f"{name} is {in_brief(value)}, expected {' or '.join(map(repr, choices))}")
     return choices[value]

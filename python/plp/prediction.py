@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, checked_numbers, checked_type
+from ._checks import as_array, checked_numbers, checked_type, in_brief
 from .options import PREDICTORS, Predictor
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Prediction:
 
 def _listed(theta: Arrays) -> list[NDArray[np.float32]]:
     if not isinstance(theta, np.ndarray | list | tuple):
-        raise ValueError(f"theta is {theta!r:.40}, expected a NumPy array or a list of them")
+        raise ValueError(f"theta is {in_brief(theta)}, expected a NumPy array or a list of them")
     return [theta] if isinstance(theta, np.ndarray) else list(theta)
 
 

@@ -24,6 +24,7 @@ except ImportError as error:
     raise ImportError("plp.torch needs PyTorch 2.0 or later: pip install torch") from error
 
 from . import _plp
+from ._checks import in_brief
 from .options import PLP, Lookahead, Predictor
 
 __all__ = ["Attachment", "attach", "update_statistics"]
@@ -68,7 +69,7 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
     if not hasattr(optimizer, "register_step_post_hook"):
         raise TypeError(f"PyTorch is {torch.__version__}, expected 2.0 or later, whose optimizers take hooks")
     if not isinstance(predictor, Predictor):
-        raise ValueError(f"predictor is {predictor!r:.80}, expected one such as plp.PLP()")
+        raise ValueError(f"predictor is {in_brief(predictor)}, expected one such as plp.PLP()")
     if predictor.statistics == "predicted" and not predictor._AVERAGES:
         raise ValueError("statistics is 'predicted', but an optimizer does not know batch norm's statistics")
     if optimizer in _attached:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _plp
-from ._checks import checked_images, checked_integer, checked_labels, checked_pickle, checked_seed, explains
+from ._checks import (
+    checked_images,
+    checked_integer,
+    checked_labels,
+    checked_pickle,
+    checked_seed,
+    checked_type,
+    explains,
+    in_brief,
+)
 from ._html import html_table
 from ._progress import FitProgress
 from .datasets import Dataset, as_dataset
@@ -62,7 +71,9 @@ def _several(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     several = [callbacks] if callable(callbacks) or not isinstance(callbacks, Iterable) else list(callbacks)
     for callback in several:
         if callback is not None and not callable(callback):
-            raise ValueError(f"callback is {callback!r:.60}, expected a function of a plp.Progress, or a list of them")
+            raise ValueError(
+                f"callback is {in_brief(callback)}, expected a function of a plp.Progress, or a list of them"
+            )
     return [callback for callback in several if callback is not None]
 
 
@@ -112,6 +123,7 @@ class Trainer:
         seed: int = 0,
         threads: int = 0,
     ) -> None:
+        checked_type("model", model, Model)
         self.model = model
         self.recipe = Recipe(
             optimizer=optimizer,

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import _plp
-from .._files import Place, sole_writer
+from .._files import Place, make_folder, sole_writer
 from .._plain import differences
 from ..options import Recipe
 from .records import RUN_FILE, STUDY_FILE, Run, Settings, Study, folder_name
@@ -30,16 +30,16 @@ def folder_of(path: Place) -> Path:
     """The folder that a study is to lie in, made if need be.
 
     Raises:
-        ValueError: it is a file, or named as one.
+        ValueError: it is named as a file of an earlier version.
         FileNotFoundError, OSError: it cannot be made.
     """
     folder = Path(os.path.realpath(path))
-    if folder.is_file() or folder.suffix == ".json" and not folder.is_dir():
+    if folder.suffix == ".json" and not folder.is_dir():
         raise ValueError(
             f"path is {os.fspath(path)}, expected a folder, in which the study is study.json and each run a folder; "
             "plp.Study.load reads the files of earlier versions"
         )
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
     return folder
@@ -99,18 +99,17 @@ def merge(paths: Sequence[Place], path: Place | None = None) -> Study:
         ValueError: they differ in more than their runs, or have one and the same run with another outcome.
         FileNotFoundError, OSError, plp.Error: see :meth:`Study.load`.
     """
+    pieces = [(Path(place), Study.load(place)) for place in paths]  # a mistake is reported before there is a folder
+    if not pieces:
+        raise ValueError("paths is empty, expected folders of studies")
     folder = None if path is None else folder_of(path)
     with sole_writer(folder and folder / STUDY_FILE):
-        places = [Path(place) for place in paths]
         if folder and (folder / STUDY_FILE).exists():
-            places.insert(0, folder)
-        if not places:
-            raise ValueError("paths is empty, expected folders of studies")
-        merged = Study.load(places[0])
-        runs = {run.name: (run, places[0]) for run in merged.runs}
-        for place in places[1:]:
-            study = Study.load(place)
-            _check_same(study, merged.settings, merged.methods, place, f"it cannot be merged with {places[0]}")
+            pieces.insert(0, (folder, Study.load(folder)))
+        first, merged = pieces[0]
+        runs = {run.name: (run, first) for run in merged.runs}
+        for place, study in pieces[1:]:
+            _check_same(study, merged.settings, merged.methods, place, f"it cannot be merged with {first}")
             merged.methods |= study.methods
             merged.planned = list(dict.fromkeys(merged.planned + study.planned))
             for run in study.runs:

@@ -8,8 +8,8 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from .._checks import did_you_mean
-from ..options import OPTIMIZERS, Predictor, Recipe
+from .._checks import checked_type, did_you_mean, in_brief
+from ..options import OPTIMIZERS, PREDICTORS, Predictor, Recipe
 from .records import Answer, Study
 
 
@@ -30,6 +30,7 @@ def grid(predictor: Predictor | None = None, **options: Sequence[Any]) -> dict[s
     Raises:
         ValueError: there is no such option, or no values, or one twice.
     """
+    checked_type("predictor", predictor, *PREDICTORS, type(None))
     own = [f.name for f in fields(predictor)] if predictor else []
     shared = [f.name for cls in (Recipe, *OPTIMIZERS) for f in fields(cls)]
     shared = [name for name in shared if name not in ("optimizer", "predictor")]
@@ -37,9 +38,9 @@ def grid(predictor: Predictor | None = None, **options: Sequence[Any]) -> dict[s
         if name not in (*own, *shared):
             raise ValueError(f"there is no option {name!r}{did_you_mean(name, [*own, *shared])}")
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise ValueError(f"{name} is {values!r:.60}, expected a list of values")
+            raise ValueError(f"{name} is {in_brief(values)}, expected a list of values")
         if len(set(map(_shown, values))) < len(values):
-            raise ValueError(f"{name} is {values!r:.60}, which has a value twice")
+            raise ValueError(f"{name} is {in_brief(values)}, which has a value twice")
 
     def is_own(name: str) -> bool:
         return name in own and (name not in shared or isinstance(options[name][0], str))

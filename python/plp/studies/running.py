@@ -14,7 +14,16 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from .._checks import checked_integer, checked_seed, did_you_mean
+from .._checks import (
+    checked_colours,
+    checked_integer,
+    checked_number,
+    checked_seed,
+    checked_type,
+    did_you_mean,
+    explains,
+    in_brief,
+)
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
@@ -39,6 +48,15 @@ Networks = str | Sequence[str]
 Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
 
 
+@explains(
+    **dict.fromkeys(
+        ["optimizer", "lr", "schedule", "batch_size", "augmentation"],
+        "it is the recipe's: write recipe=plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=64)",
+    ),
+    predictor='write methods=["sgd", "plp"]',
+    seeds="write repeats=3",
+    **dict.fromkeys(["n_jobs", "num_workers"], "write jobs=2"),
+)
 def compare(
     networks: Networks = ("resnet18",),
     methods: Methods = ("sgd", "sgd*7/6", "demon", "plp"),
@@ -121,11 +139,12 @@ def compare(
     """
     require("scipy", extra="studies")  # now, not after hours of training
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
+    checked_type("recipe", recipe, Recipe)
     recipes = _recipes(methods, recipe)
     images = as_dataset("train", train)
     test_images = None if test is None else as_dataset("test", test)
     if not isinstance(validation, Real | None):
-        raise ValueError(f"validation is {validation!r:.40}, expected a fraction or None")
+        raise ValueError(f"validation is {in_brief(validation)}, expected a fraction or None")
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
     settings = _as_kept(
@@ -135,17 +154,17 @@ def compare(
             test=test_images.name if test_images else None,
             test_images=len(test_images) if test_images else 0,
             classes=images.classes,
-            width=width,
+            width=checked_number("width", width),
             epochs=checked_integer("epochs", epochs, least=1),
             validation=validation or 0,
             recipe=recipe,
-            dropout=dropout,
-            mean=mean,
-            std=std,
+            dropout=None if dropout is None else checked_number("dropout", dropout),
+            mean=checked_colours("mean", mean),
+            std=checked_colours("std", std),
         )
     )
     if metrics not in ("epoch", "iteration"):
-        raise ValueError(f"metrics is {metrics!r:.40}, expected 'epoch' or 'iteration'")
+        raise ValueError(f"metrics is {in_brief(metrics)}, expected 'epoch' or 'iteration'")
     callbacks = _checked_callbacks(callback)
     jobs = checked_integer("jobs", jobs, least=1)
     if executor is not None:
@@ -252,7 +271,7 @@ def _interruptions(study: Study) -> Iterator[None]:
         if not study.runs:
             raise
         study.interrupted = True
-        warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"the study ended early: {error}", RuntimeWarning, stacklevel=5)
     finally:
         study.sort()
 
@@ -307,7 +326,7 @@ def _spread(executor: Any, study: Study, tasks: Sequence[Task], total: int, engi
             raise
     for each in lost:
         if each.reason:
-            warnings.warn(f"{each.task.name}: {_in_words(each.reason)}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"{each.task.name}: {_in_words(each.reason)}", RuntimeWarning, stacklevel=4)
     reasons = [each.reason for each in lost if each.reason]
     if reasons and not made:
         raise reasons[0]
@@ -347,7 +366,7 @@ def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
         names = [methods] if isinstance(methods, str) else methods
         recipes = {name: by_name(name, recipe) for name in names}
     if not recipes:
-        raise ValueError(f"methods is {methods!r}, expected a list of names or a dict")
+        raise ValueError(f"methods is {in_brief(methods)}, expected a list of names or a dict")
     return recipes
 
 
@@ -356,7 +375,7 @@ def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Reci
     if isinstance(own, Recipe):
         return own
     if not isinstance(own, Mapping):
-        raise ValueError(f"method {name!r} is {own!r:.60}, expected a recipe or a dict of what it changes")
+        raise ValueError(f"method {name!r} is {in_brief(own)}, expected a recipe or a dict of what it changes")
     changed = replace(recipe, **{part: value for part, value in own.items() if part in vars(recipe)})
     within = {option: value for option, value in own.items() if option not in vars(recipe)}
     options = vars(changed.optimizer)

@@ -37,7 +37,8 @@ import numpy as np
 from filelock import SoftFileLease, Timeout
 
 from .. import _plp
-from .._files import Place, remove_abandoned, write_whole
+from .._checks import in_brief
+from .._files import Place, make_folder, remove_abandoned, write_whole
 from .._plain import differences, to_plain
 from .._progress import FitProgress, Pace, Standing
 from ..records import Epoch, History, Progress
@@ -255,7 +256,7 @@ def perform(task: Task, engine: Engine, command: str | None = None, *, wait: boo
     if task.folder is None:
         return _made(task, engine, _about(task, engine, command))
     folder = task.folder
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     with held(folder, wait=wait) as lease:
         check_stop(folder)
         run = replace(_about(task, engine, command), folder=folder)
@@ -331,7 +332,7 @@ def _made(task: Task, engine: Engine, run: Run) -> Run:
         interruption.run = ended(getattr(interruption, "history", History()))  # type: ignore[attr-defined]
         raise
     if not isinstance(history, History):
-        raise ValueError(f"the engine returned {history!r:.60}, expected a plp.History")
+        raise ValueError(f"the engine returned {in_brief(history)}, expected a plp.History")
     return ended(history)
 
 

@@ -6,11 +6,12 @@ import secrets
 import warnings
 from dataclasses import dataclass, field
 from math import ceil, floor
+from numbers import Real
 from pathlib import Path
 from typing import Literal
 
 from .. import _plp
-from .._checks import checked_integer
+from .._checks import checked_integer, in_brief
 from .._files import Place
 from .._plain import APART, from_plain
 from ..datasets import Dataset
@@ -68,12 +69,27 @@ class Task:
     callbacks: tuple[Callback, ...] = field(default=(), metadata=APART)
 
     def __post_init__(self) -> None:
+        checked_integer("epochs", self.epochs, least=1)
+        if not (isinstance(self.validation, Real) and 0 <= self.validation < 1):
+            raise ValueError(
+                f"validation is {in_brief(self.validation)}, expected a fraction of at least 0 and below 1"
+            )
+        if self.validation and not 0 < self._held_out < len(self.train):
+            part = "training" if self._held_out else "validation"
+            raise ValueError(
+                f"validation is {self.validation}: of {len(self.train)} images that leaves none for {part}"
+            )
         object.__setattr__(self, "recipe", self.recipe.in_run(self.epochs * self._iterations))
+
+    @property
+    def _held_out(self) -> int:
+        """Images for validation."""
+        return floor(self.validation * len(self.train) + 0.5)
 
     @property
     def _iterations(self) -> int:
         """Of training in an epoch."""
-        images = len(self.train) - floor(self.validation * len(self.train) + 0.5)
+        images = len(self.train) - self._held_out
         return ceil(images / checked_integer("batch_size", self.recipe.batch_size, least=1))
 
     @property
