@@ -91,14 +91,10 @@ enum Cut {
     /// Fewest tiles in a block where U is not in the L2 cache, that it is read for enough; and where it is.
     static let fewestTiles = (far: 16, near: 6)
 
-    /// Channels of source and target of the pieces of U that are made for their use: some hundred KB at six points. A
-    /// panel of AVX-512's, or two of AVX2's, where 256 channels are cut, too.
+    /// Channels of source and target of the pieces of U that are made for their use, one panel: some hundred KB at six
+    /// points of AVX-512's.
     static let pieceDepth = 128
-    #if AVX512
-        static let pieceColumns = 64
-    #else
-        static let pieceColumns = 32
-    #endif
+    static let pieceColumns = PackedMatrix.panelWidth
 
     /// Floats of dU for which each thread transforms tiles by itself, at most: 64 × 192 channels.
     static let ownWeights = 448 * 1024

@@ -75,7 +75,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private var blocks: Blocks
     /// Columns of the products that a part computes of its block: all, or some where blocks are few.
     private var columnsPerPart: Int
-    /// Blocks whose V and M are in memory together: one for each worker, or many for all.
+    /// Blocks whose V and M are in memory together: one for each worker, or many for all, a chunk.
     private var blocksPerChunk = 1
     private let isByPoints: Bool
 
@@ -94,22 +94,25 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         isByPoints = Tile.weightPoints * sourceChannels * targetChannels > Cut.weights
         columnsPerPart = PackedMatrix.paddedColumns(targetChannels)
         var columnsAreCut = false
+        var chunks = 1
         let (most, fewest): (Int, Int)
         if isByPoints {
             (most, fewest) = (max(1, Cut.cache / floatsPerTile), 1)
+            let tiles = shape.images * blocks.bandsPerImage * tilesPerRow
+            let weights = Tile.weightPoints * sourceChannels * targetChannels
+            chunks = divideUp(tiles * floatsPerTile, by: Cut.chunk(beside: weights))
         } else if let tiles = Tile.tilesBesideWeights(sourceChannels, targetChannels) {
             (most, fewest) = (min(tiles, Cut.tiles), Cut.fewestTiles.near)
         } else {
             (most, fewest) = (min(max(24, Cut.cache / floatsPerTile), Cut.tiles), Cut.fewestTiles.far)
             columnsAreCut = true
         }
-        blocks.cut(images: shape.images, atMost: most / tilesPerRow, atLeast: divideUp(fewest, by: tilesPerRow))
+        blocks.cut(
+            images: divideUp(shape.images, by: chunks), atMost: most / tilesPerRow,
+            atLeast: divideUp(fewest, by: tilesPerRow))
         let count = blocks.count(images: shape.images)
         if columnsAreCut { columnsPerPart = Cut.columns(of: columnsPerPart, inEachOf: count) }
-        if isByPoints {
-            let most = Cut.chunk(beside: Tile.weightPoints * sourceChannels * targetChannels)
-            blocksPerChunk = divideUp(count, by: divideUp(count, by: max(1, most / (tilesPerBlock * floatsPerTile))))
-        }
+        if isByPoints { blocksPerChunk = divideUp(count, by: chunks) }
     }
 
     private var tilesPerRow: Int { divideUp(blocks.width, by: Tile.Output.outputs) }
