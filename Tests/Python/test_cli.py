@@ -18,7 +18,7 @@ import plp.cli
 import pytest
 from plp.cli import main
 from plp.options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, OPTIMIZERS, PREDICTORS
-from plp.studies.runs import held
+from plp.studies.leases import held
 from test_history import drawn
 from test_study import made_up
 

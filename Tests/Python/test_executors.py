@@ -17,9 +17,11 @@ from dataclasses import replace
 import plp
 import pytest
 from plp._progress import Board
-from plp.studies import executors
-from plp.studies.executors import assigned, carry_out, workers_of_a_machine
-from plp.studies.runs import perform, standing
+from plp.studies import spreading
+from plp.studies.executors import workers_of_a_machine
+from plp.studies.metrics import standing
+from plp.studies.runs import perform
+from plp.studies.spreading import assigned, carry_out
 from rich.console import Console
 
 RECIPE = plp.Recipe(optimizer=plp.SGD(lr=0.05), batch_size=16)
@@ -270,7 +272,7 @@ def test_workers_of_another_version_or_without_the_data_say_so(task):
 
 def test_workers_of_a_machine_share_its_threads(task, monkeypatch):
     seen = []
-    monkeypatch.setattr(executors, "perform", lambda task, *_: seen.append(task.threads))
+    monkeypatch.setattr(spreading, "perform", lambda task, *_: seen.append(task.threads))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     cores = len(os.sched_getaffinity(0))
     for threads, share in ((0, 1), (0, 2), (0, 1000), (0, 0), (3, 2)):

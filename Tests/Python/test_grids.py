@@ -13,7 +13,7 @@ def study_of(methods, gain=lambda method: 0.0, recipe=plp.PAPER):
     """A study of two seeds without training, each method with its gain in accuracy over an error of 0.5."""
     study = made_up()
     run = study.runs[0]
-    study.methods = plp.studies.running._recipes(methods, recipe)
+    study.methods = plp.studies.methods.recipes_of(methods, recipe)
     study.runs = [
         replace(run, method=method, seed=seed, history=replace(run.history, test=plp.Metrics(2.0, error, 0.2)))
         for seed in (0, 1)

@@ -20,10 +20,12 @@ import pytest
 from plp._files import sole_writer
 from plp._plain import to_plain
 from plp.plots import history_figure
+from plp.studies import space
+from plp.studies.leases import held, is_held, let_end
 from plp.studies.plots import study_figure
 from plp.studies.records import folder_name
 from plp.studies.report import choices
-from plp.studies.runs import held, is_held, let_end, perform
+from plp.studies.runs import perform
 from test_history import drawn, history
 
 ROOT = Path(__file__).parents[2]
@@ -422,6 +424,25 @@ def test_a_disk_that_is_too_small_is_found_before_the_first_run(study, disk, tra
     assert len(plp.Study.load(tmp_path).runs) == 2
 
 
+def test_what_is_watched_and_told_by_iteration_needs_room_too(study, disk, tmp_path):
+    def needed(**options):
+        disk(1000)
+        with pytest.raises(OSError, match="too little room") as error:
+            study(methods="sgd", fresh=True, **options)
+        return float(re.search(r"about ([0-9.]+) MB", str(error.value))[1]) * 1e6
+
+    watching = {"metrics": "iteration", "recipe": replace(RECIPE, watch=plp.Watch(samples=1000))}
+    before, more = needed(), needed(**watching)
+    disk(1e9)
+    folder = study(methods="sgd", **watching).runs[0].folder
+    watched = (folder / "watched.npz").stat().st_size
+    assert 2 * watched <= more - before <= 3 * watched + 2e6  # in two checkpoints; a watch has vectors of its own, too
+    task = replace(plp.Task.load(folder), metrics="iteration")
+    layers = len(plp.Model.load(folder / "last.safetensors").parameter_names)
+    assert watched <= space._watched(task, layers) <= 1.1 * watched
+    assert (size := (folder / "iterations.csv").stat().st_size) <= space._lines(task) <= 3 * size
+
+
 def test_a_file_system_without_locks(study, monkeypatch):
     monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "not implemented")))
     with pytest.warns(RuntimeWarning, match="study.json: not implemented; no two processes must write it"):
@@ -718,7 +739,7 @@ def test_a_run_that_some_process_makes_is_not_made_twice(study, tmp_path):
 
 
 def test_a_lock_does_not_outlive_its_owner(tmp_path):
-    program = "import os, sys; from pathlib import Path; from plp.studies.runs import held\n"
+    program = "import os, sys; from pathlib import Path; from plp.studies.leases import held\n"
     program += "with held(Path('.')): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path).returncode == -9
     assert is_held(tmp_path)
@@ -728,7 +749,7 @@ def test_a_lock_does_not_outlive_its_owner(tmp_path):
 
 
 def test_a_lock_of_another_machine_is_free_after_half_a_minute_without_a_sign_of_life(tmp_path, monkeypatch):
-    monkeypatch.setattr("plp.studies.runs.LEASE", 0.5)
+    monkeypatch.setattr("plp.studies.leases.LEASE", 0.5)
     lock = tmp_path / "lock"
     with held(tmp_path):
         text = lock.read_text()
@@ -742,7 +763,7 @@ def test_a_lock_of_another_machine_is_free_after_half_a_minute_without_a_sign_of
 
 @pytest.mark.parametrize("wait", [False, True])
 def test_a_lock_whose_owner_died_before_it_signed_is_free_after_half_a_minute(tmp_path, monkeypatch, wait):
-    monkeypatch.setattr("plp.studies.runs.LEASE", 0.5)
+    monkeypatch.setattr("plp.studies.leases.LEASE", 0.5)
     (tmp_path / "lock").touch()
     if not wait:
         with pytest.raises(OSError, match="in use: another process makes this run"), held(tmp_path):

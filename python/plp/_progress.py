@@ -339,9 +339,6 @@ class StudyProgress:
     def __init__(self, networks: Sequence[str], total: int, enabled: bool) -> None:
         self._networks, self._total, self._enabled = networks, total, enabled
         self._seconds: dict[str, float] = {}  # that a run takes, by network, where one has begun
-        if not networks:
-            with Display(enabled) as display:
-                display.line("the study is complete already: nothing to train")
 
     def run(self, index: int, label: str) -> FitProgress:
         """For the run at ``index`` of those still to be made."""

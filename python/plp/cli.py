@@ -32,10 +32,11 @@ from .datasets import Dataset
 from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, Watch, by_name
 from .schedules import Warmup
+from .studies.leases import go_on
 from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
-from .studies.runs import KEPT, PICTURES, Found, forget, found, go_on, perform, with_display
-from .studies.space import check_space
-from .studies.tasks import BEST, new_model, new_trainer
+from .studies.runs import KEPT, PICTURES, Found, forget, found, perform, with_display
+from .studies.space import Size, check_space
+from .studies.tasks import BEST, new_model, new_trainer, task_of
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -356,8 +357,9 @@ class Repetition:
     output: OutputOfRun = None
 
     def run(self) -> Outcome:
-        task = replace(Task.load(self.source), threads=self.threads)
-        first = run_of(read_run_data(self.source / RUN_FILE), self.source / RUN_FILE)
+        file = self.source / RUN_FILE
+        data = read_run_data(file)
+        first, task = run_of(data, file), replace(task_of(data), threads=self.threads)
         run, error = _trained(task, self.output, self.fresh, besides=self.source)
         if run and not error:
             same = f"as in {self.source}, to the last bit"
@@ -381,7 +383,7 @@ def _trained(
     for difference in there.differences(task) if there else ():
         raise ValueError(f"{folder} holds a run whose {difference}: choose another --output, or --fresh to lose it")
     if not (there and there.is_complete):
-        check_space(folder.parent, [replace(task, folder=folder)], {task.network: model.parameter_count})
+        check_space(folder.parent, [replace(task, folder=folder)], {task.network: Size.of(model)})
     if fresh:
         forget(folder)
     make_folder(folder)

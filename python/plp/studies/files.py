@@ -22,8 +22,10 @@ from .. import _plp
 from .._files import Place, make_folder, sole_writer
 from .._plain import differences
 from ..options import Recipe
+from .leases import LOCK, STOP
+from .metrics import PROGRESS
 from .records import RUN_FILE, STUDY_FILE, Run, Settings, Study, folder_name
-from .runs import LOCK, PROGRESS, STOP, forget, is_begun
+from .runs import forget, is_begun
 
 
 def folder_of(path: Place) -> Path:

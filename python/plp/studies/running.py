@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from itertools import product
+from itertools import groupby, product
 from numbers import Real
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,22 +19,24 @@ from .._checks import (
     checked_number,
     checked_seed,
     checked_type,
-    did_you_mean,
     explains,
     in_brief,
 )
 from .._extras import require
 from .._files import Place, sole_writer
 from .._plain import from_plain, to_plain
-from .._progress import Board, Display, StudyProgress, duration
+from .._progress import Display, StudyProgress
 from ..datasets import as_dataset
-from ..options import PAPER, Recipe, by_name
+from ..options import PAPER, Recipe
 from ..training import Callback, one_of
-from .executors import Futures, Lost, Processes, checked_executor, results, submit, wind_up, workers_of_a_machine
+from .executors import Processes, checked_executor, workers_of_a_machine
 from .files import folder_of, opened
-from .records import STUDY_FILE, Run, Settings, Study, checked_name, folder_name
-from .runs import Engine, Stopped, go_on, is_held, made_run, perform, standing, stop, with_display
-from .space import check_space
+from .leases import Stopped, go_on
+from .methods import Methods, recipes_of
+from .records import STUDY_FILE, Settings, Study, folder_name
+from .runs import Engine, perform, with_display
+from .space import Size, check_space
+from .spreading import spread
 from .tasks import Task, new_model, new_trainer
 from .tasks import engine as own_engine
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Colours = tuple[float, float, float] | None
 Networks = str | Sequence[str]
-Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
 
 
 @explains(
@@ -140,20 +140,21 @@ def compare(
     require("scipy", extra="studies")  # now, not after hours of training
     networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
     checked_type("recipe", recipe, Recipe)
-    recipes = _recipes(methods, recipe)
-    images = as_dataset("train", train)
-    test_images = None if test is None else as_dataset("test", test)
+    recipes = recipes_of(methods, recipe)
+    train = as_dataset("train", train)
+    test = None if test is None else as_dataset("test", test)
     if not isinstance(validation, Real | None):
         raise ValueError(f"validation is {in_brief(validation)}, expected a fraction or None")
     seed = checked_seed(seed)
     seeds = range(seed, seed + checked_integer("repeats", repeats, least=1))
+    jobs = checked_integer("jobs", jobs, least=1)
     settings = _as_kept(
         Settings(
-            train=images.name,
-            train_images=len(images),
-            test=test_images.name if test_images else None,
-            test_images=len(test_images) if test_images else 0,
-            classes=images.classes,
+            train=train.name,
+            train_images=len(train),
+            test=test.name if test else None,
+            test_images=len(test) if test else 0,
+            classes=train.classes,
             width=checked_number("width", width),
             epochs=checked_integer("epochs", epochs, least=1),
             validation=validation or 0,
@@ -163,14 +164,66 @@ def compare(
             std=checked_colours("std", std),
         )
     )
+    callbacks = _checked_callbacks(callback)
+    _check_executor(executor, jobs)
+    _check_folder(path, recipes, metrics, executor)
+    common = {name: getattr(settings, name) for name in ("width", "epochs", "validation", "dropout", "mean", "std")}
+    common |= {"train": train, "test": test, "threads": threads, "weights": weights, "metrics": metrics}
+    tasks = [
+        Task(network=network, method=method, recipe=recipes[method], seed=each, **common)
+        for each, network, method in product(seeds, networks, recipes)
+    ]
+    sizes = _sizes([task for task in tasks if task.seed == seed]) if engine is own_engine else {}
+    recipes = {name: _as_kept(own) for name, own in recipes.items()}
+
+    with _workplace(path, executor, jobs) as (folder, executor):
+        if executor is not None and folder:  # once, and not with every task that is sent
+            train, test = train._kept(folder), test and test._kept(folder)
+        tasks = [_placed(task, folder, recipe=recipes[task.method], train=train, test=test) for task in tasks]
+        at_once = max(jobs, workers_of_a_machine(executor))
+        if folder and fresh:  # while what is given up for it is still there
+            check_space(folder, tasks, sizes, at_once)
+        study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
+        done = {run.name for run in study.runs}
+        ahead = [_on_its_way(task, callbacks) for task in tasks if task.name not in done]
+        if folder:
+            check_space(folder, ahead, sizes, at_once)
+            go_on(folder)
+        with _interruptions(study):
+            if not ahead:
+                with Display(progress) as display:
+                    display.line("the study is complete already: nothing to train")
+            elif executor is None:
+                _one_by_one(study, ahead, len(tasks), engine, progress)
+            else:
+                spread(executor, study, ahead, len(tasks), engine, progress)
+        if folder:
+            go_on(folder)
+        if path is None:  # that of several processes goes
+            study.runs = [replace(run, folder=None) for run in study.runs]
+    return study
+
+
+# ---- What is asked for -----------------------------------------------------------------------------------------------
+
+
+def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
+    one_of(callback)  # which raises
+    return [callback] if callable(callback) else list(callback or ())
+
+
+def _check_executor(executor: Any, jobs: int) -> None:
+    if executor is None:
+        return
+    checked_executor(executor)
+    if jobs > 1:
+        raise ValueError(f"jobs is {jobs} and an executor is given, expected one of them")
+
+
+def _check_folder(path: Place | None, recipes: Mapping[str, Recipe], metrics: str, executor: Any) -> None:
+    """Some things need one."""
     if metrics not in ("epoch", "iteration"):
         raise ValueError(f"metrics is {in_brief(metrics)}, expected 'epoch' or 'iteration'")
-    callbacks = _checked_callbacks(callback)
-    jobs = checked_integer("jobs", jobs, least=1)
-    if executor is not None:
-        checked_executor(executor)
-        if jobs > 1:
-            raise ValueError(f"jobs is {jobs} and an executor is given, expected one of them")
     wants_folder = {
         "that all of the executor's workers see": executor is not None,
         "for metrics by iteration": metrics == "iteration",
@@ -180,74 +233,42 @@ def compare(
         if is_wanted and path is None:
             raise ValueError(f"path is None, expected a folder {reason}")
 
-    def task(network: str, method: str, seed: int) -> Task:
-        return Task(
-            network=network,
-            method=method,
-            recipe=recipes[method],
-            width=settings.width,
-            dropout=settings.dropout,
-            mean=settings.mean,
-            std=settings.std,
-            seed=seed,
-            epochs=settings.epochs,
-            validation=settings.validation,
-            train=images,
-            test=test_images,
-            threads=threads,
-            weights=weights,
-            metrics=metrics,
-        )
 
-    parameters: dict[str, int] = {}  # of each network, where that is known
-    if engine is own_engine:  # a mistake in the last method is reported before the first run
-        for network in networks:
-            tasks = [task(network, method, seed) for method in recipes]
-            model = new_model(tasks[0])
-            for each in tasks:
-                new_trainer(each, model)
-            parameters[network] = model.parameter_count
-    recipes = {name: _as_kept(own) for name, own in recipes.items()}
+def _sizes(tasks: Sequence[Task]) -> dict[str, Size]:
+    """Of the tasks' networks; a mistake in the last method is reported now, before the first run."""
+    sizes = {}
+    for network, alike in groupby(tasks, key=lambda task: task.network):
+        first, *others = alike
+        model = new_model(first)
+        for task in (first, *others):
+            new_trainer(task, model)
+        sizes[network] = Size.of(model)
+    return sizes
 
+
+def _as_kept(value: T) -> T:
+    """Options as they come back from a file: with Python's own numbers, and tuples."""
+    return from_plain(type(value), to_plain(value))
+
+
+# ---- Who makes it, and where -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _workplace(path: Place | None, executor: Any, jobs: int) -> Iterator[tuple[Path | None, Any]]:
+    """The study's folder, which nobody else writes within, and what makes runs in other processes; None for none."""
     with ExitStack() as stack:
         folder = None if path is None else folder_of(path)
         if jobs > 1:
             executor = stack.enter_context(Processes(jobs))
             folder = folder or Path(stack.enter_context(TemporaryDirectory(prefix="plp-")))
         stack.enter_context(sole_writer(folder and folder / STUDY_FILE))
-        if executor is not None and folder:  # once, and not with every task that is sent
-            images = images._kept(folder)
-            test_images = None if test_images is None else test_images._kept(folder)
-
-        tasks = [
-            _in_folder(task(network, method, seed), folder)
-            for seed, network, method in product(seeds, networks, recipes)
-        ]
-        at_once = max(jobs, workers_of_a_machine(executor))
-        if folder and fresh and parameters:  # while what is given up for it is still there
-            check_space(folder, tasks, parameters, at_once)
-        study = opened(folder, settings, recipes, [task.name for task in tasks], fresh)
-        done = {run.name for run in study.runs}
-        ahead = [_on_its_way(task, callbacks) for task in tasks if task.name not in done]
-        if folder:
-            if parameters:
-                check_space(folder, ahead, parameters, at_once)
-            go_on(folder)
-        with _interruptions(study):
-            if executor is None:
-                _one_by_one(study, ahead, len(tasks), engine, progress)
-            else:
-                _spread(executor, study, ahead, len(tasks), engine, progress)
-        if folder:
-            go_on(folder)
-        if path is None:  # that of several processes goes
-            study.runs = [replace(run, folder=None) for run in study.runs]
-    return study
+        yield folder, executor
 
 
-def _in_folder(task: Task, folder: Path | None) -> Task:
+def _placed(task: Task, folder: Path | None, **changes: Any) -> Task:
     """A task with a folder of its own within a study's."""
-    return replace(task, folder=folder and folder / folder_name(task.name))
+    return replace(task, folder=folder and folder / folder_name(task.name), **changes)
 
 
 def _on_its_way(task: Task, callbacks: Sequence[Callback]) -> Task:
@@ -282,110 +303,3 @@ def _one_by_one(study: Study, tasks: Sequence[Task], total: int, engine: Engine,
     for index, task in enumerate(tasks):
         with shown.run(index, task.name) as display:
             study.runs.append(perform(with_display(task, display), engine))
-
-
-def _spread(executor: Any, study: Study, tasks: Sequence[Task], total: int, engine: Engine, progress: bool) -> None:
-    """Has an executor make the runs, and shows how far they are by what is in their folders."""
-    lost: list[Lost] = []
-    made: list[Run] = []
-    with Display(progress) as display:
-
-        def watch() -> None:
-            display.bar(lambda: _board(tasks, made, total))
-
-        def collect(result: Run | Lost) -> None:
-            if isinstance(result, Lost):
-                lost.append(result)
-                if result.reason:
-                    display.line(f"{result.task.name}: {result.reason}")
-                return
-            made.append(result)
-            study.runs.append(result)
-            said = result.failure or (f"accuracy {result.outcome.accuracy:.2%}" if result.outcome else "")
-            number = total - len(tasks) + len(made)
-            display.line(f"run {number} of {total}: {result.name}  {said}  {duration(result.seconds)}")
-
-        if not tasks:
-            display.line("the study is complete already: nothing to train")
-        futures: Futures = {}
-        folder = next((task.folder.parent for task in tasks if task.folder), None)
-        try:
-            submit(executor, tasks, engine, futures)
-            for result in results(futures, watch):
-                collect(result)
-        except KeyboardInterrupt:
-            if folder:
-                display.line("ends after the running iterations; Ctrl-C again does not wait for that")
-                stop(folder)
-                wind_up(futures, watch)
-                go_on(folder)
-                known = {run.name for run in study.runs}
-                for task in tasks:
-                    if task.name not in known and task.folder and (run := made_run(task.folder)):
-                        collect(run)
-            raise
-    for each in lost:
-        if each.reason:
-            warnings.warn(f"{each.task.name}: {_in_words(each.reason)}", RuntimeWarning, stacklevel=4)
-    reasons = [each.reason for each in lost if each.reason]
-    if reasons and not made:
-        raise reasons[0]
-    if len(lost) > len(reasons):
-        raise Stopped("asked to stop")
-
-
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _board(tasks: Sequence[Task], made: Sequence[Run], total: int) -> Board:
-    done = {run.name for run in made}
-    running = [
-        standing(task.name, task.folder, task.epochs)
-        for task in tasks
-        if task.folder and task.name not in done and is_held(task.folder)
-    ]
-    seconds = [run.seconds for run in made]
-    left = None
-    if seconds and running:
-        waiting = len(tasks) - len(made) - len(running)
-        left = fmean(seconds) * waiting / len(running) + max(each.left or 0 for each in running)
-    return Board(total - len(tasks) + len(made), total, running, left)
-
-
-def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
-    one_of(callback)  # which raises
-    return [callback] if callable(callback) else list(callback or ())
-
-
-def _recipes(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
-    """Every method's own recipe, by name."""
-    if isinstance(methods, Mapping):
-        recipes = {checked_name(name): _changed(name, recipe, own) for name, own in methods.items()}
-    else:
-        names = [methods] if isinstance(methods, str) else methods
-        recipes = {name: by_name(name, recipe) for name in names}
-    if not recipes:
-        raise ValueError(f"methods is {in_brief(methods)}, expected a list of names or a dict")
-    return recipes
-
-
-def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Recipe:
-    """A recipe as the method of that name has it."""
-    if isinstance(own, Recipe):
-        return own
-    if not isinstance(own, Mapping):
-        raise ValueError(f"method {name!r} is {in_brief(own)}, expected a recipe or a dict of what it changes")
-    changed = replace(recipe, **{part: value for part, value in own.items() if part in vars(recipe)})
-    within = {option: value for option, value in own.items() if option not in vars(recipe)}
-    options = vars(changed.optimizer)
-    if unknown := [option for option in within if option not in options]:
-        known = ", ".join([*vars(recipe), *options])
-        near = did_you_mean(str(unknown[0]), [*vars(recipe), *options])
-        raise ValueError(f"method {name!r} changes {unknown[0]!r:.40}, expected one of {known}{near}")
-    return replace(changed, optimizer=replace(changed.optimizer, **within))
-
-
-def _as_kept(value: T) -> T:
-    """Options as they come back from a file: with Python's own numbers, and tuples."""
-    return from_plain(type(value), to_plain(value))

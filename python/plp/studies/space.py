@@ -11,18 +11,31 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from ..model import Model
 from ..options import SGD, Recipe
 from .runs import KEPT
 from .tasks import Task
 
 
-def check_space(place: Path, tasks: Sequence[Task], parameters: Mapping[str, int], at_once: int = 1) -> None:
+class Size(NamedTuple):
+    """Of a network: how many parameters it has, in how many arrays."""
+
+    parameters: int
+    layers: int
+
+    @classmethod
+    def of(cls, model: Model) -> Size:
+        return cls(model.parameter_count, len(model.parameter_names))
+
+
+def check_space(place: Path, tasks: Sequence[Task], sizes: Mapping[str, Size], at_once: int = 1) -> None:
     """
     Args:
         place: a folder that is there, on the file system that the tasks' folders are on.
         tasks: whose runs are to be made, or gone on with; what their folders hold already counts.
-        parameters: of each of their networks, how many it has.
+        sizes: of their networks; what is not known counts nothing.
         at_once: so many are made at a time.
 
     Raises:
@@ -30,19 +43,22 @@ def check_space(place: Path, tasks: Sequence[Task], parameters: Mapping[str, int
     """
     more, peaks = 0, []
     for task in tasks:
-        size = 4 * parameters[task.network]
+        if (size := sizes.get(task.network)) is None:
+            continue
+        lines, watched = _lines(task), _watched(task, size.layers)
+        weights = 2 * 4 * size.parameters if task.weights else 0  # the best and the last
         held = sum(_size(task.folder / name) for name in KEPT) if task.folder else 0
-        rest = max(held, 2 * size if task.weights else 0)  # when it is complete: the best weights and the last
+        rest = max(held, lines + watched + weights)  # when it is complete
         more += rest - held
         # A checkpoint is replaced by one that is whole. Nothing is larger: weights are written beside a single one.
-        peaks.append(max(0, 2 * size * _tensors(task.recipe) - rest))
+        checkpoint = 4 * size.parameters * _tensors(task.recipe) + watched
+        peaks.append(max(0, lines + 2 * checkpoint - rest))
     more += sum(sorted(peaks)[-at_once:])
     free = shutil.disk_usage(place).free
     if more > free:
         raise OSError(
             errno.ENOSPC,
-            f"too little room: about {_told(more)} are needed for the weights and checkpoints of its runs, "
-            f"{_told(free)} are free",
+            f"too little room: about {_told(more)} are needed for what its runs keep, {_told(free)} are free",
             os.fspath(place),
         )
 
@@ -52,6 +68,24 @@ def _tensors(recipe: Recipe) -> int:
     optimizer = recipe.optimizer
     moments = int(optimizer.momentum > 0) if isinstance(optimizer, SGD) else 2
     return 2 + moments + (recipe.predictor is not None) + 2 * (recipe.watch is not None)
+
+
+def _lines(task: Task) -> int:
+    """Of iterations.csv, at most."""
+    if task.metrics != "iteration":
+        return 0
+    numbers = 2 * len(str(task.iterations)) + 1 + 5 * 24  # floats have 24 digits at most, with sign, point and exponent
+    return task.iterations * (numbers + 8)
+
+
+def _watched(task: Task, layers: int) -> int:
+    """Of watched.npz, at most, and of the same in a checkpoint."""
+    watch = task.recipe.watch
+    if watch is None:
+        return 0
+    cycles = task.iterations // (watch.rule.period or 3) + 1  # of three iterates
+    names = 4096 + layers * 4 * 64  # the file's own words, and the layers' names
+    return names + 4 * layers * (3 * cycles + watch.samples * task.iterations) + 8 * cycles
 
 
 def _size(file: Path) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor
 from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .. import _plp
 from .._checks import checked_integer, in_brief
@@ -79,7 +79,7 @@ class Task:
             raise ValueError(
                 f"validation is {self.validation}: of {len(self.train)} images that leaves none for {part}"
             )
-        object.__setattr__(self, "recipe", self.recipe.in_run(self.epochs * self._iterations))
+        object.__setattr__(self, "recipe", self.recipe.in_run(self.iterations))
 
     @property
     def _held_out(self) -> int:
@@ -87,10 +87,10 @@ class Task:
         return floor(self.validation * len(self.train) + 0.5)
 
     @property
-    def _iterations(self) -> int:
-        """Of training in an epoch."""
+    def iterations(self) -> int:
+        """Of training, in all epochs."""
         images = len(self.train) - self._held_out
-        return ceil(images / checked_integer("batch_size", self.recipe.batch_size, least=1))
+        return self.epochs * ceil(images / checked_integer("batch_size", self.recipe.batch_size, least=1))
 
     @property
     def name(self) -> str:
@@ -139,7 +139,12 @@ class Task:
             plp.Error: it is damaged, or of another version of plp.
             ValueError: its data are not there, are others now, or were arrays.
         """
-        return from_plain(cls, read_run_data(Path(folder, RUN_FILE)).get("task"))
+        return task_of(read_run_data(Path(folder, RUN_FILE)))
+
+
+def task_of(data: dict[str, Any]) -> Task:
+    """The task that a run's file tells of; see :meth:`Task.load`."""
+    return from_plain(Task, data.get("task"))
 
 
 def new_model(task: Task) -> Model:
