@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import plp
 import pytest
@@ -196,21 +197,31 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_keeps_all_runs(tmp_path):
+def children(process):
+    files = Path(f"/proc/{process.pid}/task").glob("*/children")  # of each thread
+    return [child for file in files for child in file.read_text().split()]
+
+
+@pytest.mark.parametrize("moment", ["while processes begin", "while they train"])
+def test_ctrl_c_keeps_all_runs(moment, tmp_path):
     hear = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     (tmp_path / "study.py").write_text(STOPPED)
     command = [sys.executable, "study.py"]
     with subprocess.Popen(command, cwd=tmp_path, preexec_fn=hear, start_new_session=True, **pipes) as process:
         try:
-            wait_for(lambda: len(list(tmp_path.glob("study/*/checkpoint.plp"))) == 2)
+            if moment == "while they train":
+                wait_for(lambda: len(list(tmp_path.glob("study/*/checkpoint.plp"))) == 2)
+            else:
+                wait_for(lambda: len(children(process)) > 2)  # two, and multiprocessing's tracker
             os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
             output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert (process.returncode, output) == (0, "usable\n"), errors
+    assert (process.returncode, output) == (0, "usable\n") and "Traceback" not in errors, errors
+    assert moment == "while processes begin" or "0 of 2 runs done" in errors
     assert (
-        "0 of 2 runs done" in errors
+        "ends after the running iterations" in errors
         and not list(tmp_path.glob("study/*/lock"))
         and not (tmp_path / "study/stop").exists()
     )

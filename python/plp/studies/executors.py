@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from time import sleep
 from typing import Any
@@ -35,7 +36,9 @@ class Processes(Executor):
     def _call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         pool = self._idle.get()
         try:
-            return pool.submit(function, *arguments, **named).result()
+            with _deaf():
+                future = pool.submit(function, *arguments, **named)
+            return future.result()
         except BrokenProcessPool:
             pool.shutdown(wait=False)
             pool = _one_process()
@@ -56,10 +59,25 @@ def _one_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_process)
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Within, processes begin with a mask that holds back what asks them to end, until they ignore it."""
+    resource_tracker.ensure_running()  # which takes the mask away where it begins itself
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_process() -> None:
     """Ctrl-C and the like are heard by the process that has the study, which then asks for an end by a file."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
