@@ -535,6 +535,7 @@ def test_info_and_profile(capsys):
         (["train", "--data", "synthetic", "--lr", "nan"], "learning rate"),
         (["train", "--data", "synthetic", "--epochs", "0"], "epochs"),
         (["train", "--data", "synthetic", "--batch-size", "70000"], "batch size"),
+        (["train", "--data", "synthetic", "--width", "0.0625", "--epochs", "30000"], "epochs: found 30000, expected a"),
         (["train", "--data", "synthetic", "--validation", "1"], "validation is 1.0, expected a fraction"),
         (["train", "--data", "synthetic", "--validation", "nan"], "validation is nan, expected a fraction"),
         (["train", "--data", "synthetic", "--images", "2"], "validation is 0.2: of 2 images that leaves none"),

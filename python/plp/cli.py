@@ -397,6 +397,10 @@ def _trained(
             error = Error(run.failure)
     except KeyboardInterrupt as interruption:
         run, error = getattr(interruption, "run", None), interruption
+    except ValueError:
+        with suppress(OSError):  # of a folder with something in it
+            folder.rmdir()
+        raise
     go_on(folder)
     if run:
         _say(f"{folder}/: {', '.join(_kept(run, folder))}")

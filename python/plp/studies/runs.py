@@ -146,6 +146,10 @@ def _written(task: Task, engine: Engine, run: Run, lease: SoftFileLease) -> Run:
     except KeyboardInterrupt as interruption:
         write(interruption.run, complete=False)  # type: ignore[attr-defined]
         raise
+    except ValueError:
+        if not any((folder / name).exists() for name in KEPT):  # a mistake that none but the engine could find
+            (folder / RUN_FILE).unlink()
+        raise
     finally:
         (folder / PROGRESS).unlink(missing_ok=True)
     write(run, complete=True)
