@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
@@ -385,6 +386,16 @@ def test_the_same_method_twice_is_the_same_run(synthetic):
         ({"methods": {"a": {}, "b": {"optimizer": plp.SGD(lr=-1)}}}, "-1"),
         ({"train": "data"}, "train is 'data', expected a dataset or a pair of images and labels"),
         ({"test": "data"}, "test is 'data', expected a dataset or a pair of images and labels"),
+        ({"networks": []}, r"networks is \[\], expected a list of names"),
+        ({"networks": 3}, "networks is 3, expected a list of names"),
+        ({"methods": None}, "methods is None, expected a list of names or a dict"),
+        ({"methods": {}}, "methods is {}, expected at least one"),
+        ({"path": ""}, "path is '', expected a folder"),
+        ({"weights": "no"}, "weights is 'no', expected bool"),
+        ({"engine": "torch"}, "engine is 'torch', expected a function of a plp.Task"),
+        ({"engine": lambda task: None, "jobs": 2}, "engine is <function .*, expected a function of a module"),
+        ({"callback": lambda report: None, "jobs": 2}, r"callback is \[<function .*, expected a function of a module"),
+        ({"executor": ProcessPoolExecutor}, "executor is the class ProcessPoolExecutor, expected one that was made"),
         ({"validation": "most"}, "validation is 'most', expected a fraction or None"),
     ],
 )
@@ -797,6 +808,16 @@ def test_foreign_files_in_a_runs_folder_are_not_replaced(study, tmp_path, name):
         with pytest.raises((FileExistsError, plp.Error), match="not a run"):
             study(methods="sgd", epochs=1, fresh=fresh)
     assert (folder / name).read_text() == "years of work"
+
+
+def test_a_run_and_a_study_do_not_share_a_folder(study, tmp_path):
+    run = study(methods="sgd", epochs=1).runs[0]
+    with pytest.raises(ValueError, match="which holds a run, expected a folder for a study"):
+        study(path=run.folder)
+    with pytest.raises(FileExistsError, match="holds a study, expected a folder for a run"):
+        perform(replace(plp.Task.load(run.folder), folder=tmp_path), plp.engine)
+    with pytest.raises(ValueError, match="expected a list of folders"):
+        plp.merge(str(tmp_path))
 
 
 def test_a_study_is_written_where_its_name_leads(study, trained, whole, tmp_path):

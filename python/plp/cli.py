@@ -474,6 +474,8 @@ class Compare(WithRuns):
     )
 
     def run(self) -> Outcome:
+        if self.dask and self.jobs > 1:
+            raise ValueError(f"--jobs {self.jobs} and --dask are given, expected one of them")
         methods = {name: self.recipe_for(name) for name in map(str.strip, self.methods.split(","))}
         for module in ("altair", "matplotlib"):  # for the report: told now, not after hours of training
             require(module, extra="studies")

@@ -110,6 +110,10 @@ def checked_executor(executor: Any) -> None:
             f"{kind}, whose jobs are no concurrent.futures.Future: pass "
             "distributed.Client(dask_jobqueue.SLURMCluster(…)).get_executor(), or submit an array job (plp.merge)"
         )
+    if isinstance(executor, type):
+        raise ValueError(
+            f"executor is the class {executor.__name__}, expected one that was made: {executor.__name__}(…)"
+        )
     if not callable(getattr(executor, "submit", None)):
         raise ValueError(
             f"{kind}, expected something whose submit returns a concurrent.futures.Future, "

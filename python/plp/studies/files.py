@@ -35,7 +35,11 @@ def folder_of(path: Place) -> Path:
         ValueError: it is named as a file of an earlier version.
         FileNotFoundError, OSError: it cannot be made.
     """
+    if not os.fspath(path):
+        raise ValueError("path is '', expected a folder")
     folder = Path(os.path.realpath(path))
+    if (folder / RUN_FILE).exists():
+        raise ValueError(f"path is {os.fspath(path)}, which holds a run, expected a folder for a study")
     if folder.suffix == ".json" and not folder.is_dir():
         raise ValueError(
             f"path is {os.fspath(path)}, expected a folder, in which the study is study.json and each run a folder; "
@@ -101,6 +105,8 @@ def merge(paths: Sequence[Place], path: Place | None = None) -> Study:
         ValueError: they differ in more than their runs, or have one and the same run with another outcome.
         FileNotFoundError, OSError, plp.Error: see :meth:`Study.load`.
     """
+    if isinstance(paths, str | os.PathLike):
+        raise ValueError(f"paths is {os.fspath(paths)!r}, expected a list of folders")
     pieces = [(Path(place), Study.load(place)) for place in paths]  # a mistake is reported before there is a folder
     if not pieces:
         raise ValueError("paths is empty, expected folders of studies")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,20 @@ Methods = str | Sequence[str] | Mapping[str, Recipe | Mapping[str, Any]]
 def recipes_of(methods: Methods, recipe: Recipe) -> dict[str, Recipe]:
     """Every method's own recipe, by name."""
     if isinstance(methods, Mapping):
+        if not methods:
+            raise ValueError("methods is {}, expected at least one")
         recipes = {checked_name(name): _changed(name, recipe, own) for name, own in methods.items()}
     else:
-        names = [methods] if isinstance(methods, str) else methods
-        recipes = {name: by_name(name, recipe) for name in names}
-    if not recipes:
-        raise ValueError(f"methods is {in_brief(methods)}, expected a list of names or a dict")
+        recipes = {name: by_name(name, recipe) for name in names_of("methods", methods, " or a dict")}
     return recipes
+
+
+def names_of(what: str, names: str | Iterable[str], otherwise: str = "") -> list[str]:
+    """One name, or several, each once."""
+    several = [names] if isinstance(names, str) else list(dict.fromkeys(names)) if isinstance(names, Iterable) else []
+    if not several:
+        raise ValueError(f"{what} is {in_brief(names)}, expected a list of names{otherwise}")
+    return several
 
 
 def _changed(name: str, recipe: Recipe, own: Recipe | Mapping[str, Any]) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,7 +33,7 @@ from ..training import Callback, one_of
 from .executors import Processes, checked_executor, workers_of_a_machine
 from .files import folder_of, opened
 from .leases import Stopped, go_on
-from .methods import Methods, recipes_of
+from .methods import Methods, names_of, recipes_of
 from .records import STUDY_FILE, Settings, Study, folder_name
 from .runs import Engine, perform, with_display
 from .space import Size, check_space
@@ -138,7 +139,7 @@ def compare(
         KeyboardInterrupt: Ctrl-C; see above.
     """
     require("scipy", extra="studies")  # now, not after hours of training
-    networks = [networks] if isinstance(networks, str) else list(dict.fromkeys(networks))
+    networks = names_of("networks", networks)
     checked_type("recipe", recipe, Recipe)
     recipes = recipes_of(methods, recipe)
     train = as_dataset("train", train)
@@ -165,7 +166,13 @@ def compare(
         )
     )
     callbacks = _checked_callbacks(callback)
+    checked_type("weights", weights, bool)
+    if not callable(engine):
+        raise ValueError(f"engine is {in_brief(engine)}, expected a function of a plp.Task")
     _check_executor(executor, jobs)
+    if jobs > 1:
+        _check_sent("engine", engine)
+        _check_sent("callback", [each for each in callbacks if not hasattr(each, "of")])
     _check_folder(path, recipes, metrics, executor)
     common = {name: getattr(settings, name) for name in ("width", "epochs", "validation", "dropout", "mean", "std")}
     common |= {"train": train, "test": test, "threads": threads, "weights": weights, "metrics": metrics}
@@ -218,6 +225,16 @@ def _check_executor(executor: Any, jobs: int) -> None:
     checked_executor(executor)
     if jobs > 1:
         raise ValueError(f"jobs is {jobs} and an executor is given, expected one of them")
+
+
+def _check_sent(name: str, value: Any) -> None:
+    """Other processes of ours are sent it by pickle."""
+    try:
+        pickle.dumps(value)
+    except Exception as error:
+        raise ValueError(
+            f"{name} is {in_brief(value)}, expected a function of a module, which other processes can be sent: {error}"
+        ) from None
 
 
 def _check_folder(path: Place | None, recipes: Mapping[str, Recipe], metrics: str, executor: Any) -> None:

@@ -41,7 +41,7 @@ from .._progress import FitProgress
 from ..records import History, Progress
 from .leases import Stopped, check_stop, held
 from .metrics import ITERATIONS, METRICS, PROGRESS, IterationKeeper, Telling, note, note_again
-from .records import RUN_FILE, VERSION, WATCHED, Run, read_run, read_run_data, run_of
+from .records import RUN_FILE, STUDY_FILE, VERSION, WATCHED, Run, read_run, read_run_data, run_of
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
 
 KEPT = (METRICS, ITERATIONS, CHECKPOINT, BEST, LAST, WATCHED)
@@ -223,6 +223,8 @@ def found(folder: Path) -> Found | None:
         plp.Error: it is damaged, or of another version.
     """
     file = folder / RUN_FILE
+    if (folder / STUDY_FILE).exists():
+        raise FileExistsError(errno.EEXIST, "holds a study, expected a folder for a run", os.fspath(folder))
     if file.exists():
         data = read_run_data(file)
         return Found(run_of(data, file), data.get("complete") is True, data.get("task"))
