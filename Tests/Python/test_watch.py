@@ -1,5 +1,6 @@
 """A watch records how far PLP's prediction is from what came, and changes nothing."""
 
+import json
 import re
 from dataclasses import replace
 from html import unescape
@@ -235,6 +236,26 @@ def test_a_report_shows_what_was_watched(images, tmp_path):
         "adamw: error,",
     ]
     assert labels[0].endswith("; the line: (1 + μ)/2 = 0.95")
+
+
+def test_what_has_stopped_has_no_error(images, tmp_path):
+    """As at a rate that is too small for float32: the page's numbers are JSON's, which knows no infinity."""
+    study = plp.compare("resnet18", ["sgd"], train=images, path=tmp_path / "study", **STUDY)
+    place = study.runs[0].folder / "watched.npz"
+    watched = plp.Watched.load(place)
+    moves = watched.moves.copy()
+    moves[-1, 0, 1:] = 0  # of a layer at the end, what the parameters did
+    replace(watched, moves=moves).save(place)
+    stopped = plp.Watched.load(place)
+    assert np.isnan(stopped.error[-1, 0]) and np.isnan(stopped.cosine[-1, 0])
+    assert np.isfinite(stopped.error[:-1]).all() and np.isfinite(stopped.total_error).all()
+    plp.Study.load(tmp_path / "study").report(tmp_path / "page")
+    page = (tmp_path / "page").read_text()
+    charts = re.findall(r'<script type="application/json">(.*?)</script>', page, re.S)
+    for chart in charts:
+        json.loads(chart, parse_constant=lambda found: pytest.fail(f"{found} is no JSON"))
+    assert len(charts) > 5
+    stopped.plot(tmp_path / "watched.png")
 
 
 def test_mistakes():

@@ -168,11 +168,14 @@ def spread_out(count: int, most: int) -> NDArray[np.int64]:
 
 def _error(moves: NDArray[np.floating]) -> NDArray[np.float64]:
     predicted, actual, product = np.moveaxis(moves.astype(np.float64), -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(np.maximum(predicted - 2 * product + actual, 0) / actual)
+    return np.sqrt(_ratio(np.maximum(predicted - 2 * product + actual, 0), actual))
 
 
 def _cosine(moves: NDArray[np.floating]) -> NDArray[np.float64]:
     predicted, actual, product = np.moveaxis(moves.astype(np.float64), -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return product / np.sqrt(predicted * actual)
+    return _ratio(product, np.sqrt(predicted * actual))
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To what has moved; NaN where nothing has."""
+    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
