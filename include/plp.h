@@ -52,7 +52,9 @@
  * Memory.   What a call needs in large pieces is asked for before: of the machine, of the control groups that the
  *           process is in, and of its limits (ulimit -v, -d), under which OpenBLAS takes 129 MB a thread. What they do
  *           not leave is OUT_OF_MEMORY. Small pieces are taken as they come; where the system refuses those, or others
- *           take meanwhile what was left, the process ends.
+ *           take meanwhile what was left, the process ends. Under a limit of the address space below some 300 MB a
+ *           thread that OpenBLAS has started may look for memory for ever, and the process does not end until it has
+ *           some, unless OPENBLAS_NUM_THREADS is 1.
  *
  * Since 0.1, unless a declaration says otherwise.
  */
