@@ -35,8 +35,8 @@ from .schedules import Warmup
 from .studies.leases import go_on
 from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
 from .studies.runs import KEPT, PICTURES, Found, forget, found, perform, with_display
-from .studies.space import Size, check_space
-from .studies.tasks import BEST, new_model, new_trainer, task_of
+from .studies.space import check_space, sizes_of
+from .studies.tasks import BEST, task_of
 
 METHODS = ", ".join([*NAMED_OPTIMIZERS, *NAMED_PREDICTORS])
 DATASETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -373,8 +373,7 @@ def _trained(
     """A run, as far as it came in its folder, and what ended it early; in a folder that is named after it by default,
     or a further one where others have that.
     """
-    model = new_model(task)
-    new_trainer(task, model)  # a mistake is reported before there is a folder
+    sizes = sizes_of([task])
     if output is None:
         folder, there = _place(task, fresh, besides)
     else:
@@ -383,7 +382,7 @@ def _trained(
     for difference in there.differences(task) if there else ():
         raise ValueError(f"{folder} holds a run whose {difference}: choose another --output, or --fresh to lose it")
     if not (there and there.is_complete):
-        check_space(folder.parent, [replace(task, folder=folder)], {task.network: Size.of(model)})
+        check_space(folder.parent, [replace(task, folder=folder)], sizes)
     if fresh:
         forget(folder)
     make_folder(folder)

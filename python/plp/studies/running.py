@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from itertools import groupby, product
+from itertools import product
 from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,9 +36,9 @@ from .leases import Stopped, go_on
 from .methods import Methods, names_of, recipes_of
 from .records import STUDY_FILE, Settings, Study, folder_name
 from .runs import Engine, perform, with_display
-from .space import Size, check_space
+from .space import check_space, sizes_of
 from .spreading import spread
-from .tasks import Task, new_model, new_trainer
+from .tasks import Task
 from .tasks import engine as own_engine
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def compare(
         Task(network=network, method=method, recipe=recipes[method], seed=each, **common)
         for each, network, method in product(seeds, networks, recipes)
     ]
-    sizes = _sizes([task for task in tasks if task.seed == seed]) if engine is own_engine else {}
+    sizes = sizes_of([task for task in tasks if task.seed == seed]) if engine is own_engine else {}
     recipes = {name: _as_kept(own) for name, own in recipes.items()}
 
     with _workplace(path, executor, jobs) as (folder, executor):
@@ -249,18 +249,6 @@ def _check_folder(path: Place | None, recipes: Mapping[str, Recipe], metrics: st
     for reason, is_wanted in wants_folder.items():
         if is_wanted and path is None:
             raise ValueError(f"path is None, expected a folder {reason}")
-
-
-def _sizes(tasks: Sequence[Task]) -> dict[str, Size]:
-    """Of the tasks' networks; a mistake in the last method is reported now, before the first run."""
-    sizes = {}
-    for network, alike in groupby(tasks, key=lambda task: task.network):
-        first, *others = alike
-        model = new_model(first)
-        for task in (first, *others):
-            new_trainer(task, model)
-        sizes[network] = Size.of(model)
-    return sizes
 
 
 def _as_kept(value: T) -> T:

@@ -10,13 +10,13 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from ..model import Model
 from ..options import SGD, Recipe
 from .runs import KEPT
-from .tasks import Task
+from .tasks import Task, new_model, new_trainer
 
 
 class Size(NamedTuple):
@@ -25,9 +25,17 @@ class Size(NamedTuple):
     parameters: int
     layers: int
 
-    @classmethod
-    def of(cls, model: Model) -> Size:
-        return cls(model.parameter_count, len(model.parameter_names))
+
+def sizes_of(tasks: Sequence[Task]) -> dict[str, Size]:
+    """Of the tasks' networks; a mistake in any task is reported now, before there is a folder or a run."""
+    sizes = {}
+    for network, alike in groupby(tasks, key=lambda task: task.network):
+        first, *others = alike
+        model = new_model(first)
+        for task in (first, *others):
+            new_trainer(task, model)
+        sizes[network] = Size(model.parameter_count, len(model.parameter_names))
+    return sizes
 
 
 def check_space(place: Path, tasks: Sequence[Task], sizes: Mapping[str, Size], at_once: int = 1) -> None:
