@@ -2,13 +2,20 @@
 
 package typealias Vector = SIMD16<Float>
 
-extension SIMD16<Float> {
-    static var lanes: Int { 16 }
-
+extension SIMD where Self: BitwiseCopyable, Scalar == Float {
     @inline(__always)
     init(at source: UnsafePointer<Float>) {
         self = UnsafeRawPointer(source).loadUnaligned(as: Self.self)
     }
+
+    @inline(__always)
+    func store(to target: UnsafeMutablePointer<Float>) {
+        UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
+    }
+}
+
+extension SIMD16<Float> {
+    static var lanes: Int { 16 }
 
     /// The first `count` values from memory, zeros behind them; touches no memory beyond.
     @inline(__always)
@@ -27,11 +34,6 @@ extension SIMD16<Float> {
             count < 8
             ? Self(lowHalf: SIMD8(partAt: source, count: count), highHalf: .zero)
             : Self(lowHalf: SIMD8(at: source), highHalf: SIMD8(partAt: source + 8, count: count - 8))
-    }
-
-    @inline(__always)
-    func store(to target: UnsafeMutablePointer<Float>) {
-        UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
     }
 
     /// Stores the first `count` values only.
@@ -58,11 +60,6 @@ extension SIMD16<Float> {
 
 /// Parts of a vector are moved by halves and not by a copy in memory, which whoever reads all of it would wait for.
 extension SIMD8<Float> {
-    @inline(__always)
-    fileprivate init(at source: UnsafePointer<Float>) {
-        self = UnsafeRawPointer(source).loadUnaligned(as: Self.self)
-    }
-
     /// The first `count` values, fewer than eight, and zeros.
     @inline(__always)
     fileprivate init(partAt source: UnsafePointer<Float>, count: Int) {
@@ -70,11 +67,6 @@ extension SIMD8<Float> {
             count < 4
             ? Self(lowHalf: SIMD4(partAt: source, count: count), highHalf: .zero)
             : Self(lowHalf: SIMD4(at: source), highHalf: SIMD4(partAt: source + 4, count: count - 4))
-    }
-
-    @inline(__always)
-    fileprivate func store(to target: UnsafeMutablePointer<Float>) {
-        UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
     }
 
     @inline(__always)
@@ -87,18 +79,8 @@ extension SIMD8<Float> {
 
 extension SIMD4<Float> {
     @inline(__always)
-    fileprivate init(at source: UnsafePointer<Float>) {
-        self = UnsafeRawPointer(source).loadUnaligned(as: Self.self)
-    }
-
-    @inline(__always)
     fileprivate init(partAt source: UnsafePointer<Float>, count: Int) {
         self.init(count > 0 ? source[0] : 0, count > 1 ? source[1] : 0, count > 2 ? source[2] : 0, 0)
-    }
-
-    @inline(__always)
-    fileprivate func store(to target: UnsafeMutablePointer<Float>) {
-        UnsafeMutableRawPointer(target).storeBytes(of: self, as: Self.self)
     }
 
     @inline(__always)
