@@ -1,4 +1,5 @@
 """What a prediction costs beside PyTorch's own work: torch_prediction.py [--network NAME] [--rounds N] [--device cpu]
+                                                     [--capturable]
 
 In each round, by turns: a cycle of three predictor's steps without the optimizer's, five copies of all parameters, and
 three steps of the optimizer alone. Prints medians, and the median of the ratios within the rounds.
@@ -20,6 +21,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--network", default="resnet18", choices=torch_networks.NETWORKS)
 parser.add_argument("--rounds", default=15, type=int)
 parser.add_argument("--device", default="cpu")
+parser.add_argument("--capturable", action="store_true", help="count on the device, as CUDA graphs want it")
 options = parser.parse_args()
 
 model = torch_networks.network(options.network).to(options.device)
@@ -28,7 +30,7 @@ copies = [torch.empty_like(parameter) for parameter in parameters]
 for parameter in parameters:
     parameter.grad = torch.randn_like(parameter) * 1e-4
 optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
-attachment = plp.torch.attach(optimizer, plp.PLP())
+attachment = plp.torch.attach(optimizer, plp.PLP(), capturable=options.capturable)
 optimizer.step()
 
 
@@ -66,8 +68,11 @@ rounds = [[measured(function) for function in (predict, copy, step)] for _ in ra
 prediction, copying, stepping = (statistics.median(column) for column in zip(*rounds))
 ratios = [predicted / copied for predicted, copied, _ in rounds]
 count = sum(parameter.numel() for parameter in parameters)
+where = torch.cuda.get_device_name() if options.device != "cpu" else "the processor"
+if options.capturable:
+    where += ", counted there"
 print(
-    f"{options.network}, {count:,} parameters on {options.device}, PyTorch {torch.__version__}, n = {options.rounds}: "
+    f"{options.network}, {count:,} parameters on {where}, PyTorch {torch.__version__}, n = {options.rounds}: "
     f"a cycle of predictions {prediction:.2f} ms, five copies {copying:.2f} ms, three fused steps {stepping:.2f} ms; "
     f"cycle to copies {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 )

@@ -18,6 +18,22 @@ torch = pytest.importorskip(
 )
 from torch import nn  # noqa: E402
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES, autouse=True)
+def device(request):
+    """Where PyTorch makes the tensors of a test: each test runs on all that there are."""
+    if request.param not in DEVICES:
+        pytest.skip("needs a GPU that PyTorch can use")
+    torch.set_default_device(request.param)
+    yield request.param
+    torch.set_default_device("cpu")
+
+
+def only(device):
+    return pytest.mark.parametrize("device", [device], indirect=True)
+
 
 def network(dtype=torch.float32):
     torch.manual_seed(0)
@@ -25,7 +41,7 @@ def network(dtype=torch.float32):
 
 
 def batches(count, dtype=torch.float32):
-    random = torch.Generator().manual_seed(1)
+    random = torch.Generator(torch.get_default_device()).manual_seed(1)
     return [
         (torch.randn(5, 7, generator=random).to(dtype), torch.randint(0, 3, (5,), generator=random))
         for _ in range(count)
@@ -131,20 +147,20 @@ def test_numbers_are_those_of_the_library(name):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     attachment = plp.torch.attach(optimizer, predictor)
     plain = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9)
-    theta = flat(reference).numpy()
+    theta = flat(reference).cpu().numpy()
     prediction = plp.Prediction(predictor, theta)
     for batch in data:
         steps(model, optimizer, [batch])
-        theta[...] = steps(reference, plain, [batch])[0].numpy()
+        theta[...] = steps(reference, plain, [batch])[0].cpu().numpy()
         prediction.after_step(theta)
         set_flat(reference, torch.from_numpy(theta))
         # Where PyTorch rounds a product before it adds, by some last digits of the largest term.
-        np.testing.assert_allclose(flat(model).numpy(), theta, rtol=1e-6, atol=3e-7)
+        np.testing.assert_allclose(flat(model).cpu().numpy(), theta, rtol=1e-6, atol=3e-7)
     if isinstance(predictor, (plp.EMA, plp.SWA)):
         with attachment.average():
-            np.testing.assert_allclose(flat(model).numpy(), prediction.average(), rtol=1e-6, atol=1e-8)
+            np.testing.assert_allclose(flat(model).cpu().numpy(), prediction.average(), rtol=1e-6, atol=1e-8)
     elif predictor == plp.PLP():
-        assert np.array_equal(flat(model).numpy(), theta)
+        assert np.array_equal(flat(model).cpu().numpy(), theta)
 
 
 # ---- Saving and going on --------------------------------------------------------------------------------------------
@@ -354,12 +370,12 @@ def test_sparse_gradients():
 
 @pytest.mark.parametrize("kind", ["fused SGD", "fused AdamW", "SGD with momentum"])
 @pytest.mark.parametrize("predictor", [plp.PLP(), plp.EMA(decay=0.9)], ids=["PLP", "EMA"])
-def test_steps_that_a_grad_scaler_skips_do_not_count(kind, predictor):
+def test_steps_that_a_grad_scaler_skips_do_not_count(device, kind, predictor):
     data = batches(8)
 
     def run(poisoned):
         model, optimizer, attachment = make(predictor, kind)
-        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1000)
+        scaler = torch.amp.GradScaler(device, init_scale=1024.0, growth_interval=1000)
         for number, (x, y) in enumerate(data):
             for bad in (True, False) if number in poisoned else (False,):
                 optimizer.zero_grad()
@@ -444,6 +460,7 @@ torch.save(flat(model), os.path.join(sys.argv[2], f"{rank}.pt"))
 """
 
 
+@only("cpu")
 def test_all_ranks_have_the_same_bits(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -537,17 +554,21 @@ def test_bad_input_is_named_and_changes_nothing():
 
     model[0].weight.data = model[0].weight.data.double()
     model[0].weight.grad = None
-    with pytest.raises(ValueError, match=r"parameter 0 is float64 \[19, 7\] on cpu, expected float32 \[19, 7\]"):
+    with pytest.raises(
+        ValueError, match=r"parameter 0 is float64 \[19, 7\] on (cpu|cuda:0), expected float32 \[19, 7\]"
+    ):
         optimizer.step()
     model[0].weight.data = model[0].weight.data.float()
     assert torch.equal(flat(model), before)
 
 
+@only("cpu")
 def test_plp_alone_does_not_load_pytorch():
     code = "import plp, sys; assert 'torch' not in sys.modules; plp.torch.attach; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@only("cpu")
 @pytest.mark.parametrize("library", ["torchvision", "datasets"])
 def test_data_of_other_libraries(library, tmp_path):
     pytest.importorskip(library)
@@ -555,16 +576,19 @@ def test_data_of_other_libraries(library, tmp_path):
     assert "<plp.datasets.Dataset" in output("python", program, tmp_path)
 
 
+@only("cpu")
 @pytest.mark.parametrize("code", programs("docs/howto/pytorch.md", "python"))
 def test_the_page_s_programs(code):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@only("cpu")
 def test_the_example():
     done = subprocess.run([sys.executable, ROOT / "examples/python/torch_loop.py"], capture_output=True, text=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["SGD", "SGD", "PLP"], done.stderr
 
 
+@only("cpu")
 def test_the_example_of_an_engine(tmp_path):
     quick = ["--images", "256", "--seeds", "1", "--epochs", "1", "--width", "0.0625", "--path", tmp_path / "study"]
     command = [sys.executable, ROOT / "examples/python/torch_engine.py", *quick]
@@ -575,56 +599,71 @@ def test_the_example_of_an_engine(tmp_path):
     assert {run.engine for run in study.runs} == {"__main__.engine"}
 
 
-# ---- On a GPU -------------------------------------------------------------------------------------------------------
-
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use")
+# ---- On a GPU alone -------------------------------------------------------------------------------------------------
 
 
-@on_gpu
-@pytest.mark.parametrize("kind", ["fused SGD", "fused AdamW", "Adam"])
-def test_gpu_nothing_waits_for_the_device(kind):
-    data = [(x.cuda(), y.cuda()) for x, y in batches(9)]
-    model, reference = network().cuda(), network().cuda()
+@only("cuda")
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
+@pytest.mark.parametrize("kind", ["fused SGD", "fused AdamW"])
+def test_nothing_waits_for_the_device(kind, scaled):
+    data = batches(9)
+    model, reference = network(), network()
     optimizer = OPTIMIZERS[kind](model.parameters())
+    scaler = torch.amp.GradScaler("cuda", init_scale=1024.0, enabled=scaled)
     plp.torch.attach(optimizer, plp.PLP())
-    steps(model, optimizer, data[:2])
+
+    def train(batches):
+        for x, y in batches:
+            optimizer.zero_grad()
+            scaler.scale(nn.functional.cross_entropy(model(x), y)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+    train(data[:2])
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for x, y in data[2:]:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
+        train(data[2:])
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(flat(model), by_hand(reference, OPTIMIZERS[kind](reference.parameters()), data))
 
 
-@on_gpu
-def test_gpu_graphs_capture_a_step():
-    data = [(x.cuda(), y.cuda()) for x, y in batches(14)]
-    model, reference = network().cuda(), network().cuda()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
-    plp.torch.attach(optimizer, plp.PLP(), capturable=True)
+@only("cuda")
+@pytest.mark.parametrize("kind", ["fused SGD", "fused AdamW"])
+def test_graphs_capture_a_step(kind):
+    def optimizer_of(model):
+        if kind == "fused AdamW":
+            return torch.optim.AdamW(model.parameters(), lr=0.01, fused=True, capturable=True)
+        return OPTIMIZERS[kind](model.parameters())
+
+    data = batches(14)
+    model, reference = network(), network()
+    optimizer, plain = optimizer_of(model), optimizer_of(reference)
+    attachment = plp.torch.attach(optimizer, plp.PLP(), capturable=True)
+    plp.torch.attach(plain, plp.PLP())
     x, y = data[0][0].clone(), data[0][1].clone()
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        for batch in data[:3]:
-            x.copy_(batch[0])
-            y.copy_(batch[1])
-            optimizer.zero_grad(set_to_none=False)
-            nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+
+    def train():
         optimizer.zero_grad(set_to_none=False)
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
-    for batch in data[3:]:
+
+    def take(batch):
         x.copy_(batch[0])
         y.copy_(batch[1])
+
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for batch in data[:3]:
+            take(batch)
+            train()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        train()
+    for batch in data[3:]:
+        take(batch)
         graph.replay()
-    plain = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9)
-    plp.torch.attach(plain, plp.PLP())
     steps(reference, plain, data)
+    assert attachment.iteration == len(data)
     torch.testing.assert_close(flat(model), flat(reference), rtol=1e-4, atol=1e-5)
