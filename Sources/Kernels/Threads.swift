@@ -87,7 +87,8 @@ public final class Threads: Sendable {
                 for offset in 0..<workers {
                     let owner = (worker + offset) % workers
                     let share = count * owner / workers..<count * (owner + 1) / workers
-                    while true {
+                    // Looked at first: many threads can read a line at once, but write it only one after another.
+                    while taken(owner).pointee.load(ordering: .relaxed) < share.count {
                         let place = taken(owner).pointee.wrappingAdd(1, ordering: .relaxed).oldValue
                         guard place < share.count else { break }
                         body(backward ? share.upperBound - 1 - place : share.lowerBound + place, worker)
