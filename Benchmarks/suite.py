@@ -1,7 +1,7 @@
 """The library by itself: images per second and peak memory over batch sizes, many threads and one, and what PLP costs.
 
     python suite.py [--networks …] [--batch-sizes 32 64 128 256 512] [--rounds 5] [--pairs 15]
-                    [--width 1]
+                    [--width 1] [--name suite]
 
 All batch sizes of a network are in memory together, some 11 GB for GoogLeNet at the default ones.
 """
@@ -180,9 +180,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="steps of each batch size")
     parser.add_argument("--pairs", type=int, default=15, help="turns of the comparisons")
     parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--name", default="suite", help="of the files in results/ (default: %(default)s)")
     options = parser.parse_args()
     results = {"machine": machine(), "networks": {network: measure(network, options) for network in options.networks}}
-    write("suite", results, markdown(results, options), picture(results, options))
+    write(options.name, results, markdown(results, options), picture(results, options))
 
 
 if __name__ == "__main__":
