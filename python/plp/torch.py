@@ -91,9 +91,10 @@ class Attachment:
         self._counts_on_device = capturable
         if capturable and self._cycle is None:
             raise ValueError(f"capturable: {self._rule} does not do the same in every cycle, as {_REPEATING} do")
-        self._entering: dict[torch.Tensor, torch.Tensor] = {}
+        self._step = _Step([], [], {})
         self._counts = True
-        self._check()
+        self._check_rule()
+        self._checked_pairs()
         self._hooks = (
             optimizer.register_step_pre_hook(_not_compiled(self._before_step)),
             optimizer.register_step_post_hook(_not_compiled(self._after_step)),
@@ -134,7 +135,7 @@ class Attachment:
             raise ValueError(f"{self._rule} has no average: it acts on the parameters themselves")
         begun = self.iteration > 0 and self._arithmetic(self.iteration - 1).is_average
         with torch.no_grad():
-            parameters, memories = self._pairs() if begun else ([], [])
+            parameters, memories, _ = self._checked_pairs() if begun else ([], [], [])
             lent = [*parameters, *(_statistics(model) if model is not None else ())]
             kept = [tensor.clone() for tensor in lent]
             for parameter, memory in zip(parameters, memories):
@@ -160,70 +161,74 @@ class Attachment:
             group[RULE] = self._rule
             group[ITERATION] = value
 
+    def _check_rule(self) -> None:
+        for group in self.optimizer.param_groups:
+            if group.get(RULE, self._rule) != self._rule:
+                raise ValueError(f"the optimizer's state is of the predictor {group[RULE]}, expected {self._rule}")
+
+    def _checked_pairs(self) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+        """The parameters that count, their memories, and the parameters that may begin to."""
+        parameters, memories, others = [], [], []
+        states = self.optimizer.state
+        for number, parameter in enumerate(self._parameters()):
+            # Not by the index: optimizers take a parameter that has an entry, an empty one too, for one that they know.
+            memory = states.get(parameter, {}).get(MEMORY)
+            if memory is None:
+                others.append(parameter)
+                continue
+            if _kind(memory) != _kind(parameter):
+                raise ValueError(
+                    f"parameter {number} is {_named(parameter)}, expected {_named(memory)}, as at the predictor's start"
+                )
+            parameters.append(parameter)
+            memories.append(memory)
+        return parameters, memories, others
+
     def _parameters(self) -> Iterator[torch.Tensor]:
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.is_floating_point() or parameter.is_complex():
                     yield parameter
 
-    def _memory(self, parameter: torch.Tensor) -> torch.Tensor | None:
-        # Not by the index: optimizers take a parameter that has an entry, an empty one too, for one that they know.
-        return self.optimizer.state.get(parameter, {}).get(MEMORY)
-
-    def _pairs(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """The parameters that count, and their memories."""
-        pairs = [(p, m) for p in self._parameters() if (m := self._memory(p)) is not None]
-        return [p for p, _ in pairs], [m for _, m in pairs]
-
-    def _check(self) -> None:
-        for group in self.optimizer.param_groups:
-            if group.get(RULE, self._rule) != self._rule:
-                raise ValueError(f"the optimizer's state is of the predictor {group[RULE]}, expected {self._rule}")
-        for number, parameter in enumerate(self._parameters()):
-            memory = self._memory(parameter)
-            if memory is not None and _kind(memory) != _kind(parameter):
-                raise ValueError(
-                    f"parameter {number} is {_kind(parameter)}, expected {_kind(memory)}, as at the predictor's start"
-                )
-
     # The hooks
 
     @torch.no_grad()
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        self._check()
+        self._check_rule()
+        parameters, memories, others = self._checked_pairs()
         first = self._iteration
         # Looked at only as long as nothing has counted.
         self._counts = (
             not isinstance(first, int) or first > 0 or any(g.get("lr", 1) != 0 for g in optimizer.param_groups)
         )
         has_closure = any(callable(value) for value in (*args, *kwargs.values()))  # which will make the gradients
-        entering = [
-            p
-            for p in self._parameters()
-            if self._memory(p) is None and p.requires_grad and (p.grad is not None or has_closure)
-        ]
+        entering = [p for p in others if p.requires_grad and (p.grad is not None or has_closure)]
         share = self._arithmetic.share(self.iteration) if entering else 0.0
-        self._entering = {p: p * share if share else torch.zeros_like(p) for p in entering}
+        starts = {p: p * share if share else torch.zeros_like(p) for p in entering}
+        self._step = _Step(parameters, memories, starts)
 
     @torch.no_grad()
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        entering, self._entering = self._entering, {}
+        (parameters, memories, entering), self._step = self._step, _Step([], [], {})
         for parameter, memory in entering.items():
             if parameter.grad is not None:
                 optimizer.state[parameter][MEMORY] = memory
+                parameters.append(parameter)
+                memories.append(memory)
         if not self._counts:
             self._iteration = self._iteration
             return
         # What GradScaler leaves to fused optimizers: above 0 where the step was skipped.
         skipped = getattr(optimizer, "found_inf", None)
-        parameters, memories = self._pairs()
         if self._cycle is not None and (self._counts_on_device or skipped is not None):
             self._iteration = self._cycle.act(self._iteration, skipped, parameters, memories, self._momenta(parameters))
             return
         iteration = self.iteration
         if skipped is None or not skipped.item():
             action = self._arithmetic(iteration)
-            _apply(action, parameters, memories)
+            for own, remembered in _by_kind(parameters, memories):
+                _combine(remembered, action.a, action.b, own)
+                _combine(own, action.c, action.d, remembered)
             if action.resets_momentum:
                 for momentum in self._momenta(parameters):
                     momentum.zero_()
@@ -254,6 +259,14 @@ def update_statistics(model: torch.nn.Module, batches: Iterable[Any]) -> None:
 def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:
     norms = (module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm))
     return [buffer for norm in norms for buffer in norm.buffers()]
+
+
+class _Step(NamedTuple):
+    """What a step of the optimizer begins with: the parameters that count, and what those that enter would remember."""
+
+    parameters: list[torch.Tensor]
+    memories: list[torch.Tensor]
+    entering: dict[torch.Tensor, torch.Tensor]
 
 
 class _Action(NamedTuple):
@@ -287,28 +300,40 @@ class _Arithmetic:
         return share
 
 
-def _apply(action: _Action, parameters: list[torch.Tensor], memories: list[torch.Tensor]) -> None:
-    """memory ← a memory + b θ, then θ ← c θ + d memory, without passes that change nothing."""
-    groups: dict[tuple[torch.device, torch.dtype], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-    for parameter, memory in zip(parameters, memories):  # PyTorch is fast on lists of one kind
-        of_kind = groups.setdefault((parameter.device, parameter.dtype), ([], []))
-        of_kind[0].append(parameter)
-        of_kind[1].append(memory)
-    for own, remembered in groups.values():
-        _combine(remembered, action.a, action.b, own)
-        _combine(own, action.c, action.d, remembered)
+def _by_kind(*lists: list[torch.Tensor]) -> Iterable[tuple[list[torch.Tensor], ...]]:
+    """The lists, in which tensors of one place belong together, cut into such of one device and dtype each.
+
+    PyTorch's foreach operations are fast on those.
+    """
+    groups: dict[tuple[torch.device, torch.dtype], tuple[list[torch.Tensor], ...]] = {}
+    for tensors in zip(*lists):
+        group = groups.setdefault((tensors[0].device, tensors[0].dtype), tuple([] for _ in lists))
+        for tensor, of_kind in zip(tensors, group):
+            of_kind.append(tensor)
+    return groups.values()
 
 
 def _combine(targets: list[torch.Tensor], kept: float, taken: float, others: list[torch.Tensor]) -> None:
-    """target ← kept target + taken other"""
-    if kept == 0:
-        for target, other in zip(targets, others):  # the one of these operations that foreach has not in place
+    """target ← kept target + taken other, without passes that change nothing"""
+    if kept == 0 and targets[0].is_cpu:  # in one pass: that is worth more than few calls here
+        for target, other in zip(targets, others):
             torch.mul(other, taken, out=target)
-        return
-    if kept != 1:
-        torch._foreach_mul_(targets, kept)
-    if taken != 0:
+    elif kept == 0:
+        torch._foreach_zero_(targets)
         torch._foreach_add_(targets, others, alpha=taken)
+    else:
+        if kept != 1:
+            torch._foreach_mul_(targets, kept)
+        if taken != 0:
+            torch._foreach_add_(targets, others, alpha=taken)
+
+
+def _combine_on_device(
+    targets: list[torch.Tensor], kept: torch.Tensor, taken: torch.Tensor, others: list[torch.Tensor]
+) -> None:
+    """The same with numbers that only the device knows."""
+    torch._foreach_mul_(targets, kept)
+    torch._foreach_add_(targets, torch._foreach_mul(others, taken))
 
 
 class _Cycle:
@@ -336,7 +361,7 @@ class _Cycle:
         memories: list[torch.Tensor],
         momenta: list[torch.Tensor],
     ) -> torch.Tensor:
-        """What :func:`_apply` does, with numbers that only the device knows; gives the count of the next iteration."""
+        """Does what the row of this iteration says; gives the count of the next."""
         device = parameters[0].device if parameters else torch.device("cpu")
         self._table = self._table.to(device)
         count = torch.as_tensor(iteration, device=device)
@@ -348,12 +373,12 @@ class _Cycle:
         # An index_select, which a graph can capture, unlike indexing by a tensor that is looked at on the host.
         place = torch.where(outside, self._period, (count - self._start) % self._period)
         row = self._table.index_select(0, place.reshape(1))[0]
-        for parameter, memory in zip(parameters, memories):
-            a, b, c, d, _ = row.to(parameter.device, parameter.real.dtype)
-            memory.mul_(a).addcmul_(parameter, b)
-            parameter.mul_(c).addcmul_(memory, d)
-        for momentum in momenta:
-            momentum.mul_(row[4].to(momentum.device, momentum.real.dtype))
+        for own, remembered in _by_kind(parameters, memories):
+            a, b, c, d, _ = row.to(own[0].device, own[0].dtype)
+            _combine_on_device(remembered, a, b, own)
+            _combine_on_device(own, c, d, remembered)
+        for (of_kind,) in _by_kind(momenta):
+            torch._foreach_mul_(of_kind, row[4].to(of_kind[0].device, of_kind[0].dtype))
         counted = 1 if skipped is None else (skipped.to(device) == 0).to(count.dtype)
         return count.add_(counted) if isinstance(iteration, torch.Tensor) else count + counted
 
@@ -361,7 +386,11 @@ class _Cycle:
 _REPEATING = "PLP and Lookahead"
 
 
-def _kind(tensor: torch.Tensor) -> str:
+def _kind(tensor: torch.Tensor) -> tuple[torch.dtype, torch.Size, torch.device]:
+    return tensor.dtype, tensor.shape, tensor.device
+
+
+def _named(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} on {tensor.device}"
 
 
