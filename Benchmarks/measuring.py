@@ -34,7 +34,7 @@ class Worker:
             bufsize=1,
             env={**os.environ, **(environment or {})},
         )
-        self.version = self._answer()
+        self.version = None
 
     def __enter__(self):
         return self
@@ -42,6 +42,10 @@ class Worker:
     def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait()
+
+    def wait(self):
+        """Until it can compute, when it tells the version of what computes."""
+        self.version = self._answer()
 
     def ask(self, command):
         return at_once([self], command)[0]
@@ -82,10 +86,13 @@ def workers(sides, network, width, **common):
     sides = {name: {"batch_size": 128, **common, **side} for name, side in sides.items()}
     images = max(side["batch_size"] for side in sides.values())
     with start_file(network, width, images) as start, ExitStack() as stack:
-        yield [
+        started = [
             stack.enter_context(Worker(name, start, network=network, width=width, **side))
             for name, side in sides.items()
         ]
+        for worker in started:
+            worker.wait()
+        yield started
 
 
 def in_turns(sides, rounds):
