@@ -1,7 +1,7 @@
 """The library by itself: images per second and peak memory over batch sizes, many threads and one, and what PLP costs.
 
     python suite.py [--networks …] [--batch-sizes 32 64 128 256 512] [--rounds 5] [--pairs 15]
-                    [--width 1] [--name suite]
+                    [--threads …] [--width 1] [--name suite]
 
 All batch sizes of a network are in memory together, some 11 GB for GoogLeNet at the default ones.
 """
@@ -45,7 +45,7 @@ def sweep(network, options):
 
 
 def counts(cores):
-    """Numbers of threads to measure: the powers of two, and all cores."""
+    """Numbers of threads to measure by default: the powers of two, and all cores."""
     return sorted({cores, *(1 << power for power in range(1, cores.bit_length()) if 1 << power <= cores)} - {1})
 
 
@@ -54,7 +54,7 @@ def scaling(network, options):
 
     The latter share nothing but the machine: what they fall short of their number is the processors' and the memory's.
     """
-    threads = counts(machine()["cores"])
+    threads = options.threads
     most = max(threads, default=1)
     sides = {f"process {number}": {"threads": 1} for number in range(most)}
     sides |= {f"{count} threads": {"threads": count} for count in threads}
@@ -179,6 +179,7 @@ def main():
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[32, 64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=5, help="steps of each batch size")
     parser.add_argument("--pairs", type=int, default=15, help="turns of the comparisons")
+    parser.add_argument("--threads", nargs="+", type=int, default=counts(machine()["cores"]))
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--name", default="suite", help="of the files in results/ (default: %(default)s)")
     options = parser.parse_args()
