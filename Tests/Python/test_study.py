@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -298,6 +299,21 @@ def test_a_notebook_shows_pictures_and_tables():
     study.runs.append(replace(study.runs[0], method="<b>"))
     assert "<b>" not in study._repr_html_() and "&lt;b&gt;" in study._repr_html_()
     assert repr(study) == "<plp.Study of resnet18 by sgd, plp, <b>: 5 runs>"
+
+
+def test_columns_that_a_terminal_has_no_room_for_stand_below(monkeypatch):
+    study = made_up()
+    wide = str(study).partition("\nmean ±")[0]
+    _, end = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with open(end, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        narrow = str(study).partition("\nmean ±")[0]
+    assert max(map(len, wide.splitlines())) > 80 >= max(map(len, narrow.splitlines()))
+    tables = [table.splitlines() for table in narrow.split("\n\n")]
+    assert all(lines[0].startswith("network   method") and len(lines) == len(wide.splitlines()) for lines in tables)
+    assert set(narrow.split()) == set(wide.split()) - {wide.splitlines()[1]} | {lines[1] for lines in tables}
 
 
 def test_a_failed_seed_does_not_hide_the_others():

@@ -84,7 +84,7 @@ def answer_table(answers: Sequence[Answer]) -> list[list[str]]:
 
 def text(study: Study) -> str:
     """Table and caption, what may be said of them, and what went wrong."""
-    return printable("\n".join([text_table(table(study)), *_notes(study)]))
+    return printable("\n".join([text_table(table(study), keys=2), *_notes(study)]))
 
 
 def html(study: Study) -> str:
