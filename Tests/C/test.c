@@ -438,8 +438,8 @@ static void test_model_options(void)
     BAD(dropout, (dropout = 1e300, &dropout), "dropout");
     BAD(channel_count_epsilons, 1, "resnet18");
     BAD(mean[1], NAN, "mean");
-    BAD(deviation[2], 0, "deviation");
-    BAD(deviation[0], -INFINITY, "deviation");
+    BAD(deviation[2], 0, "standard deviation");
+    BAD(deviation[0], -INFINITY, "standard deviation");
 #undef BAD
     CHECK(none == FOREIGN(plp_model));
 }

@@ -153,7 +153,7 @@ import Testing
         (ModelConfiguration(.vgg16, dropout: .nan), "dropout: found nan"),
         (ModelConfiguration(.vgg16, channelCountEpsilons: true), "channel-count epsilons"),
         (ModelConfiguration(.vgg16, mean: [0, 0]), "mean: found [0.0, 0.0]"),
-        (ModelConfiguration(.vgg16, deviation: [1, 1, 0]), "deviation"),
+        (ModelConfiguration(.vgg16, deviation: [1, 1, 0]), "standard deviation: found [1.0, 1.0, 0.0]"),
     ])
     func absurdConfigurations(configuration: ModelConfiguration, message: String) {
         #expect { try Model(configuration) } throws: { error in

@@ -303,7 +303,7 @@ def test_absurd_options(small, options, name, value):
         ({"dropout": -0.1}, "dropout", "-0.1"),
         ({"seed": -1}, "seed", "-1"),
         ({"mean": (0.5, 0.5)}, "mean", "0.5, 0.5"),
-        ({"std": (0.0, 0.2, 0.2)}, "deviation", "0.0, 0.2, 0.2"),
+        ({"std": (0.0, 0.2, 0.2)}, "standard deviation", "0.0, 0.2, 0.2"),
     ],
     ids=str,
 )
