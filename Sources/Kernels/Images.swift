@@ -17,7 +17,8 @@ public struct Normalization: Sendable, Equatable {
             mean.count == ImageShape.channels && mean.allSatisfy(\.isFinite), "mean", mean,
             expected: "three finite numbers")
         try require(
-            deviation.count == ImageShape.channels && deviation.allSatisfy { $0.isFinite && $0 > 0 }, "standard deviation",
+            deviation.count == ImageShape.channels && deviation.allSatisfy { $0.isFinite && $0 > 0 },
+            "standard deviation",
             deviation, expected: "three finite numbers above 0")
         self.init(known: mean, deviation)
     }

@@ -96,7 +96,8 @@ import Testing
         }
         for numbers: [Float] in [[], [1, 1, 0], [1, -1, 1], [.nan, 1, 1], [1, 1, .infinity]] {
             let failure = #expect(throws: Failure.self) { try Normalization(mean: [0, 0, 0], deviation: numbers) }
-            #expect(failure?.kind == .invalidArgument && failure?.message.hasPrefix("standard deviation: found [") == true)
+            #expect(
+                failure?.kind == .invalidArgument && failure?.message.hasPrefix("standard deviation: found [") == true)
         }
     }
 }
