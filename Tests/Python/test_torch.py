@@ -28,7 +28,7 @@ def device(request):
         pytest.skip("needs a GPU that PyTorch can use")
     torch.set_default_device(request.param)
     yield request.param
-    torch.set_default_device("cpu")
+    torch.set_default_device(None)
 
 
 def only(device):
@@ -457,6 +457,7 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 plp.torch.attach(optimizer, plp.PLP())
 steps(model, optimizer, batches(14)[rank::2])
 torch.save(flat(model), os.path.join(sys.argv[2], f"{rank}.pt"))
+os._exit(0)  # PyTorch 2.15 aborts in one of ten ends of Python after DistributedDataParallel, without plp too
 """
 
 
@@ -603,8 +604,10 @@ def test_the_example_of_an_engine(tmp_path):
 
 
 @only("cuda")
-@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
-@pytest.mark.parametrize("kind", ["fused SGD", "fused AdamW"])
+@pytest.mark.parametrize(
+    ("kind", "scaled"),
+    [("fused SGD", False), ("fused SGD", True), ("fused AdamW", False), ("fused AdamW", True), ("Adam", False)],
+)
 def test_nothing_waits_for_the_device(kind, scaled):
     data = batches(9)
     model, reference = network(), network()
