@@ -18,8 +18,7 @@ public struct Normalization: Sendable, Equatable {
             expected: "three finite numbers")
         try require(
             deviation.count == ImageShape.channels && deviation.allSatisfy { $0.isFinite && $0 > 0 },
-            "standard deviation",
-            deviation, expected: "three finite numbers above 0")
+            "standard deviation", deviation, expected: "three finite numbers above 0")
         self.init(known: mean, deviation)
     }
 

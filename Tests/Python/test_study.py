@@ -304,11 +304,11 @@ def test_a_notebook_shows_pictures_and_tables():
 def test_columns_that_a_terminal_has_no_room_for_stand_below(monkeypatch):
     study = made_up()
     wide = str(study).partition("\nmean ±")[0]
-    _, end = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
-    with open(end, "w") as terminal, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", terminal)
+    terminal, end = pty.openpty()
+    with open(terminal), open(end, "w") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
         narrow = str(study).partition("\nmean ±")[0]
     assert max(map(len, wide.splitlines())) > 80 >= max(map(len, narrow.splitlines()))
     tables = [table.splitlines() for table in narrow.split("\n\n")]

@@ -23,11 +23,11 @@ def text_table(rows: Sequence[Sequence[str]], keys: int = 1) -> str:
     """
     console = Console()
     width = console.width if console.is_terminal else None
-    first, others = list(zip(*rows))[:keys], list(zip(*rows))[keys:]
-    tables = [first[:]]
-    for column in others:
+    columns = list(zip(*rows))
+    tables = [columns[:keys]]
+    for column in columns[keys:]:
         if width is not None and len(tables[-1]) > keys and _width([*tables[-1], column]) > width:
-            tables.append(first[:])
+            tables.append(columns[:keys])
         tables[-1].append(column)
     return "\n\n".join(map(_drawn, tables))
 
