@@ -58,14 +58,19 @@ def markdown(results, options):
     peers = [name for name in PEERS if name in options.sides]
     limits = "".join(f", `{name}={os.environ[name]}`" for name in LIMITS if name in os.environ)
     versions = next(iter(results["networks"].values()))["versions"]
+    origin = "It is the machine's own."
+    if (options.peer / "complete").exists():
+        origin = (
+            "It is PyPI's wheel in an environment of its own, made by `Benchmarks/make_peer.sh`; a small library that "
+            "finds no device stands in for CUDA's, which the wheel wants to load and a processor never uses."
+        )
     text = (
         f"# Side by side with PyTorch\n\n{about['date']}, {about['processor']}, {options.threads} threads, batch "
         f"{options.batch_size}, width {options.width:g}; {versions[0]}, {versions[1]}{limits}. Medians "
         f"of {options.rounds} turns; × is how many times as fast as that PyTorch the library is, the median of the "
         "ratios within a turn, and in brackets the lowest and the highest.\n\n"
         "PyTorch runs in eager mode (`torch.compile` is not among the sides) with channels last, fused SGD and "
-        "tcmalloc. It is PyPI's wheel in an environment of its own, made by `Benchmarks/make_peer.sh`; a small library "
-        "that finds no device stands in for CUDA's, which the wheel wants to load and a processor never uses.\n"
+        f"tcmalloc. {origin}\n"
     )
     for what in ("training", "evaluation"):
         rows = []

@@ -74,7 +74,8 @@ def on_gpu(function):
     return start.elapsed_time(end)
 
 
-def table(clock):
+def told(clock):
+    """What the three take by this clock, in words."""
     rounds = [[clock(function) for function in (predict, copy, step)] for _ in range(options.rounds + 1)][1:]
     prediction, copying, stepping = (statistics.median(column) for column in zip(*rounds))
     ratios = [predicted / copied for predicted, copied, _ in rounds]
@@ -88,6 +89,8 @@ count = sum(parameter.numel() for parameter in parameters)
 about = f"{options.network}, {count:,} parameters, PyTorch {torch.__version__}, n = {options.rounds}"
 if options.capturable:
     about += ", counted on the device"
-print(f"{about}; {'to queue' if options.device != 'cpu' else 'the processor'}: {table(on_processor)}")
-if options.device != "cpu":
-    print(f"{about}; {torch.cuda.get_device_name()}: {table(on_gpu)}")
+if options.device == "cpu":
+    print(f"{about}; the processor: {told(on_processor)}")
+else:
+    print(f"{about}; to queue: {told(on_processor)}")
+    print(f"{about}; {torch.cuda.get_device_name()}: {told(on_gpu)}")
