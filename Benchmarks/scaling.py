@@ -15,10 +15,10 @@ import argparse
 import json
 import os
 import subprocess
-from heapq import heapify, heappop, heappush
 from pathlib import Path
 from statistics import median
 
+from crew import Pass, passes
 from matplotlib.figure import Figure
 from measuring import NETWORKS, machine, table, write
 
@@ -42,43 +42,13 @@ def record(program, target, network, batch_size, rounds):
     return json.loads(result.stdout)
 
 
-def loop_seconds(loop, threads):
-    """Until all parts are done, where each worker takes its own share first and then what others have not begun."""
-    parts = loop["parts"]
-    workers = min(threads, len(parts))
-    if workers < 2:
-        return sum(parts)
-    edges = [len(parts) * worker // workers for worker in range(workers + 1)]
-    shares = [parts[first:end] for first, end in zip(edges, edges[1:])]
-    left = [iter(share[::-1] if loop["isBackward"] else share) for share in shares]
-    free = [(0.0, worker, 0) for worker in range(workers)]  # since when, who, and how many shares it found empty
-    heapify(free)
-    end = 0.0
-    while free:
-        time, worker, empty = heappop(free)
-        part = next(left[(worker + empty) % workers], None)
-        if part is None:
-            if empty + 1 < workers:
-                heappush(free, (time, worker, empty + 1))
-        else:
-            heappush(free, (time + part, worker, empty))
-            end = max(end, time + part)
-    return end
-
-
-def predict(section, threads, barrier):
-    """Seconds that a layer's operation takes on a number of threads."""
-    return section["serial"] + sum(
-        loop_seconds(loop, threads) + (barrier if threads > 1 else 0) for loop in section["loops"]
-    )
-
-
 def analyse(recorded, options):
     """What each section takes on each number of threads, and what the whole step does."""
     counts, barrier = [1, *options.threads], recorded["barriers"][str(CORES)] if CORES > 1 else 0.0
     sections = []
     for section in recorded["sections"]:
         loops = section["loops"]
+        section = {**section, "needs": []}
         sections.append(
             {
                 "layer": section["layer"],
@@ -86,10 +56,12 @@ def analyse(recorded, options):
                 "serial": section["serial"],
                 "parts": [len(loop["parts"]) for loop in loops],
                 "longest": [max(loop["parts"], default=0.0) for loop in loops],
-                "seconds": {count: predict(section, count, barrier) for count in counts},
+                "seconds": {count: Pass([section], count, barrier).seconds() for count in counts},
             }
         )
-    seconds = {count: sum(section["seconds"][count] for section in sections) for count in counts}
+    seconds = {
+        count: sum(Pass(each, count, barrier).seconds() for each in passes(recorded["sections"])) for count in counts
+    }
     steps = {int(count): times for count, times in recorded["steps"].items()}
     return {
         "vectors": recorded["vectors"],

@@ -602,8 +602,8 @@ plp_status plp_trainer_restore(plp_trainer *trainer, const char *path);
 
 /* ---- Profile ----------------------------------------------------------------------------------------------------- */
 
-/* Time spent in one operation of one layer, over all training iterations of this trainer. The last entry, "update" of
-   "parameters", is the optimizer's step, prediction included. */
+/* Time spent in one operation of one layer, over all training iterations of this trainer: while two are computed at the
+   same time, half of it each. The last entry, "update" of "parameters", is the optimizer's step, prediction included. */
 typedef struct plp_profile_entry {
     size_t struct_size;
     const char *layer;     /* such as "conv2_x.0.residual_function.0" */

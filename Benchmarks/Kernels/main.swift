@@ -172,20 +172,30 @@ struct Batch {
 func passes(of layer: Layer) throws -> [(() -> Void)?] {
     var shape = layer.shape
     shape.images = options.batchSize
-    let convolution = Convolution(shape, threads: threads)
+    let convolution = Convolution(shape)
     let x = try Batch(shape.height, shape.width, shape.inputChannels)
     let y = try Batch(shape.outputHeight, shape.outputWidth, shape.outputChannels)
     let dy = try Batch(shape.outputHeight, shape.outputWidth, shape.outputChannels)
     let dx = try Batch(shape.height, shape.width, shape.inputChannels)
     let (w, dw) = (try FloatBuffer(count: shape.weightCount), try FloatBuffer(count: shape.weightCount))
     for index in w.values.indices { w.pointer[index] = Float(index % 13) / 13 - 0.5 }
-    let workspace = try FloatBuffer(count: convolution.workspaceCount)
+    let needed = convolution.workspaceCounts(threads: threads)
+    let workspace = try FloatBuffer(count: max(needed.forward, needed.gradient))
     return [
-        { convolution.forward(x.maps, weights: w.pointer, to: y.maps, workspace: workspace.pointer) },
+        {
+            convolution.forward(
+                x.maps, weights: w.pointer, to: y.maps, workspace: workspace.pointer, threads: threads)
+        },
         shape.inputChannels == 3
             ? nil
-            : { convolution.inputGradient(dy.maps, weights: w.pointer, to: dx.maps, workspace: workspace.pointer) },
-        { convolution.weightGradient(x.maps, dy.maps, to: dw.pointer, workspace: workspace.pointer) },
+            : {
+                convolution.inputGradient(
+                    dy.maps, weights: w.pointer, to: dx.maps, workspace: workspace.pointer, threads: threads)
+            },
+        {
+            convolution.weightGradient(
+                x.maps, dy.maps, to: dw.pointer, workspace: workspace.pointer, threads: threads)
+        },
     ]
 }
 

@@ -47,15 +47,13 @@ public struct ConvolutionShape: Hashable, Sendable {
 /// their gradients. Results are the same to the bit on any number of threads.
 public final class Convolution {
     public let shape: ConvolutionShape
-    private let threads: Threads
     private let forwardPass: any MapPass
     private let inputGradientPass: any MapPass
     private let weightGradientPass: any WeightGradientPass
 
     /// Chooses algorithms and block sizes; allocates nothing large.
-    public init(_ shape: ConvolutionShape, threads: Threads) {
+    public init(_ shape: ConvolutionShape) {
         self.shape = shape
-        self.threads = threads
         (forwardPass, inputGradientPass, weightGradientPass) = Self.passes(shape)
     }
 
@@ -86,12 +84,16 @@ public final class Convolution {
         (GatheredPass(shape, .forward), GatheredPass(shape, .inputGradient), GatheredWeightGradient(shape))
     }
 
-    /// Floats of scratch memory that a call needs. Nothing in it outlives the call, so all layers may share one buffer.
-    public var workspaceCount: Int {
-        max(
-            forwardPass.workspaceCount(workers: threads.count),
-            inputGradientPass.workspaceCount(workers: threads.count),
-            weightGradientPass.workspaceCount(workers: threads.count))
+    /// Floats of scratch memory that forward and either gradient need. Nothing in it outlives a call, so calls that are not
+    /// made at the same time may share it.
+    public func workspaceCounts(threads: Threads) -> (forward: Int, gradient: Int) {
+        let workers = threads.count
+        return (
+            forwardPass.workspaceCount(workers: workers),
+            max(
+                inputGradientPass.workspaceCount(workers: workers),
+                weightGradientPass.workspaceCount(workers: workers))
+        )
     }
 
     /// What `forward` calls for each block of its result: with the block's number, its pixels, counted over all images
@@ -105,7 +107,7 @@ public final class Convolution {
     /// y = x * w.
     public func forward(
         _ x: Maps, weights: UnsafePointer<Float>, to y: Maps, workspace: UnsafeMutablePointer<Float>,
-        epilogue: Epilogue? = nil
+        threads: Threads, epilogue: Epilogue? = nil
     ) {
         assert(areShaped(x, y))
         forwardPass.run(
@@ -115,7 +117,7 @@ public final class Convolution {
     /// dx = the gradient by the input, or dx += it.
     public func inputGradient(
         _ dy: Maps, weights: UnsafePointer<Float>, to dx: Maps, accumulate: Bool = false,
-        workspace: UnsafeMutablePointer<Float>
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         assert(areShaped(dx, dy))
         inputGradientPass.run(
@@ -125,7 +127,8 @@ public final class Convolution {
 
     /// dw = the gradient by the weights.
     public func weightGradient(
-        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>
+        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
+        threads: Threads
     ) {
         assert(areShaped(x, dy))
         weightGradientPass.run(x, dy, to: dw, workspace: workspace, threads: threads)

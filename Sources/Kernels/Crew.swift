@@ -5,6 +5,9 @@
 // The caller works too, and waits only for helpers that have taken up its job: where none comes, since the processors
 // are busy or the system refuses threads, it does all the work itself. A forked child, in which there are no helpers,
 // starts its own.
+//
+// Jobs come in two streams, each a row of jobs one after the other. Mostly there is only one; where there are two, a
+// helper that finds no more to do for the one's job looks for the other's, in place of waiting for the next.
 
 import CLinux
 import Glibc
@@ -15,56 +18,127 @@ import Synchronization
 final class Crew: @unchecked Sendable {
     typealias Job = (_ worker: Int) -> Void
 
+    /// A row of jobs, given out by one thread.
+    final class Stream: @unchecked Sendable {
+        fileprivate let number: Int
+        /// The worker that gives them out, and how many of the other stream's it has looked at.
+        fileprivate var (leader, seen) = (0, Int32(0))
+        fileprivate let job = Claim()
+
+        fileprivate init(_ number: Int) { self.number = number }
+    }
+
+    let (first, second) = (Stream(0), Stream(1))
     private let count: Int
     /// Started when they are first needed in a process.
     private var helpers: (process: Int, Helpers)?
-    /// The process, one more than its generation, in which a caller has a job under way; 0 for none.
-    private let caller = Atomic<Int>(0)
+    private let pair = Claim()
 
     init(helpers count: Int) { self.count = count }
 
     deinit { helpers?.1.dismiss() }
 
-    /// Calls `body` with 0 on this thread and with their numbers on helpers that have the time, of whom enough for
-    /// `workers` in all are woken; returns when all these calls have. A call from within `body`, or while another
-    /// thread's goes on, has no helpers.
-    func share(among workers: Int, _ body: Job) {
-        let process = Fork.generation + 1
-        // What was under way in another thread at a fork never ends in the child, and stands in nobody's way.
-        let current = caller.load(ordering: .relaxed)
-        guard current != process,
-            caller.compareExchange(expected: current, desired: process, ordering: .acquiring).exchanged
-        else { return body(0) }
+    /// Calls `body` on this thread and on helpers that have the time, of whom enough for `workers` in all are woken,
+    /// with their numbers; returns when all these calls have. A call from within `body`, or while another thread's goes
+    /// on, has no helpers and the number 0.
+    func share(_ stream: Stream, among workers: Int, _ body: Job) {
+        guard stream.job.take() else { return body(0) }
+        defer { stream.job.release() }
+        available().share(stream, among: workers, body)
+    }
+
+    /// Calls both: at the same time if a helper has the time for `other`, which gives out its jobs in the second stream.
+    func both(_ body: () -> Void, _ other: () -> Void) {
+        // Within a job, or beside another thread's, there are no helpers to be had. The first stream is claimed for a
+        // moment, so that no two threads start them.
+        guard pair.take() else {
+            body()
+            return other()
+        }
+        defer { pair.release() }
+        guard first.job.take() else {
+            body()
+            return other()
+        }
+        let helpers = available()
+        first.job.release()
+        let isTaken = Atomic(false)
+        helpers.offer({ worker in lead(worker) }, in: second) {
+            body()
+            lead(0)
+        }
+        func lead(_ worker: Int) {
+            guard !isTaken.exchange(true, ordering: .relaxed) else { return }
+            second.leader = worker
+            other()
+        }
+    }
+
+    /// Does what is left of the job of the other stream than one's own; whether there has been one since the last time.
+    func helpBeside(_ stream: Stream) -> Bool {
+        helpers!.1.takeUpJob(1 - stream.number, as: stream.leader, &stream.seen)
+    }
+
+    private func available() -> Helpers {
+        let process = Fork.generation
         if helpers?.process != process { helpers = (process, Helpers(count)) }
-        helpers!.1.share(among: workers, body)
-        caller.store(0, ordering: .releasing)
+        return helpers!.1
     }
 }
 
-/// Threads of one process. Unchecked, since a pointer is not `Sendable`: `job` is followed only by helpers that are
-/// inside, and what it points to stays until there are none.
+/// What one thread of a process has at a time.
+private struct Claim: ~Copyable, Sendable {
+    /// The process, one more than its generation, in which it is taken; 0 for none.
+    private let holder = Atomic<Int>(0)
+
+    /// Whether it was free. What another thread had at a fork is never given back in the child, and free there.
+    func take() -> Bool {
+        let process = Fork.generation + 1
+        let current = holder.load(ordering: .relaxed)
+        return current != process
+            && holder.compareExchange(expected: current, desired: process, ordering: .acquiring).exchanged
+    }
+
+    func release() { holder.store(0, ordering: .releasing) }
+}
+
+/// Threads of one process. Unchecked, since a pointer is not `Sendable`: a job is followed only by workers that are
+/// inside its stream, and what it points to stays until there are none.
 private final class Helpers: @unchecked Sendable {
-    /// Where the job is that helpers may take up.
-    private let job = Atomic<UnsafePointer<Crew.Job>?>(nil)
+    /// Where a stream's job is that workers may take up, and how many there have been, by which one tells a new one.
+    private struct Post: ~Copyable {
+        let job = Atomic<UnsafePointer<Crew.Job>?>(nil)
+        let jobs = Atomic<Int32>(0)
+    }
+
     private let sleepers = Atomic<Int>(0)
     private let isDismissed = Atomic<Bool>(false)
-    /// Words on a cache line each. The first counts jobs, so that a helper can tell a new one; the others say of each
-    /// helper whether it is inside: has taken up the job or is about to look whether there is one.
-    private let words: UnsafeMutableRawPointer
+    /// On cache lines of their own: the number of jobs of both streams; the streams' posts; of each worker, the caller
+    /// being the first, one more than the stream that it is inside of, which means that it has taken up the job there or
+    /// is about to look whether there is one, or 0.
+    private let memory: UnsafeMutableRawPointer
     private var count = 0
 
     /// Starts as many as the system allows.
     init(_ wanted: Int) {
         let line = FloatBuffer.alignment
-        words = .allocate(byteCount: (1 + wanted) * line, alignment: line)
-        for index in 0...wanted { word(index).initialize(to: Atomic(0)) }
+        memory = .allocate(byteCount: (4 + wanted) * line, alignment: line)
+        announced.initialize(to: Atomic(0))
+        for stream in 0..<2 { post(stream).initialize(to: Post()) }
+        for worker in 0...wanted { place(worker).initialize(to: Atomic(0)) }
         while count < wanted, start({ [self, worker = count + 1] in serve(as: worker) }) { count += 1 }
     }
 
-    deinit { words.deallocate() }
+    deinit { memory.deallocate() }
 
-    private func word(_ index: Int) -> UnsafeMutablePointer<Atomic<Int32>> {
-        (words + index * FloatBuffer.alignment).assumingMemoryBound(to: Atomic<Int32>.self)
+    private var announced: UnsafeMutablePointer<Atomic<Int32>> { memory.assumingMemoryBound(to: Atomic<Int32>.self) }
+
+    private func post(_ stream: Int) -> UnsafeMutablePointer<Post> {
+        (memory + (1 + stream) * FloatBuffer.alignment).assumingMemoryBound(to: Post.self)
+    }
+
+    private func place(_ worker: Int) -> UnsafeMutablePointer<Atomic<Int32>> {
+        (memory + (3 + worker) * FloatBuffer.alignment).assumingMemoryBound(to: Atomic<Int32>.self)
     }
 
     /// Ends them.
@@ -73,42 +147,61 @@ private final class Helpers: @unchecked Sendable {
         announce(to: count)
     }
 
-    func share(among workers: Int, _ body: Crew.Job) {
+    func share(_ stream: Crew.Stream, among workers: Int, _ body: Crew.Job) {
+        give(body, in: stream, by: stream.leader, to: workers - 1) { body(stream.leader) }
+    }
+
+    /// Has `body` called by helpers with the time for it while this thread does `own`.
+    func offer(_ body: Crew.Job, in stream: Crew.Stream, while own: () -> Void) {
+        give(body, in: stream, by: 0, to: 1, own)
+    }
+
+    /// Posts `body` while `own` runs, and waits for those who have taken it up.
+    private func give(
+        _ body: Crew.Job, in stream: Crew.Stream, by giver: Int, to helpers: Int, _ own: () -> Void
+    ) {
         withoutActuallyEscaping(body) { body in
             withUnsafePointer(to: body) { pointer in
-                job.store(pointer, ordering: .sequentiallyConsistent)
-                announce(to: workers - 1)
-                body(0)
-                // A helper first says that it is inside, then looks for the job: one that found it is seen here.
-                job.store(nil, ordering: .sequentiallyConsistent)
-                for helper in 0..<count {
-                    while word(1 + helper).pointee.load(ordering: .sequentiallyConsistent) != 0 { sched_yield() }
+                let post = post(stream.number)
+                post.pointee.job.store(pointer, ordering: .sequentiallyConsistent)
+                post.pointee.jobs.wrappingAdd(1, ordering: .sequentiallyConsistent)
+                announce(to: helpers)
+                own()
+                // A worker first says that it is inside, then looks for the job: one that found it is seen here.
+                post.pointee.job.store(nil, ordering: .sequentiallyConsistent)
+                for worker in 0...count where worker != giver {
+                    while place(worker).pointee.load(ordering: .sequentiallyConsistent) == 1 + stream.number {
+                        sched_yield()
+                    }
                 }
             }
         }
     }
 
     private func announce(to count: Int) {
-        word(0).pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
-        if sleepers.load(ordering: .sequentiallyConsistent) > 0 { futex_wake(word(0), Int32(count)) }
+        announced.pointee.wrappingAdd(1, ordering: .sequentiallyConsistent)
+        if sleepers.load(ordering: .sequentiallyConsistent) > 0 { futex_wake(announced, Int32(count)) }
     }
 
     private func serve(as worker: Int) {
-        var seen: Int32 = 0
+        var announced: Int32 = 0
+        var seen: InlineArray<2, Int32> = [0, 0]
         while true {
-            seen = nextJob(after: seen)
+            announced = nextAnnouncement(after: announced)
             if isDismissed.load(ordering: .sequentiallyConsistent) { return }
-            word(worker).pointee.store(1, ordering: .sequentiallyConsistent)
-            takeUpJob(as: worker)
-            word(worker).pointee.store(0, ordering: .sequentiallyConsistent)
+            // Half of them look at the one stream first, half at the other.
+            let stream = worker & 1
+            while takeUpJob(stream, as: worker, &seen[stream])
+                || takeUpJob(1 - stream, as: worker, &seen[1 - stream])
+            {}
         }
     }
 
     /// The number of jobs, once it is another one.
-    private func nextJob(after seen: Int32) -> Int32 {
+    private func nextAnnouncement(after seen: Int32) -> Int32 {
         // About a tenth of a millisecond, if no other thread wants the processor.
         for _ in 0..<200 {
-            let number = word(0).pointee.load(ordering: .sequentiallyConsistent)
+            let number = announced.pointee.load(ordering: .sequentiallyConsistent)
             if number != seen { return number }
             sched_yield()
         }
@@ -116,15 +209,30 @@ private final class Helpers: @unchecked Sendable {
         sleepers.add(1, ordering: .sequentiallyConsistent)
         defer { sleepers.subtract(1, ordering: .sequentiallyConsistent) }
         while true {
-            let number = word(0).pointee.load(ordering: .sequentiallyConsistent)
+            let number = announced.pointee.load(ordering: .sequentiallyConsistent)
             if number != seen { return number }
-            futex_wait(word(0), seen)
+            futex_wait(announced, seen)
         }
     }
 
-    /// Not inlined, so that the job is let go of before the helper says that it is outside.
+    /// Does what is left of a stream's job; whether there has been one since so many were `seen`.
+    func takeUpJob(_ stream: Int, as worker: Int, _ seen: inout Int32) -> Bool {
+        let number = post(stream).pointee.jobs.load(ordering: .sequentiallyConsistent)
+        guard number != seen else { return false }
+        seen = number
+        // The leader of a stream is inside of it when it looks at the other.
+        let before = place(worker).pointee.load(ordering: .relaxed)
+        place(worker).pointee.store(Int32(1 + stream), ordering: .sequentiallyConsistent)
+        callJob(stream, worker)
+        place(worker).pointee.store(before, ordering: .sequentiallyConsistent)
+        return true
+    }
+
+    /// Not inlined, so that the job is let go of before the worker says that it is outside.
     @inline(never)
-    private func takeUpJob(as worker: Int) { job.load(ordering: .sequentiallyConsistent)?.pointee(worker) }
+    private func callJob(_ stream: Int, _ worker: Int) {
+        post(stream).pointee.job.load(ordering: .sequentiallyConsistent)?.pointee(worker)
+    }
 }
 
 /// Runs `body` on a new thread, which leaves signals to the others; false where the system refuses one.

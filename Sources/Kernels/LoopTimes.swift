@@ -18,6 +18,9 @@
         public struct Section: Codable {
             public var layer: String
             public var operation: String
+            /// The numbers of the sections that have to end before; nil for one that has all before it to end, and ends
+            /// before all behind it.
+            public var needs: [Int]?
             public var loops: [Loop] = []
             /// Seconds outside of loops.
             public var serial = Double.infinity
@@ -36,16 +39,19 @@
         /// Begins a step; all steps have to do the same.
         public func beginStep() {
             section = -1
-            begin("step", "before the first layer")
+            begin("step", "before the first layer", needs: nil)
         }
 
         public func endStep() { endSection() }
 
-        /// Says what the loops that follow belong to.
-        public func begin(_ layer: String, _ operation: String) {
+        /// Says what the loops that follow belong to, and which sections it needs, counted back from this one.
+        public func begin(_ layer: String, _ operation: String, needs: [Int]?) {
             if section >= 0 { endSection() }
             section += 1
-            if section == sections.count { sections.append(Section(layer: layer, operation: operation)) }
+            if section == sections.count {
+                let needs = needs?.map { section - $0 }
+                sections.append(Section(layer: layer, operation: operation, needs: needs))
+            }
             (loop, serial, last) = (0, 0, now())
         }
 

@@ -3,6 +3,7 @@
 //
 // What Swift makes when it is first used, as most globals, is used before a loop and not first within one: see `Fork`.
 
+import Glibc
 import PLPBase
 import Synchronization
 
@@ -10,6 +11,9 @@ import Synchronization
 public final class Threads: Sendable {
     public let count: Int
     private let crew: Crew
+    private let stream: Crew.Stream
+    /// The same threads, for loops in the crew's second stream. These have none.
+    private let beside: Threads?
     private let blas = Lock<OpenBLAS.Reservation?>(nil)
     private let sweepsBackward = Atomic<Bool>(false)
 
@@ -23,6 +27,12 @@ public final class Threads: Sendable {
     package init(_ count: Int, processors: Int) {
         self.count = min(count, processors)
         crew = Crew(helpers: self.count - 1)
+        stream = crew.first
+        beside = Threads(beside: crew, self.count)
+    }
+
+    private init(beside crew: Crew, _ count: Int) {
+        (self.count, self.crew, stream, beside) = (count, crew, crew.second, nil)
     }
 
     /// Sees to it that these threads find the memory that ``Linear`` needs: before any memory is asked for that comes
@@ -64,6 +74,30 @@ public final class Threads: Sendable {
     /// Tells that maps have been gone through from first to last, by other loops.
     public func noteForwardSweep() { sweepsBackward.store(true, ordering: .relaxed) }
 
+    /// Calls `body` once for each step, after those that it needs have ended: for two at the same time, if two can be
+    /// done. Each gets threads to share its loops among: all of these, of which one that finds no more to do in the one
+    /// step's loop looks at the other's, in place of waiting for the next.
+    ///
+    /// `isSecond` is true for one of two such calls, which may so have different scratch memory. No two calls at the
+    /// same time of all their loops' bodies share a worker.
+    public func forEach(in order: Order, _ body: (_ step: Int, _ threads: Threads, _ isSecond: Bool) -> Void) {
+        let progress = Lock(Progress(order))
+        func lead(_ threads: Threads) {
+            while true {
+                let (isDone, step) = progress.withLock { ($0.isDone, $0.begin()) }
+                if isDone { return }
+                if let step {
+                    body(step, threads, threads !== self)
+                    progress.withLock { $0.end(step) }
+                } else if !crew.helpBeside(threads.stream) {
+                    sched_yield()
+                }
+            }
+        }
+        guard count > 1, let beside else { return lead(self) }
+        crew.both({ lead(self) }, { lead(beside) })
+    }
+
     /// Each worker first takes its own share, the same indices in every loop over as many, so that it often finds in its
     /// caches what it computes on; then it takes over what others have not begun.
     @inline(__always)
@@ -83,7 +117,7 @@ public final class Threads: Sendable {
                 (memory.baseAddress! + owner * line).assumingMemoryBound(to: Atomic<Int>.self)
             }
             for worker in 0..<workers { taken(worker).initialize(to: Atomic(0)) }
-            crew.share(among: workers) { worker in
+            crew.share(stream, among: workers) { worker in
                 for offset in 0..<workers {
                     let owner = (worker + offset) % workers
                     let share = count * owner / workers..<count * (owner + 1) / workers

@@ -24,27 +24,53 @@ struct ConvolutionGroup {
     var isSingle: Bool { members.count == 1 }
     var channels: Int { convolution.shape.outputChannels }
     /// Floats that the joined weights take; a single convolution's need not be joined.
-    var joinedWeightCount: Int { isSingle ? 0 : convolution.shape.weightCount.roundedToLine }
+    private var joinedWeightCount: Int { isSingle ? 0 : convolution.shape.weightCount.roundedToLine }
 
     func member(_ node: Int) -> Member { members.first { $0.node == node }! }
 
+    /// Floats of scratch memory that the calls below need: for a group's weights, or their gradient, and then for the
+    /// convolution.
+    func workspaceCounts(threads: Threads) -> (forward: Int, gradient: Int) {
+        let counts = convolution.workspaceCounts(threads: threads)
+        return (joinedWeightCount + counts.forward, joinedWeightCount + counts.gradient)
+    }
+
+    func forward(
+        _ x: Maps, parameters: UnsafePointer<Float>, to y: Maps, workspace: UnsafeMutablePointer<Float>,
+        threads: Threads, epilogue: @escaping Convolution.Epilogue
+    ) {
+        convolution.forward(
+            x, weights: weights(in: parameters, joinedAt: workspace, threads), to: y,
+            workspace: workspace + joinedWeightCount, threads: threads, epilogue: epilogue)
+    }
+
+    func inputGradient(
+        _ dy: Maps, parameters: UnsafePointer<Float>, to dx: Maps, accumulate: Bool,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
+    ) {
+        convolution.inputGradient(
+            dy, weights: weights(in: parameters, joinedAt: workspace, threads), to: dx, accumulate: accumulate,
+            workspace: workspace + joinedWeightCount, threads: threads)
+    }
+
+    /// The gradient in its place among those of all parameters.
+    func weightGradient(
+        _ x: Maps, _ dy: Maps, to gradients: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
+        threads: Threads
+    ) {
+        let dw = isSingle ? gradients + members[0].layer.weight : workspace
+        convolution.weightGradient(x, dy, to: dw, workspace: workspace + joinedWeightCount, threads: threads)
+        guard !isSingle else { return }
+        forEachRow(threads) { place, joined, count in (gradients + place).update(from: dw + joined, count: count) }
+    }
+
     /// The weights: where a single convolution's lie among the parameters, or those of all members, joined at `space`.
-    func weights(
+    private func weights(
         in parameters: UnsafePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>, _ threads: Threads
     ) -> UnsafePointer<Float> {
         if isSingle { return parameters + members[0].layer.weight }
         forEachRow(threads) { place, joined, count in (space + joined).update(from: parameters + place, count: count) }
         return UnsafePointer(space)
-    }
-
-    /// Calls `body` with the place of the weights' gradient, and takes it apart if that is at `space`.
-    func withGradient(
-        in gradients: UnsafeMutablePointer<Float>, joinedAt space: UnsafeMutablePointer<Float>, _ threads: Threads,
-        _ body: (UnsafeMutablePointer<Float>) -> Void
-    ) {
-        if isSingle { return body(gradients + members[0].layer.weight) }
-        body(space)
-        forEachRow(threads) { place, joined, count in (gradients + place).update(from: space + joined, count: count) }
     }
 
     /// The rows of all members' weights, one for each input channel: where among the parameters, where among the
@@ -59,7 +85,7 @@ struct ConvolutionGroup {
     }
 
     /// All convolutions of a graph.
-    static func all(in graph: Graph, batchSize: Int, threads: Threads) -> [ConvolutionGroup] {
+    static func all(in graph: Graph, batchSize: Int) -> [ConvolutionGroup] {
         var groups: [[Int]] = []
         for (index, node) in graph.nodes.enumerated() {
             guard let layer = node.convolution else { continue }
@@ -69,10 +95,10 @@ struct ConvolutionGroup {
             }
             if let joined { groups[joined].append(index) } else { groups.append([index]) }
         }
-        return groups.map { ConvolutionGroup($0, graph, batchSize, threads) }
+        return groups.map { ConvolutionGroup($0, graph, batchSize) }
     }
 
-    private init(_ nodes: [Int], _ graph: Graph, _ batchSize: Int, _ threads: Threads) {
+    private init(_ nodes: [Int], _ graph: Graph, _ batchSize: Int) {
         var channels = 0
         members = nodes.map { index in
             let first = channels
@@ -80,8 +106,7 @@ struct ConvolutionGroup {
             return Member(node: index, layer: graph.nodes[index].convolution!, channels: first..<channels)
         }
         let input = graph.values[graph.nodes[nodes[0]].input]
-        convolution = Convolution(
-            members[0].layer.shape(images: batchSize, input, channels: channels), threads: threads)
+        convolution = Convolution(members[0].layer.shape(images: batchSize, input, channels: channels))
         name = nodes.map { graph.nodes[$0].name }.joined(separator: "+")
     }
 }

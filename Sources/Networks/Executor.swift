@@ -3,6 +3,10 @@
 // Compiling walks the graph, plans the memory (Plan.swift: what lives when), and writes the network down as a list of
 // steps, each one call of a kernel on fixed memory. Training runs all of them, forward and backward; evaluation has
 // forward steps only, with batch normalisation done while a convolution's output is in cache.
+//
+// Each step says what it reads and writes. From that follows which others it needs, and so which can run at the same
+// time: the two gradients of a convolution, the branches of an inception block. Two at a time leave no thread waiting at
+// the end of a loop.
 
 import PLPBase
 import PLPKernels
@@ -25,8 +29,8 @@ public final class Executor {
     public let threads: Threads
     /// What ``moveStatistics(_:parameters:images:count:by:)`` computes with in place of the model's.
     private var measured: (parameters: FloatBuffer, statistics: FloatBuffer, momentum: Float)?
-    private var forward: [Step] = []
-    private var backward: [Step] = []
+    private var forward = Steps()
+    private var backward = Steps()
     private var refreshing: [() -> Void] = []
 
     /// What one mini-batch brings along.
@@ -35,17 +39,52 @@ public final class Executor {
         var count: Int
         var seed: UInt64 = 0
         var iteration: UInt64 = 0
+        // What a step computes with.
+        var threads: Threads
+        var workspace: UnsafeMutablePointer<Float>
+        /// A record for each block of pixels, of the layer at hand: its moments, or its sums of gradients.
+        var records: UnsafeMutablePointer<Float>
     }
 
     private typealias Run = (_ executor: Executor, _ pass: Pass) -> Void
 
     /// One call of a kernel.
     private struct Step {
-        var layer: String
-        var operation: ProfileEntry.Operation
-        var run: Run
+        let layer: String
+        let operation: ProfileEntry.Operation
+        let reads: [Plan.Use]
+        let writes: [Plan.Use]
+        let run: Run
         var seconds = 0.0
         var calls = 0
+
+        func needs(_ earlier: Step) -> Bool {
+            func meet(_ uses: [Plan.Use], _ others: [Plan.Use]) -> Bool {
+                uses.contains { use in others.contains { use.overlaps($0) } }
+            }
+            return meet(reads, earlier.writes) || meet(writes, earlier.reads + earlier.writes)
+        }
+    }
+
+    /// A pass, forward or backward.
+    private struct Steps {
+        private(set) var steps: [Step] = []
+        private(set) lazy var order = Order(count: steps.count) { [steps] in steps[$0].needs(steps[$1]) }
+
+        mutating func add(
+            _ layer: String, _ operation: ProfileEntry.Operation, reads: [Plan.Use], writes: [Plan.Use],
+            _ run: @escaping Run
+        ) {
+            steps.append(Step(layer: layer, operation: operation, reads: reads, writes: writes, run: run))
+        }
+
+        /// Notes how long each has taken.
+        mutating func count(_ seconds: [Double]) {
+            for (index, seconds) in seconds.enumerated() {
+                steps[index].seconds += seconds
+                steps[index].calls += 1
+            }
+        }
     }
 
     // MARK: - Running
@@ -63,10 +102,10 @@ public final class Executor {
         images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, seed: UInt64 = 0, iteration: UInt64 = 0
     ) -> BatchMetrics {
         precondition(mode == .training && (1...batchSize).contains(count))
-        let pass = Pass(images: images, count: count, seed: seed, iteration: iteration)
+        let pass = pass(images, count, seed: seed, iteration: iteration)
         run(&forward, pass)
         #if LOOP_TIMES
-            LoopTimes.current?.begin("step", "loss")
+            LoopTimes.current?.begin("step", "loss", needs: nil)
         #endif
         let metrics = SoftmaxCrossEntropy.evaluate(
             logits: logitsBase, labels: labels, count: count, classes: model.configuration.classes,
@@ -81,7 +120,7 @@ public final class Executor {
     /// running statistics move.
     public func logits(images: UnsafePointer<Float>, count: Int) -> UnsafePointer<Float> {
         precondition((1...batchSize).contains(count))
-        run(&forward, Pass(images: images, count: count))
+        run(&forward, pass(images, count))
         return UnsafePointer(logitsBase)
     }
 
@@ -94,8 +133,7 @@ public final class Executor {
         precondition(mode == .training && (1...batchSize).contains(count))
         measured = (parameters, statistics, momentum)
         defer { measured = nil }
-        var steps = forward  // whose own times are of training
-        run(&steps, Pass(images: images, count: count))
+        run(&forward, pass(images, count))
     }
 
     /// Loss and metrics of a mini-batch from its ``logits(images:count:)``.
@@ -110,23 +148,39 @@ public final class Executor {
         for step in refreshing { step() }
     }
 
-    private func run(_ steps: inout [Step], _ pass: Pass) {
-        var before = now()
-        for index in steps.indices {
-            #if LOOP_TIMES
-                LoopTimes.current?.begin(steps[index].layer, steps[index].operation.rawValue)
-            #endif
-            steps[index].run(self, pass)
-            let after = now()
-            steps[index].seconds += after - before
-            steps[index].calls += 1
-            before = after
-        }
+    private func pass(
+        _ images: UnsafePointer<Float>, _ count: Int, seed: UInt64 = 0, iteration: UInt64 = 0
+    ) -> Pass {
+        Pass(
+            images: images, count: count, seed: seed, iteration: iteration, threads: threads,
+            workspace: workspace.pointer, records: records.pointer)
     }
 
-    /// The steps in their order, with the time each has taken.
+    private func run(_ steps: inout Steps, _ pass: Pass) {
+        let clock = Lock(SharedClock(count: steps.steps.count))
+        let order = steps.order
+        threads.forEach(in: order) { [steps = steps.steps] index, threads, isSecond in
+            #if LOOP_TIMES
+                LoopTimes.current?.begin(
+                    steps[index].layer, steps[index].operation.rawValue, needs: order.needed[index].map { index - $0 })
+            #endif
+            var pass = pass
+            pass.threads = threads
+            if isSecond {
+                pass.workspace += plan.workspaceCount
+                pass.records += plan.recordCount
+            }
+            clock.withLock { $0.begin(index) }
+            steps[index].run(self, pass)
+            clock.withLock { $0.end(index) }
+        }
+        guard measured == nil else { return }  // whose times are not of training
+        steps.count(clock.withLock { $0.seconds })
+    }
+
+    /// The steps in their order, with the time each has taken. Time in which two ran counts half for each.
     public var profile: [ProfileEntry] {
-        (forward + backward).map {
+        (forward.steps + backward.steps).map {
             ProfileEntry(layer: $0.layer, operation: $0.operation, seconds: $0.seconds, calls: $0.calls)
         }
     }
@@ -135,8 +189,8 @@ public final class Executor {
 
     private let plan: Plan
     private let arena: FloatBuffer
+    /// Of both steps that may run at the same time.
     private let workspace: FloatBuffer
-    /// A record for each block of pixels, of the layer at hand: its moments, or its sums of gradients.
     private let records: FloatBuffer
     /// What batch normalisations keep for each channel.
     private let channelValues: FloatBuffer
@@ -153,7 +207,7 @@ public final class Executor {
         let graph = model.graph
         plan = Plan(graph, batchSize: batchSize, training: training, threads: threads)
         try Memory.require(
-            floats: plan.arenaCount + plan.workspaceCount + (training ? model.parameters.count : 0),
+            floats: plan.arenaCount + 2 * plan.workspaceCount + (training ? model.parameters.count : 0),
             for: "training or evaluating \(batchSize) images at once")
         try threads.prepareForLinear()
         self.model = model
@@ -162,8 +216,8 @@ public final class Executor {
         self.threads = threads
         gradients = try FloatBuffer(count: training ? model.parameters.count : 0)
         arena = try FloatBuffer(scratch: plan.arenaCount)
-        workspace = try FloatBuffer(scratch: plan.workspaceCount)
-        records = try FloatBuffer(scratch: plan.recordCount)
+        workspace = try FloatBuffer(scratch: 2 * plan.workspaceCount)
+        records = try FloatBuffer(scratch: 2 * plan.recordCount)
         channelValues = try FloatBuffer(scratch: plan.channelValueCount)
         logitsBase = plan.maps(graph.logits, in: arena.pointer, count: 1).base
         logitsGradient = training ? plan.gradientMaps(graph.logits, in: arena.pointer, count: 1).base : nil
@@ -198,16 +252,6 @@ public final class Executor {
         plan.maps(of: group, in: arena.pointer, count: pass.count)
     }
 
-    // A group's weights, and their gradients, lie side by side at the start of the workspace while it computes.
-
-    private func weights(of group: ConvolutionGroup) -> UnsafePointer<Float> {
-        group.weights(in: parameters, joinedAt: workspace.pointer, threads)
-    }
-
-    private func scratch(beside group: ConvolutionGroup) -> UnsafeMutablePointer<Float> {
-        workspace.pointer + group.joinedWeightCount
-    }
-
     private var parameters: UnsafePointer<Float> { UnsafePointer((measured?.parameters ?? model.parameters).pointer) }
 
     /// Writes down a node's forward steps.
@@ -216,23 +260,31 @@ public final class Executor {
         let input = node.input
         let output = node.output
         let training = mode == .training
-        func step(_ layer: String, _ operation: ProfileEntry.Operation, _ run: @escaping Run) {
-            forward.append(Step(layer: layer, operation: operation, run: run))
-        }
+        let (x, y) = (plan.use(of: input), plan.use(of: output))
 
         switch node.layer {
         case .convolution(let layer):
             let group = plan.groups[index]!
             let channels = plan.channels(index, in: channelValues.pointer)
-            if group.leader == index {
-                step(group.name, .convolution, training ? trainingConvolution(group) : evaluationConvolution(group))
+            let residual = layer.residual.map { [plan.use(of: $0)] } ?? []
+            let whole = plan.use(ofOutput: group)
+            if group.leader == index, training {
+                forward.add(group.name, .convolution, reads: [x], writes: [whole], trainingConvolution(group))
+            } else if group.leader == index {
+                let outputs = group.members.map { plan.use(of: model.graph.nodes[$0.node].output) }
+                forward.add(
+                    group.name, .convolution, reads: [x] + residual, writes: [whole] + outputs,
+                    evaluationConvolution(group))
             }
             guard training else {
                 let (parameters, statistics) = (self.parameters, model.statistics.pointer)
                 refreshing.append { channels.useRunningStatistics(layer, parameters, statistics) }
                 return
             }
-            step(node.name, .normalization) { executor, pass in
+            forward.add(
+                node.name, .normalization, reads: [plan.use(ofOutput: group, member: index)] + residual,
+                writes: [y]
+            ) { executor, pass in
                 let y = executor.convolutionMaps(index, pass)
                 let measured = executor.measured
                 channels.useBatchStatistics(
@@ -241,42 +293,45 @@ public final class Executor {
                 BatchNormalization.apply(
                     y, scale: channels.scale, shift: channels.shift,
                     residual: layer.residual.map { executor.maps($0, pass) }, relu: layer.relu,
-                    to: executor.maps(output, pass), threads: executor.threads)
+                    to: executor.maps(output, pass), threads: pass.threads)
             }
 
         case .maxPooling(let shape):
             let argmax = training ? plan.bytes(index, in: arena.pointer) : nil
-            step(node.name, .pooling) { executor, pass in
+            forward.add(
+                node.name, .pooling, reads: [x],
+                writes: [y] + (training ? [plan.use(ofBytes: index)] : [])
+            ) { executor, pass in
                 Pooling.max(
                     executor.maps(input, pass), shape, to: executor.maps(output, pass), argmax: argmax,
-                    threads: executor.threads)
+                    threads: pass.threads)
             }
 
         case .averagePooling:
-            step(node.name, .pooling) { executor, pass in
+            forward.add(node.name, .pooling, reads: [x], writes: [y]) { executor, pass in
                 Pooling.average(
-                    executor.maps(input, pass), to: executor.maps(output, pass).base, threads: executor.threads)
+                    executor.maps(input, pass), to: executor.maps(output, pass).base, threads: pass.threads)
             }
 
         case .dropout(let rate):
             guard training else { return }
             let mask = plan.bytes(index, in: arena.pointer)
-            step(node.name, .dropout) { executor, pass in
+            forward.add(node.name, .dropout, reads: [], writes: [x, plan.use(ofBytes: index)]) { executor, pass in
                 let values = executor.maps(input, pass)
                 Dropout.forward(
                     values.base, mask: mask, count: pass.count * values.valuesPerImage, probability: rate,
                     key: DropoutKey(seed: pass.seed, iteration: pass.iteration, layer: index),
-                    threads: executor.threads)
+                    threads: pass.threads)
             }
 
         case .dense(let layer):
-            step(node.name, .dense) { executor, pass in
+            forward.add(node.name, .dense, reads: [x], writes: [y]) { executor, pass in
                 let x = executor.maps(input, pass)
                 let y = executor.maps(output, pass)
                 Linear.forward(
                     x.base, weights: executor.parameters + layer.weight, bias: executor.parameters + layer.bias,
                     to: y.base, count: pass.count, inputs: x.valuesPerImage, outputs: y.channels, relu: layer.relu,
-                    workspace: executor.workspace.pointer, threads: executor.threads)
+                    workspace: pass.workspace, threads: pass.threads)
             }
         }
     }
@@ -288,17 +343,17 @@ public final class Executor {
         let stride = BatchNormalization.momentsCount(channels: all.count)
         return { executor, pass in
             let y = executor.groupMaps(group, pass)
-            let records = executor.records.pointer
-            group.convolution.forward(
-                executor.maps(input, pass), weights: executor.weights(of: group), to: y,
-                workspace: executor.scratch(beside: group)
+            let records = pass.records
+            group.forward(
+                executor.maps(input, pass), parameters: executor.parameters, to: y, workspace: pass.workspace,
+                threads: pass.threads
             ) { block, pixels, channels in
                 BatchNormalization.moments(
                     of: y, pixels: pixels, channels: channels, into: records + block * stride)
             }
             BatchNormalization.mergeMoments(
                 records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
-                mean: all.mean, variance: all.variance, threads: executor.threads)
+                mean: all.mean, variance: all.variance, threads: pass.threads)
         }
     }
 
@@ -319,9 +374,9 @@ public final class Executor {
                     residual: member.layer.residual.map { executor.maps($0, pass) }, member.layer.relu
                 )
             }
-            group.convolution.forward(
-                executor.maps(input, pass), weights: executor.weights(of: group), to: y,
-                workspace: executor.scratch(beside: group)
+            group.forward(
+                executor.maps(input, pass), parameters: executor.parameters, to: y, workspace: pass.workspace,
+                threads: pass.threads
             ) { _, pixels, written in
                 for (channels, values, z, residual, relu) in branches {
                     let shared = channels.clamped(to: written)
@@ -341,69 +396,84 @@ public final class Executor {
         let node = model.graph.nodes[index]
         let input = node.input
         let output = node.output
-        func step(_ layer: String, _ operation: ProfileEntry.Operation, _ run: @escaping Run) {
-            backward.append(Step(layer: layer, operation: operation, run: run))
-        }
+        let (x, y) = (plan.use(of: input), plan.use(of: output))
+        let (dx, dz) = (plan.use(ofGradient: input), plan.use(ofGradient: output))
         func accumulates(_ value: Graph.ValueID) -> Bool { !written.insert(plan.root(value)).inserted }
 
         switch node.layer {
         case .convolution(let layer):
             let group = plan.groups[index]!
             let accumulatesResidual = layer.residual.map(accumulates) ?? false
-            step(
-                node.name, .normalizationGradient,
+            let dy = plan.use(ofOutput: group)
+            backward.add(
+                node.name, .normalizationGradient, reads: [dz] + (layer.residual == nil ? [] : [y]),
+                writes: [plan.use(ofOutput: group, member: index)]
+                    + (layer.residual.map { [plan.use(ofGradient: $0)] } ?? []),
                 normalizationGradient(of: index, layer, accumulatesResidual: accumulatesResidual))
             // Of a group's members the leader is the last one here: all their gradients lie side by side by now.
             guard group.leader == index else { return }
-            step(group.name, .weightGradient, weightGradient(of: group))
+            backward.add(group.name, .weightGradient, reads: [x, dy], writes: [], weightGradient(of: group))
             guard input != model.graph.image else { return }
-            step(group.name, .inputGradient, inputGradient(of: group, accumulates: accumulates(input)))
+            backward.add(
+                group.name, .inputGradient, reads: [dy], writes: [dx],
+                inputGradient(of: group, accumulates: accumulates(input)))
 
         case .maxPooling(let shape):
             let argmax = plan.bytes(index, in: arena.pointer)
             let accumulate = accumulates(input)
-            step(node.name, .poolingGradient) { executor, pass in
+            backward.add(
+                node.name, .poolingGradient, reads: [dz, plan.use(ofBytes: index)],
+                writes: [dx]
+            ) { executor, pass in
                 Pooling.maxGradient(
                     executor.gradientMaps(output, pass), argmax: argmax, shape,
-                    to: executor.gradientMaps(input, pass), accumulate: accumulate, threads: executor.threads)
+                    to: executor.gradientMaps(input, pass), accumulate: accumulate, threads: pass.threads)
             }
 
         case .averagePooling:
             precondition(!accumulates(input), "average pooling is its input's only reader")
-            step(node.name, .poolingGradient) { executor, pass in
+            backward.add(node.name, .poolingGradient, reads: [dz], writes: [dx]) { executor, pass in
                 Pooling.averageGradient(
                     executor.gradientMaps(output, pass).base, to: executor.gradientMaps(input, pass),
-                    threads: executor.threads)
+                    threads: pass.threads)
             }
 
         case .dropout(let rate):
             let mask = plan.bytes(index, in: arena.pointer)
-            step(node.name, .dropoutGradient) { executor, pass in
+            backward.add(node.name, .dropoutGradient, reads: [plan.use(ofBytes: index)], writes: [dz]) {
+                executor, pass in
                 let gradient = executor.gradientMaps(input, pass)
                 Dropout.backward(
                     gradient.base, mask: mask, count: pass.count * gradient.valuesPerImage, probability: rate,
-                    threads: executor.threads)
+                    threads: pass.threads)
             }
 
         case .dense(let layer):
             precondition(!accumulates(input), "a dense layer is its input's only reader")
-            step(node.name, .denseGradient) { executor, pass in
-                let x = executor.maps(input, pass)
-                let y = executor.maps(output, pass)
-                let dy = executor.gradientMaps(output, pass).base
-                if layer.relu {
+            let (weight, bias) = (gradients.pointer + layer.weight, gradients.pointer + layer.bias)
+            if layer.relu {
+                backward.add(node.name, .reluGradient, reads: [y], writes: [dz]) { executor, pass in
+                    let y = executor.maps(output, pass)
                     Linear.reluGradient(
-                        y: y.base, dy: dy, count: pass.count, outputs: y.channels, threads: executor.threads)
+                        y: y.base, dy: executor.gradientMaps(output, pass).base, count: pass.count,
+                        outputs: y.channels, threads: pass.threads)
                 }
+            }
+            backward.add(node.name, .weightGradient, reads: [x, dz], writes: []) { executor, pass in
+                let x = executor.maps(input, pass)
+                let dy = executor.gradientMaps(output, pass)
                 Linear.weightGradient(
-                    x.base, dy, to: executor.gradients.pointer + layer.weight,
-                    bias: executor.gradients.pointer + layer.bias, count: pass.count, inputs: x.valuesPerImage,
-                    outputs: y.channels, workspace: executor.workspace.pointer, threads: executor.threads)
+                    x.base, dy.base, to: weight, bias: bias, count: pass.count, inputs: x.valuesPerImage,
+                    outputs: dy.channels, workspace: pass.workspace, threads: pass.threads)
+            }
+            backward.add(
+                node.name, .inputGradient, reads: [dz], writes: [dx]
+            ) { executor, pass in
+                let dy = executor.gradientMaps(output, pass)
+                let dx = executor.gradientMaps(input, pass)
                 Linear.inputGradient(
-                    dy, weights: executor.parameters + layer.weight, to: executor.gradientMaps(input, pass).base,
-                    count: pass.count, inputs: x.valuesPerImage, outputs: y.channels,
-                    workspace: executor.workspace.pointer,
-                    threads: executor.threads)
+                    dy.base, weights: executor.parameters + layer.weight, to: dx.base, count: pass.count,
+                    inputs: dx.valuesPerImage, outputs: dy.channels, workspace: pass.workspace, threads: pass.threads)
             }
         }
     }
@@ -429,40 +499,61 @@ public final class Executor {
             let dgamma = executor.gradients.pointer + layer.gamma
             let dbeta = executor.gradients.pointer + layer.beta
             BatchNormalization.gradientSums(
-                dz: dz, mask: mask, y: y, mean: channels.mean, into: executor.records.pointer,
-                threads: executor.threads)
+                dz: dz, mask: mask, y: y, mean: channels.mean, into: pass.records,
+                threads: pass.threads)
             BatchNormalization.mergeSums(
-                executor.records.pointer, blocks: PixelBlocks(y).count, channels: channels.count,
+                pass.records, blocks: PixelBlocks(y).count, channels: channels.count,
                 inverseDeviation: channels.inverseDeviation, dgamma: dgamma, dbeta: dbeta,
-                threads: executor.threads)
+                threads: pass.threads)
             BatchNormalization.inputGradient(
                 dz: dz, mask: mask, y: y, mean: channels.mean, inverseDeviation: channels.inverseDeviation,
                 gamma: executor.parameters + layer.gamma, dgamma: dgamma, dbeta: dbeta, to: y,
                 residualGradient: layer.residual.map { executor.gradientMaps($0, pass) },
-                accumulateResidual: accumulatesResidual, threads: executor.threads)
+                accumulateResidual: accumulatesResidual, threads: pass.threads)
         }
     }
 
     private func weightGradient(of group: ConvolutionGroup) -> Run {
         let input = model.graph.nodes[group.leader].input
         return { executor, pass in
-            group.withGradient(
-                in: executor.gradients.pointer, joinedAt: executor.workspace.pointer, executor.threads
-            ) { dw in
-                group.convolution.weightGradient(
-                    executor.maps(input, pass), executor.groupMaps(group, pass), to: dw,
-                    workspace: executor.scratch(beside: group))
-            }
+            group.weightGradient(
+                executor.maps(input, pass), executor.groupMaps(group, pass), to: executor.gradients.pointer,
+                workspace: pass.workspace, threads: pass.threads)
         }
     }
 
     private func inputGradient(of group: ConvolutionGroup, accumulates: Bool) -> Run {
         let input = model.graph.nodes[group.leader].input
         return { executor, pass in
-            group.convolution.inputGradient(
-                executor.groupMaps(group, pass), weights: executor.weights(of: group),
-                to: executor.gradientMaps(input, pass), accumulate: accumulates,
-                workspace: executor.scratch(beside: group))
+            group.inputGradient(
+                executor.groupMaps(group, pass), parameters: executor.parameters,
+                to: executor.gradientMaps(input, pass), accumulate: accumulates, workspace: pass.workspace,
+                threads: pass.threads)
         }
+    }
+}
+
+/// Divides the time among the steps that run at the same time.
+private struct SharedClock {
+    private(set) var seconds: [Double]
+    private var running: [Int] = []
+    private var last = now()
+
+    init(count: Int) { seconds = Array(repeating: 0, count: count) }
+
+    mutating func begin(_ step: Int) {
+        divide()
+        running.append(step)
+    }
+
+    mutating func end(_ step: Int) {
+        divide()
+        running.removeAll { $0 == step }
+    }
+
+    private mutating func divide() {
+        let time = now()
+        for step in running { seconds[step] += (time - last) / Double(running.count) }
+        last = time
     }
 }

@@ -16,9 +16,9 @@ struct Packing<Name: Hashable> {
         buffers.append(Buffer(name: name, count: count.roundedToLine, life: life))
     }
 
-    /// Each buffer's offset in the arena, and the arena's size, in floats.
-    func place() -> (offsets: [Name: Int], count: Int) {
-        var offsets: [Name: Int] = [:]
+    /// Each buffer's place in the arena, and the arena's size, in floats.
+    func place() -> (places: [Name: Range<Int>], count: Int) {
+        var places: [Name: Range<Int>] = [:]
         var placed: [(life: ClosedRange<Int>, place: Range<Int>)] = []
         for buffer in buffers.sorted(by: { $0.count > $1.count }) {
             let neighbours = placed.filter { $0.life.overlaps(buffer.life) }.map { $0.place }
@@ -27,9 +27,9 @@ struct Packing<Name: Hashable> {
             where neighbour.lowerBound < offset + buffer.count {
                 offset = max(offset, neighbour.upperBound)
             }
-            offsets[buffer.name] = offset
-            placed.append((buffer.life, offset..<offset + buffer.count))
+            places[buffer.name] = offset..<offset + buffer.count
+            placed.append((buffer.life, places[buffer.name]!))
         }
-        return (offsets, placed.map { $0.place.upperBound }.max() ?? 0)
+        return (places, placed.map { $0.place.upperBound }.max() ?? 0)
     }
 }

@@ -5,7 +5,7 @@ import PLPKernels
 /// Where everything lies: lifetimes in steps, node i running forward in step i and backward in step 2n − 1 − i.
 struct Plan {
     /// What lies in the arena.
-    private enum Buffer: Hashable {
+    fileprivate enum Buffer: Hashable {
         /// A value, or its gradient, by root value.
         case value(Graph.ValueID)
         case gradient(Graph.ValueID)
@@ -20,14 +20,15 @@ struct Plan {
     private let training: Bool
     /// The groups of all convolutions, by node.
     private(set) var groups: [Int: ConvolutionGroup] = [:]
+    /// Floats that a step's kernel needs for itself, at most.
     private(set) var workspaceCount = 0
     /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
     private(set) var channelValueCount = 0
     private(set) var recordCount = 0
     private(set) var arenaCount = 0
 
-    /// Offsets in the arena.
-    private var offsets: [Buffer: Int] = [:]
+    /// Where in the arena each buffer is.
+    private var places: [Buffer: Range<Int>] = [:]
     /// Offsets of batch normalisations' values, by their group's leader.
     private var channelOffsets: [Int: Int] = [:]
 
@@ -35,14 +36,14 @@ struct Plan {
         self.graph = graph
         self.batchSize = batchSize
         self.training = training
-        let convolutions = ConvolutionGroup.all(in: graph, batchSize: batchSize, threads: threads)
+        let convolutions = ConvolutionGroup.all(in: graph, batchSize: batchSize)
         for group in convolutions {
             for member in group.members { groups[member.node] = group }
         }
 
         var memory = Packing<Buffer>()
         addValues(to: &memory)
-        for group in convolutions { add(group, to: &memory) }
+        for group in convolutions { add(group, to: &memory, threads) }
         for node in graph.nodes {
             guard case .dense = node.layer else { continue }
             let needed = Linear.workspaceCount(
@@ -51,7 +52,9 @@ struct Plan {
             workspaceCount = max(workspaceCount, needed)
         }
         if training { addBytes(to: &memory) }
-        (offsets, arenaCount) = memory.place()
+        (places, arenaCount) = memory.place()
+        workspaceCount = workspaceCount.roundedToLine
+        recordCount = recordCount.roundedToLine
     }
 
     private var last: Int { 2 * graph.nodes.count - 1 }
@@ -93,7 +96,7 @@ struct Plan {
     }
 
     /// What a group's convolution writes, and what it and its batch normalisations need beside it.
-    private mutating func add(_ group: ConvolutionGroup, to memory: inout Packing<Buffer>) {
+    private mutating func add(_ group: ConvolutionGroup, to memory: inout Packing<Buffer>, _ threads: Threads) {
         let (convolution, leader) = (group.convolution, group.leader)
         let pixels = batchSize * convolution.shape.outputHeight * convolution.shape.outputWidth
         // Evaluation writes a single convolution's output where the normalised one is wanted.
@@ -102,7 +105,8 @@ struct Plan {
                 .output(leader), count: pixels * group.channels,
                 life: training ? leader...(last - leader) : leader...leader)
         }
-        workspaceCount = max(workspaceCount, group.joinedWeightCount + convolution.workspaceCount)
+        let needed = group.workspaceCounts(threads: threads)
+        workspaceCount = max(workspaceCount, needed.forward, training ? needed.gradient : 0)
         channelOffsets[leader] = channelValueCount
         channelValueCount += NormalizationChannels.floats(group.channels)
         guard training else { return }
@@ -124,19 +128,57 @@ struct Plan {
         }
     }
 
+    // MARK: - What steps touch
+
+    /// A buffer, or some channels of it, that a step reads or writes.
+    struct Use {
+        fileprivate var buffer: Buffer
+        fileprivate var place: Range<Int>
+        fileprivate var channels: Range<Int>?
+
+        /// Whether both have some memory in common.
+        func overlaps(_ other: Use) -> Bool {
+            if buffer == other.buffer, let channels, let others = other.channels { return channels.overlaps(others) }
+            return place.overlaps(other.place)
+        }
+    }
+
+    func use(of value: Graph.ValueID) -> Use { use(.value(root(value)), channels(of: value)) }
+    func use(ofGradient value: Graph.ValueID) -> Use { use(.gradient(root(value)), channels(of: value)) }
+    func use(ofBytes node: Int) -> Use { use(.bytes(node)) }
+
+    /// What a group's convolution writes, or what of it belongs to a member.
+    func use(ofOutput group: ConvolutionGroup, member node: Int? = nil) -> Use {
+        guard places[.output(group.leader)] != nil else { return use(of: graph.nodes[group.leader].output) }
+        return use(.output(group.leader), node.map { group.member($0).channels })
+    }
+
+    /// The images lie elsewhere, and nobody writes them or their gradient.
+    private func use(_ buffer: Buffer, _ channels: Range<Int>? = nil) -> Use {
+        let isOfImages = [.value(graph.image), .gradient(graph.image)].contains(buffer)
+        return Use(buffer: buffer, place: isOfImages ? 0..<0 : places[buffer]!, channels: channels)
+    }
+
+    /// The channels of a value within those it is a slice of.
+    private func channels(of value: Graph.ValueID) -> Range<Int>? {
+        graph.values[value].slice.map { $0.from..<$0.from + graph.values[value].channels }
+    }
+
+    // MARK: - Where it lies
+
     /// The value whose memory `value` lies in: itself, or the concatenation it is a slice of.
     func root(_ value: Graph.ValueID) -> Int { graph.values[value].slice?.of ?? value }
 
     func maps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        view(value, at: arena + offsets[.value(root(value))]!, count: count)
+        view(value, at: arena + places[.value(root(value))]!.lowerBound, count: count)
     }
 
     func gradientMaps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        view(value, at: arena + offsets[.gradient(root(value))]!, count: count)
+        view(value, at: arena + places[.gradient(root(value))]!.lowerBound, count: count)
     }
 
     func maps(of group: ConvolutionGroup, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
-        guard let output = offsets[.output(group.leader)] else {
+        guard let output = places[.output(group.leader)]?.lowerBound else {
             return maps(graph.nodes[group.leader].output, in: arena, count: count)
         }
         let shape = group.convolution.shape
@@ -147,7 +189,7 @@ struct Plan {
 
     /// One byte for each value that a node writes: where a maximum was, or what dropout kept.
     func bytes(_ node: Int, in arena: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<UInt8> {
-        UnsafeMutableRawPointer(arena + offsets[.bytes(node)]!).assumingMemoryBound(to: UInt8.self)
+        UnsafeMutableRawPointer(arena + places[.bytes(node)]!.lowerBound).assumingMemoryBound(to: UInt8.self)
     }
 
     func channels(_ node: Int, in base: UnsafeMutablePointer<Float>) -> NormalizationChannels {

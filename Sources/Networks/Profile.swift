@@ -4,7 +4,7 @@
 public struct ProfileEntry: Sendable {
     public enum Operation: String, Sendable, CaseIterable {
         case convolution, normalization, pooling, dense, dropout
-        case inputGradient, weightGradient, normalizationGradient, poolingGradient, denseGradient, dropoutGradient
+        case inputGradient, weightGradient, normalizationGradient, poolingGradient, reluGradient, dropoutGradient
         /// The optimizer's step over all parameters, prediction included.
         case update
     }

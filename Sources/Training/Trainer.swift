@@ -375,7 +375,7 @@ public final class Trainer {
     @discardableResult
     private func step(at position: RunPosition?) -> Stepper.Outcome {
         #if LOOP_TIMES
-            LoopTimes.current?.begin("parameters", ProfileEntry.Operation.update.rawValue)
+            LoopTimes.current?.begin("parameters", ProfileEntry.Operation.update.rawValue, needs: nil)
         #endif
         let start = now()
         let outcome = stepper.step(

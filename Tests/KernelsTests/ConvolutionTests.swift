@@ -158,20 +158,24 @@ private let shapes: [ConvolutionShape] = [
         let weights = Array(0..<shape.weightCount)
         var results: [[UInt32]] = []
         for threads in [1, 2, 5, 64] {
-            let convolution = Convolution(shape, threads: Threads(threads, processors: threads))
+            let threads = Threads(threads, processors: threads)
+            let convolution = Convolution(shape)
             #if CHECKED
                 let guarded = 0  // There is a page that nobody may touch.
             #else
                 let guarded = 64
             #endif
-            let workspace = try! FloatBuffer(count: convolution.workspaceCount + guarded)
+            let needed = convolution.workspaceCounts(threads: threads)
+            let workspace = try! FloatBuffer(count: max(needed.forward, needed.gradient) + guarded)
             workspace.values.update(repeating: .nan)
 
             let y = TestMaps(
                 count: images, height: shape.outputHeight, width: shape.outputWidth, channels: shape.outputChannels,
                 gap: gap)
             let blocks = Blocks(convolution.forwardBlocks(images: images), of: y.maps)
-            convolution.forward(x.maps, weights: w.maps.base, to: y.maps, workspace: workspace.pointer) {
+            convolution.forward(
+                x.maps, weights: w.maps.base, to: y.maps, workspace: workspace.pointer, threads: threads
+            ) {
                 blocks.record($0, $1, $2)
             }
             #expect(relativeError(y.maps.base, y64, at: outputs) < bound)
@@ -180,7 +184,8 @@ private let shapes: [ConvolutionShape] = [
 
             let dx = TestMaps(
                 count: images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap)
-            convolution.inputGradient(dy.maps, weights: w.maps.base, to: dx.maps, workspace: workspace.pointer)
+            convolution.inputGradient(
+                dy.maps, weights: w.maps.base, to: dx.maps, workspace: workspace.pointer, threads: threads)
             #expect(relativeError(dx.maps.base, dx64, at: inputs) < bound)
             #expect(dx.marksIntact)
 
@@ -189,12 +194,14 @@ private let shapes: [ConvolutionShape] = [
                 seed: 4)
             let twice = inputs.map { sum.maps.base[$0] + dx.maps.base[$0] }
             convolution.inputGradient(
-                dy.maps, weights: w.maps.base, to: sum.maps, accumulate: true, workspace: workspace.pointer)
+                dy.maps, weights: w.maps.base, to: sum.maps, accumulate: true, workspace: workspace.pointer,
+                threads: threads)
             #expect(zip(inputs, twice).allSatisfy { abs(sum.maps.base[$0] - $1) <= 1e-5 * max(1, abs($1)) })
             #expect(sum.marksIntact)
 
             let dw = TestMaps(count: 1, height: 1, width: 1, channels: shape.weightCount, gap: 0)
-            convolution.weightGradient(x.maps, dy.maps, to: dw.maps.base, workspace: workspace.pointer)
+            convolution.weightGradient(
+                x.maps, dy.maps, to: dw.maps.base, workspace: workspace.pointer, threads: threads)
             let weightError = relativeError(dw.maps.base, dw64, at: weights)
             #expect(weightError < bound)
             #expect(dw.marksIntact)

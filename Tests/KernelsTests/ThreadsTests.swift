@@ -135,6 +135,74 @@ private func threadsOfProcess() throws -> Int {
         }
     }
 
+    /// Orders of all kinds, from steps that need none to steps that need all before them.
+    @Test(arguments: [1, 2, 3, 8], [0.0, 0.1, 0.5, 1.0])
+    func eachStepAfterThoseItNeeds(count: Int, density: Double) {
+        let threads = Threads(count, processors: count)
+        for _ in 0..<50 {
+            let order = Order(count: 30) { _, _ in .random(in: 0..<1) < density }
+            let steps = Record(30)
+            let ended = Mutex<Set<Int>>([])
+            let running = Mutex<[Bool: Int]>([:])
+            // What both loops' bodies must not share.
+            let workers = Mutex<Set<Int>>([])
+            threads.forEach(in: order) { step, threads, isSecond in
+                #expect(ended.withLock { $0.isSuperset(of: order.needed[step]) })
+                #expect(running.withLock { $0.updateValue(step, forKey: isSecond) } == nil)
+                steps.call(step, isSecond ? 1 : 0)
+                let parts = Record(7)
+                threads.forEach(7) { part, worker in
+                    #expect(worker < count && workers.withLock { $0.insert(worker).inserted })
+                    parts.call(part, worker)
+                    _ = workers.withLock { $0.remove(worker) }
+                }
+                #expect(parts.isOnceEach)
+                running.withLock { $0[isSecond] = nil }
+                _ = ended.withLock { $0.insert(step) }
+            }
+            #expect(steps.isOnceEach)
+        }
+    }
+
+    /// Steps that wait for each other to begin end only where they run at the same time.
+    @Test func twoStepsAtTheSameTime() {
+        let begun = Atomic<Int>(0)
+        Threads(2, processors: 2).forEach(in: Order(count: 2) { _, _ in false }) { _, _, _ in
+            begun.add(1, ordering: .relaxed)
+            while begun.load(ordering: .relaxed) < 2 { usleep(10) }
+        }
+    }
+
+    /// A loop whose parts wait for each other to begin ends only if all work on it: those that have no step, too.
+    @Test(arguments: [2, 3, 8]) func whoHasNoStepHelps(count: Int) {
+        let threads = Threads(count, processors: count)
+        for _ in 0..<20 {
+            threads.forEach(in: Order(count: 3) { $1 == $0 - 1 }) { _, threads, _ in
+                let begun = Atomic<Int>(0)
+                threads.forEach(count) { _ in
+                    begun.add(1, ordering: .relaxed)
+                    while begun.load(ordering: .relaxed) < count { usleep(10) }
+                }
+            }
+        }
+    }
+
+    /// Within a loop or a step, and beside another thread's, orders have one thread.
+    @Test func ordersWithinAndBesideOthers() {
+        let threads = Threads(3, processors: 3)
+        let order = Order(count: 6) { step, earlier in earlier % 2 == 0 && step == earlier + 1 }
+        @Sendable func run() {
+            let steps = Record(6)
+            threads.forEach(in: order) { step, threads, isSecond in
+                steps.call(step, isSecond ? 1 : 0) { threads.forEach(4) { _ in } }
+            }
+            #expect(steps.isOnceEach)
+        }
+        threads.forEach(5) { _ in run() }
+        threads.forEach(in: order) { _, _, _ in run() }
+        DispatchQueue.concurrentPerform(iterations: 4) { _ in for _ in 0..<200 { run() } }
+    }
+
     @Test func helpersEndWithTheirThreads() throws {
         for _ in 0..<2_000 { Threads(8, processors: 8).forEach(8) { _ in } }
         for _ in 0..<1_000 where try threadsOfProcess() > 2_000 { usleep(1_000) }

@@ -245,10 +245,15 @@ extension Architecture {
     @Test func profileNamesEachStep() throws {
         let (images, labels) = Self.batch(2)
         let executor = try Executor(Self.small(.resnet18), batchSize: 2, mode: .training, threads: Threads())
-        executor.computeGradients(images: images, labels: labels, count: 2)
+        let time = ContinuousClock().measure {
+            executor.computeGradients(images: images, labels: labels, count: 2)
+        }
         let profile = executor.profile
         #expect(profile.filter { $0.operation == .convolution }.count == 20)
-        #expect(profile.filter { $0.operation == .inputGradient }.count == 19)  // none for the images
+        #expect(profile.filter { $0.operation == .weightGradient }.count == 21)
+        #expect(profile.filter { $0.operation == .inputGradient }.count == 20)  // none for the images
         #expect(profile.allSatisfy { $0.calls == 1 && $0.seconds >= 0 })
+        // Of two that run at the same time each has its share of that time.
+        #expect(profile.reduce(0) { $0 + $1.seconds } <= time / .seconds(1))
     }
 }

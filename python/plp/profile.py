@@ -10,7 +10,7 @@ from ._tables import text_table
 
 @dataclass(frozen=True)
 class Timing:
-    """Mean seconds that an iteration spends in one operation of one layer."""
+    """Mean seconds that an iteration spends in one operation of one layer: while two run at the same time, half of it."""
 
     layer: str
     operation: str
