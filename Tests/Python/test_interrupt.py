@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -276,6 +277,20 @@ def test_what_is_ignored_stays_so_and_handlers_are_put_back(monkeypatch):
             signal.signal(number, handler)
     ((hang_up, terminate),) = seen
     assert hang_up == signal.SIG_IGN and terminate is not mine
+
+
+@pytest.mark.parametrize(("trap", "status"), [("-", -signal.SIGINT), ("''", 0)])
+def test_while_modules_are_imported(trap, status, tmp_path):
+    """A command that hears Ctrl-C ends without a word, and one that was started to ignore it goes on."""
+    (tmp_path / "numpy.py").write_text(
+        "import os, signal, sys\nos.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.path.remove({str(tmp_path)!r})\ndel sys.modules['numpy']\nimport numpy\n"
+    )
+    script = f"trap {trap} INT; exec {shlex.quote(sysconfig.get_path('scripts'))}/plp info"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with running(["sh", "-c", script], tmp_path, env=environment) as process:
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (status, "")
 
 
 @contextmanager
