@@ -79,6 +79,28 @@ trainer.save(path)
     )
 
 
+def test_a_run_for_which_memory_lacks_is_refused_before_there_is_a_folder(tmp_path):
+    run(
+        """
+import os
+from plp.cli import main
+os.chdir(path)
+recipe = plp.Recipe(batch_size=1)
+train, test = plp.datasets.synthetic(2, 2)
+more_memory(9000)
+trainer = plp.Trainer(plp.Model("vgg16"), predictor=plp.PLP(), batch_size=1)
+more_memory(250)  # beside a trainer: enough to measure its model, not with a copy of it that is the best
+del trainer
+options = "--data synthetic --images 2 --validation 0.5 --epochs 1 --batch-size 1".split()
+assert main(["train", "vgg16", *options, "--output", "run"]) == 1
+refused(lambda: plp.compare("vgg16", ["plp"], train=train, test=test, validation=0.5, recipe=recipe, path="study"),
+        MemoryError, "would take")
+assert os.listdir() == []
+""",
+        tmp_path,
+    )
+
+
 @pytest.mark.parametrize("configuration", [None, {"architecture": "vgg16"}])
 def test_a_sparse_file_of_two_gigabytes_costs_nothing(configuration, tmp_path):
     size = 1 << 31

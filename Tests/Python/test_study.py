@@ -920,12 +920,12 @@ def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path)
 
 def test_the_last_model_is_measured_too(study, tmp_path, monkeypatch):
     evaluate, measured = plp.Trainer.evaluate, []
-    monkeypatch.setattr(plp.Trainer, "evaluate", lambda *of: measured.append(of) or evaluate(*of))
+    monkeypatch.setattr(plp.Trainer, "evaluate", lambda *of: measured.append(of[1].name) or evaluate(*of))
     for validation, is_same in ((0.2, False), (0, True)):
         (run,) = study(methods="sgd", validation=validation, path=tmp_path / str(validation)).runs
         history = run.history
         assert (history.best_epoch == 2) == is_same
-        assert len(measured) == 1  # at the end, and not where it is known
+        assert measured.count("synthetic test") == 1  # at the end, and not where it is known
         assert history.last_test == run.last == plp.Study.load(run.folder.parent).runs[0].last
         test = plp.Task.load(run.folder).test
         assert plp.Model.load(run.folder / "last.safetensors").evaluate(test) == history.last_test

@@ -1,4 +1,4 @@
-"""Whether a disk has room for what runs will keep, asked before hours are spent on them.
+"""Whether there is room for runs, in memory and on the disk that keeps them, asked before hours are spent on them.
 
 What a file system says is free is taken on trust: quotas, and what others write in the meantime, cannot be known.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..options import SGD, Recipe
+from ..training import Trainer
 from .runs import KEPT
 from .tasks import Task, new_model, new_trainer
 
@@ -27,15 +28,24 @@ class Size(NamedTuple):
 
 
 def sizes_of(tasks: Sequence[Task]) -> dict[str, Size]:
-    """Of the tasks' networks; a mistake in any task is reported now, before there is a folder or a run."""
-    sizes = {}
-    for network, alike in groupby(tasks, key=lambda task: task.network):
-        first, *others = alike
-        model = new_model(first)
-        for task in (first, *others):
-            new_trainer(task, model)
-        sizes[network] = Size(model.parameter_count, len(model.parameter_names))
-    return sizes
+    """Of the tasks' networks; a mistake in any task, or a lack of memory, is reported now, before there is a folder or
+    a run.
+    """
+    return {network: _tried(list(alike)) for network, alike in groupby(tasks, key=lambda task: task.network)}
+
+
+def _tried(tasks: Sequence[Task]) -> Size:
+    model = new_model(tasks[0])
+    for task in tasks:
+        _take_memory(new_trainer(task, model), task)
+    return Size(model.parameter_count, len(model.parameter_names))
+
+
+def _take_memory(trainer: Trainer, task: Task) -> None:
+    """As much as a run takes at most, which is at its end, where the last model is measured beside the best one."""
+    best = trainer.best_model
+    trainer.evaluate(task.train[:1])
+    del best
 
 
 def check_space(place: Path, tasks: Sequence[Task], sizes: Mapping[str, Size], at_once: int = 1) -> None:
