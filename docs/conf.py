@@ -35,6 +35,7 @@ html_theme = "furo"
 html_title = f"plp {version}"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
+html_theme_options = {"dark_css_variables": {"charts": "invert(0.9) hue-rotate(180deg)", "images": "brightness(0.8)"}}
 html_extra_path = ["_build/extra"]  # Swift's pages
 
 
