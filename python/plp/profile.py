@@ -10,7 +10,7 @@ from ._tables import text_table
 
 @dataclass(frozen=True)
 class Timing:
-    """Mean seconds that an iteration spends in one operation of one layer: while two run at the same time, half of it."""
+    """Mean seconds that an iteration spends in one operation of one layer; of time in which two run, each has half."""
 
     layer: str
     operation: str
