@@ -4,7 +4,7 @@ A section is what scaling.py records of one step of a pass: `needs`, the section
 seconds outside of loops; and `loops`, each with the seconds of its `parts` and whether it `isBackward`.
 """
 
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 
 class Stream:
@@ -39,26 +39,25 @@ class Pass:
         self.has_changed = False
 
     def seconds(self):
+        """How long they all take."""
         if self.threads == 1:
-            return sum(alone(section) for section in self.sections)
+            return sum(map(alone, self.sections))
         workers = [self.lead(0), self.lead(1), *(self.serve(worker) for worker in range(2, self.threads))]
-        ready, waiting, end = [(0.0, worker) for worker in range(self.threads)], [], 0.0
-        heapify(ready)
-        while ready:
-            end, worker = heappop(ready)
-            pause = next(workers[worker], 0.0) if self.left or self.running else 0.0
+        ready, waiting = [(0.0, worker) for worker in range(self.threads)], []
+        while True:
+            time, worker = heappop(ready)
+            pause = next(workers[worker])
             if not (self.left or self.running):
-                return end
+                return time
             if pause is None:
                 waiting.append(worker)
             else:
-                heappush(ready, (end + pause, worker))
+                heappush(ready, (time + pause, worker))
             if self.has_changed:
                 self.has_changed = False
                 for other in waiting:
-                    heappush(ready, (end, other))
+                    heappush(ready, (time, other))
                 waiting = []
-        raise ValueError("sections that wait for each other")
 
     def lead(self, worker):
         own, other = self.streams[worker], self.streams[1 - worker]

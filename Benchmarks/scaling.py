@@ -3,12 +3,14 @@
     python scaling.py [--networks …] [--batch-sizes 128 32] [--targets native haswell] [--threads 2 4 8 16 32 64]
                       [--rounds 9] [--name scaling]
 
-A step is a row of parallel loops with little between them. LoopBenchmark, built here with PLP_LOOP_TIMES=1, computes
-steps on one thread and notes the shortest time of each part of each loop. From these follows what any number of threads
-would take: parts are dealt out by the rule of Threads.forEach, each loop costs a barrier, as measured here with a
-thread on each core, and what lies between the loops is one thread's. So the prediction knows of parts that are too few
-or too uneven and of what is serial. It knows nothing of memory and caches that many cores share, nor that barriers of
-many threads cost more. Where there are cores, whole steps are measured beside it.
+A training step is made of layers' steps, two of which run at the same time where neither needs the other, and each is a
+row of parallel loops with little between them. LoopBenchmark, built here with PLP_LOOP_TIMES=1, computes on one thread
+and notes the shortest time of each part of each loop, and which steps each needs. From these follows what any number of
+threads would take: crew.py deals out steps and parts by the rules of the library's threads, each loop costs a barrier,
+as measured here with a thread on each core, and what lies between the loops is one thread's. So the prediction knows of
+parts that are too few or too uneven and of what is serial. It knows nothing of memory and caches that many cores share,
+nor that barriers of many threads cost more. Where there are cores, whole steps are measured beside it. What a layer's
+step loses is told as if it ran alone.
 """
 
 import argparse

@@ -29,6 +29,8 @@ final class Crew: @unchecked Sendable {
     }
 
     let (first, second) = (Stream(0), Stream(1))
+    /// Which way the next sweep goes, of either stream: see ``Threads/sweep(_:_:)``.
+    let sweepsBackward = Atomic<Bool>(false)
     private let count: Int
     /// Started when they are first needed in a process.
     private var helpers: (process: Int, Helpers)?

@@ -15,7 +15,6 @@ public final class Threads: Sendable {
     /// The same threads, for loops in the crew's second stream. These have none.
     private let beside: Threads?
     private let blas = Lock<OpenBLAS.Reservation?>(nil)
-    private let sweepsBackward = Atomic<Bool>(false)
 
     /// - Parameter count: threads that compute together, the calling one included; 0 takes as many as
     ///   `Processors.forThreads` says. More than there are processors would only get in each other's way: so many are
@@ -61,8 +60,8 @@ public final class Threads: Sendable {
     /// the other way than the last sweep, the end of which is still in the L3 cache where maps are larger than that.
     @inline(__always)
     public func sweep(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
-        let isBackward = sweepsBackward.load(ordering: .relaxed)
-        sweepsBackward.store(!isBackward, ordering: .relaxed)
+        let isBackward = crew.sweepsBackward.load(ordering: .relaxed)
+        crew.sweepsBackward.store(!isBackward, ordering: .relaxed)
         forEach(count, backward: isBackward, body)
     }
 
@@ -72,7 +71,7 @@ public final class Threads: Sendable {
     }
 
     /// Tells that maps have been gone through from first to last, by other loops.
-    public func noteForwardSweep() { sweepsBackward.store(true, ordering: .relaxed) }
+    public func noteForwardSweep() { crew.sweepsBackward.store(true, ordering: .relaxed) }
 
     /// Calls `body` once for each step, after those that it needs have ended: for two at the same time, if two can be
     /// done. Each gets threads to share its loops among: all of these, of which one that finds no more to do in the one
