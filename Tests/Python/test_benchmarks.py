@@ -1,0 +1,38 @@
+"""The simulated threads of Benchmarks/scaling.py, in cases that can be worked out by hand."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "Benchmarks"))
+from crew import Pass, passes  # noqa: E402
+
+
+def section(parts, needs=(), serial=0.0, backward=False):
+    return {"needs": list(needs), "serial": serial, "loops": [{"parts": parts, "isBackward": backward}]}
+
+
+@pytest.mark.parametrize(
+    ("sections", "threads", "seconds"),
+    [
+        ([section([1.0] * 8, serial=0.25)], 1, 8.25),
+        ([section([1.0] * 8, serial=0.25)], 4, 0.25 + 2 + 0.5),
+        ([section([1.0] * 9)], 4, 3 + 0.5),  # a part more than four threads can do in two rounds
+        ([section([3.0])], 4, 3.0),  # no loop of one part has a barrier
+        ([section([1.0] * 6), section([1.0] * 6, needs=[0])], 4, 2 * (2 + 0.5)),
+        ([section([1.0] * 6), section([1.0] * 6)], 4, 3 + 0.5),  # no thread waits while there is another loop
+        ([section([1.0] * 4), section([1.0] * 4)], 2, 4 + 0.5),
+        # The long part is begun last, or first.
+        ([section([1.0, 1.0, 1.0, 3.0])], 2, 1 + 3 + 0.5),
+        ([section([1.0, 1.0, 1.0, 3.0], backward=True)], 2, 3 + 0.5),
+    ],
+)
+def test_a_pass_takes(sections, threads, seconds):
+    assert Pass(sections, threads, barrier=0.5).seconds() == pytest.approx(seconds)
+
+
+def test_what_needs_all_before_it_divides_passes():
+    step, loss = section([1.0]), {**section([1.0]), "needs": None}
+    sections = [loss, step, {**step, "needs": [1]}, loss, step]
+    assert [[each["needs"] for each in one] for one in passes(sections)] == [[[]], [[], [0]], [[]], [[]]]
