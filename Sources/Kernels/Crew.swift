@@ -116,8 +116,9 @@ private final class Helpers: @unchecked Sendable {
     private let sleepers = Atomic<Int>(0)
     private let isDismissed = Atomic<Bool>(false)
     /// On cache lines of their own: the number of jobs of both streams; the streams' posts; of each worker, the caller
-    /// being the first, one more than the stream that it is inside of, which means that it has taken up the job there or
-    /// is about to look whether there is one, or 0.
+    /// being the first, which streams it is inside of, a bit for each. That means that it has taken up the job there, or is
+    /// about to look whether there is one. The second stream's leader is inside of it all the time, and at times of the
+    /// first one, too.
     private let memory: UnsafeMutableRawPointer
     private var count = 0
 
@@ -172,7 +173,7 @@ private final class Helpers: @unchecked Sendable {
                 // A worker first says that it is inside, then looks for the job: one that found it is seen here.
                 post.pointee.job.store(nil, ordering: .sequentiallyConsistent)
                 for worker in 0...count where worker != giver {
-                    while place(worker).pointee.load(ordering: .sequentiallyConsistent) == 1 + stream.number {
+                    while place(worker).pointee.load(ordering: .sequentiallyConsistent) & 1 << stream.number != 0 {
                         sched_yield()
                     }
                 }
@@ -222,9 +223,8 @@ private final class Helpers: @unchecked Sendable {
         let number = post(stream).pointee.jobs.load(ordering: .sequentiallyConsistent)
         guard number != seen else { return false }
         seen = number
-        // The leader of a stream is inside of it when it looks at the other.
         let before = place(worker).pointee.load(ordering: .relaxed)
-        place(worker).pointee.store(Int32(1 + stream), ordering: .sequentiallyConsistent)
+        place(worker).pointee.store(before | 1 << Int32(stream), ordering: .sequentiallyConsistent)
         callJob(stream, worker)
         place(worker).pointee.store(before, ordering: .sequentiallyConsistent)
         return true

@@ -187,6 +187,15 @@ private func threadsOfProcess() throws -> Int {
         }
     }
 
+    /// Who led or helped is gone when the call returns, with what it was called with: the checked build ends where not.
+    @Test(arguments: [2, 3]) func nobodyIsLeftBehind(count: Int) {
+        let threads = Threads(count, processors: count)
+        let orders = [Order(count: 2) { _, _ in false }, Order(count: 3) { $1 == $0 - 1 }]
+        for round in 0..<20_000 {
+            threads.forEach(in: orders[round % 2]) { _, threads, _ in threads.forEach(3) { _ in } }
+        }
+    }
+
     /// Within a loop or a step, and beside another thread's, orders have one thread.
     @Test func ordersWithinAndBesideOthers() {
         let threads = Threads(3, processors: 3)
