@@ -14,11 +14,11 @@ class Stream:
         self.shares, self.loops, self.inside = [], 0, 0
 
     def open(self, loop, threads):
-        parts = loop["parts"][::-1] if loop["isBackward"] else loop["parts"]
+        parts = loop["parts"]
         workers = min(threads, len(parts))
         edges = [len(parts) * worker // workers for worker in range(workers + 1)]
         shares = [parts[first:end] for first, end in zip(edges, edges[1:])]
-        self.shares = [iter(share) for share in (shares[::-1] if loop["isBackward"] else shares)]
+        self.shares = [iter(share[::-1] if loop["isBackward"] else share) for share in shares]
         self.loops += 1
 
     def parts(self, worker):

@@ -26,6 +26,10 @@ def section(parts, needs=(), serial=0.0, backward=False):
         # The long part is begun last, or first.
         ([section([1.0, 1.0, 1.0, 3.0])], 2, 1 + 3 + 0.5),
         ([section([1.0, 1.0, 1.0, 3.0], backward=True)], 2, 3 + 0.5),
+        # Of three parts the second of two workers has two as its share, whichever way they are taken.
+        ([section([4.0, 1.0, 1.0])], 2, 4 + 0.5),
+        ([section([1.0, 1.0, 4.0], backward=True)], 2, 4 + 0.5),
+        ([section([1.0, 4.0, 1.0], backward=True)], 2, 1 + 4 + 0.5),
     ],
 )
 def test_a_pass_takes(sections, threads, seconds):
