@@ -69,7 +69,7 @@ public final class Executor {
     /// A pass, forward or backward.
     private struct Steps {
         private(set) var steps: [Step] = []
-        private(set) lazy var order = Order(count: steps.count) { [steps] in steps[$0].needs(steps[$1]) }
+        private(set) var order = Order(count: 0) { _, _ in false }
 
         mutating func add(
             _ layer: String, _ operation: ProfileEntry.Operation, reads: [Plan.Use], writes: [Plan.Use],
@@ -77,6 +77,9 @@ public final class Executor {
         ) {
             steps.append(Step(layer: layer, operation: operation, reads: reads, writes: writes, run: run))
         }
+
+        /// Finds out which need which, when all are there.
+        mutating func putInOrder() { order = Order(count: steps.count) { steps[$0].needs(steps[$1]) } }
 
         /// Notes how long each has taken.
         mutating func count(_ seconds: [Double]) {
@@ -227,6 +230,8 @@ public final class Executor {
             var written = Set<Int>()
             for index in graph.nodes.indices.reversed() { compileBackward(index, written: &written) }
         }
+        forward.putInOrder()
+        backward.putInOrder()
         refresh()
     }
 
