@@ -6,6 +6,8 @@ seconds outside of loops; and `loops`, each with the seconds of its `parts` and 
 
 from heapq import heappop, heappush
 
+FEWEST_FOR_TWO_STEPS = 5  # threads: see Threads.swift
+
 
 class Stream:
     """A row of loops, each begun when the one before has ended."""
@@ -42,7 +44,8 @@ class Pass:
         """How long they all take."""
         if self.threads == 1:
             return sum(map(alone, self.sections))
-        workers = [self.lead(0), self.lead(1), *(self.serve(worker) for worker in range(2, self.threads))]
+        leaders = 2 if self.threads >= FEWEST_FOR_TWO_STEPS else 1
+        workers = [(self.lead if worker < leaders else self.serve)(worker) for worker in range(self.threads)]
         ready, waiting = [(0.0, worker) for worker in range(self.threads)], []
         while True:
             time, worker = heappop(ready)

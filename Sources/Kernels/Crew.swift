@@ -51,19 +51,11 @@ final class Crew: @unchecked Sendable {
 
     /// Calls both: at the same time if a helper has the time for `other`, which gives out its jobs in the second stream.
     func both(_ body: () -> Void, _ other: () -> Void) {
-        // Within a job, or beside another thread's, there are no helpers to be had. The first stream is claimed for a
-        // moment, so that no two threads start them.
-        guard pair.take() else {
+        guard let helpers = claimPair() else {
             body()
             return other()
         }
         defer { pair.release() }
-        guard first.job.take() else {
-            body()
-            return other()
-        }
-        let helpers = available()
-        first.job.release()
         let isTaken = Atomic(false)
         helpers.offer({ worker in lead(worker) }, in: second) {
             body()
@@ -74,6 +66,18 @@ final class Crew: @unchecked Sendable {
             second.leader = worker
             other()
         }
+    }
+
+    /// Helpers for both streams; nil within a job, or beside another thread's, when there are none to be had.
+    private func claimPair() -> Helpers? {
+        guard pair.take() else { return nil }
+        // For a moment, so that no two threads start them.
+        guard first.job.take() else {
+            pair.release()
+            return nil
+        }
+        defer { first.job.release() }
+        return available()
     }
 
     /// Does what is left of the job of the other stream than one's own; whether there has been one since the last time.

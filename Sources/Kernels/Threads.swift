@@ -12,9 +12,13 @@ public final class Threads: Sendable {
     public let count: Int
     private let crew: Crew
     private let stream: Crew.Stream
-    /// The same threads, for loops in the crew's second stream. These have none.
+    /// The same threads, for loops in the crew's second stream; nil where steps run one at a time, and of itself.
     private let beside: Threads?
     private let blas = Lock<OpenBLAS.Reservation?>(nil)
+
+    /// Fewer threads than these run steps one at a time. Two at a time would spare up to four of them 2 % of a step of 128
+    /// images, by waiting less; but two cores lost up to 3, by what two steps drive out of each other's caches.
+    private static let fewestForTwoSteps = 5
 
     /// - Parameter count: threads that compute together, the calling one included; 0 takes as many as
     ///   `Processors.forThreads` says. More than there are processors would only get in each other's way: so many are
@@ -27,7 +31,7 @@ public final class Threads: Sendable {
         self.count = min(count, processors)
         crew = Crew(helpers: self.count - 1)
         stream = crew.first
-        beside = Threads(beside: crew, self.count)
+        beside = self.count < Self.fewestForTwoSteps ? nil : Threads(beside: crew, self.count)
     }
 
     private init(beside crew: Crew, _ count: Int) {
@@ -73,7 +77,10 @@ public final class Threads: Sendable {
     /// Tells that maps have been gone through from first to last, by other loops.
     public func noteForwardSweep() { crew.sweepsBackward.store(true, ordering: .relaxed) }
 
-    /// Calls `body` once for each step, after those that it needs have ended: for two at the same time, if two can be
+    /// How many steps run at the same time, at most.
+    public var stepsAtATime: Int { beside == nil ? 1 : 2 }
+
+    /// Calls `body` once for each step, after those that it needs have ended: for ``stepsAtATime``, if so many can be
     /// done. Each gets threads to share its loops among: all of these, of which one that finds no more to do in the one
     /// step's loop looks at the other's, in place of waiting for the next.
     ///
@@ -93,7 +100,7 @@ public final class Threads: Sendable {
                 }
             }
         }
-        guard count > 1, let beside else { return lead(self) }
+        guard let beside else { return lead(self) }
         crew.both({ lead(self) }, { lead(beside) })
     }
 

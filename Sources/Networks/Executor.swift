@@ -5,8 +5,8 @@
 // forward steps only, with batch normalisation done while a convolution's output is in cache.
 //
 // Each step says what it reads and writes. From that follows which others it needs, and so which can run at the same
-// time: the two gradients of a convolution, the branches of an inception block. Two at a time leave no thread waiting at
-// the end of a loop.
+// time: the two gradients of a convolution, the branches of an inception block. Two at a time leave none of many threads
+// waiting at the end of a loop.
 
 import PLPBase
 import PLPKernels
@@ -192,7 +192,7 @@ public final class Executor {
 
     private let plan: Plan
     private let arena: FloatBuffer
-    /// Of both steps that may run at the same time.
+    /// Of all steps that may run at the same time.
     private let workspace: FloatBuffer
     private let records: FloatBuffer
     /// What batch normalisations keep for each channel.
@@ -210,7 +210,8 @@ public final class Executor {
         let graph = model.graph
         plan = Plan(graph, batchSize: batchSize, training: training, threads: threads)
         try Memory.require(
-            floats: plan.arenaCount + 2 * plan.workspaceCount + (training ? model.parameters.count : 0),
+            floats: plan.arenaCount + threads.stepsAtATime * plan.workspaceCount
+                + (training ? model.parameters.count : 0),
             for: "training or evaluating \(batchSize) images at once")
         try threads.prepareForLinear()
         self.model = model
@@ -219,8 +220,8 @@ public final class Executor {
         self.threads = threads
         gradients = try FloatBuffer(count: training ? model.parameters.count : 0)
         arena = try FloatBuffer(scratch: plan.arenaCount)
-        workspace = try FloatBuffer(scratch: 2 * plan.workspaceCount)
-        records = try FloatBuffer(scratch: 2 * plan.recordCount)
+        workspace = try FloatBuffer(scratch: threads.stepsAtATime * plan.workspaceCount)
+        records = try FloatBuffer(scratch: threads.stepsAtATime * plan.recordCount)
         channelValues = try FloatBuffer(scratch: plan.channelValueCount)
         logitsBase = plan.maps(graph.logits, in: arena.pointer, count: 1).base
         logitsGradient = training ? plan.gradientMaps(graph.logits, in: arena.pointer, count: 1).base : nil

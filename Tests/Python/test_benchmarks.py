@@ -21,8 +21,8 @@ def section(parts, needs=(), serial=0.0, backward=False):
         ([section([1.0] * 9)], 4, 3 + 0.5),  # a part more than four threads can do in two rounds
         ([section([3.0])], 4, 3.0),  # no loop of one part has a barrier
         ([section([1.0] * 6), section([1.0] * 6, needs=[0])], 4, 2 * (2 + 0.5)),
-        ([section([1.0] * 6), section([1.0] * 6)], 4, 3 + 0.5),  # no thread waits while there is another loop
-        ([section([1.0] * 4), section([1.0] * 4)], 2, 4 + 0.5),
+        ([section([1.0] * 6), section([1.0] * 6)], 4, 2 * (2 + 0.5)),  # few threads do one at a time
+        ([section([1.0] * 8), section([1.0] * 7)], 5, 3 + 0.5),  # of more none waits while there is another loop
         # The long part is begun last, or first.
         ([section([1.0, 1.0, 1.0, 3.0])], 2, 1 + 3 + 0.5),
         ([section([1.0, 1.0, 1.0, 3.0], backward=True)], 2, 3 + 0.5),
