@@ -1,5 +1,5 @@
-/* Linux's own calls, which Swift cannot make itself, since `syscall` takes any number of arguments; and what the C library
-   knows of the processor. */
+/* Linux's own calls, which Swift cannot make itself, since `syscall` takes any number of arguments; what the C library
+   knows of the processor; and an instruction that Swift has no name for. */
 #include <linux/futex.h>
 #include <sys/platform/x86.h>
 #include <sys/syscall.h>
@@ -18,3 +18,6 @@ static inline void futex_wake(const void *word, int count) {
 /* Sets a bit of `mask` for each processor that this thread may run on. Returns how many bytes of it are set, or -1
    where the system's masks are longer than `size` bytes. */
 static inline long affinity_mask(void *mask, size_t size) { return syscall(SYS_sched_getaffinity, 0, size, mask); }
+
+/* Has a line of memory fetched into the L2 cache while this thread goes on. It may be any address. */
+static inline void fetch(const void *memory) { __builtin_prefetch(memory, 0, 2); }

@@ -383,19 +383,13 @@ struct GatheredWeightGradient: WeightGradientPass {
         for block in range {
             let bands = blocks.bands(of: block, images: x.count)
             let pixels = blocks.pixels(of: bands)
-            let left: LeftMatrix
-            if rows.gathering.isIdentity(source) {
-                left = LeftMatrix(
-                    base: source.base + pixels.lowerBound * source.stride, rowStride: 1, depthStride: source.stride)
-            } else {
-                for (index, band) in bands.enumerated() {
-                    let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
-                    rows.gathering.gather(
-                        source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
-                        rowStride: rowStride)
-                }
-                left = LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride)
+            for (index, band) in bands.enumerated() {
+                let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
+                rows.gathering.gather(
+                    source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
+                    rowStride: rowStride)
             }
+            let left = LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride)
             PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: columns.count, to: right) { pixel in
                 UnsafePointer(gradient.base + (pixels.lowerBound + pixel) * gradient.stride)
             }

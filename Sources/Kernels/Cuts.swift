@@ -116,10 +116,14 @@ enum Cut {
     static let gatheredRows = (most: 192, fewest: 32)
 
     /// Rows and columns of a weight gradient in one part at most, and pixels that it takes at a time: a tile of the
-    /// gradient is written once for so many, whose gathered rows fit half of an L2 cache.
+    /// gradient is written once for so many, of which a panel fits half of an L1 cache of 32 KB.
     static let gradientRows = 256
     static let gradientColumns = 128
-    static let gradientPixels = 128
+    #if AVX512
+        static let gradientPixels = 64
+    #else
+        static let gradientPixels = 128
+    #endif
 
     // MARK: Linear layers
 

@@ -7,6 +7,8 @@
 // An element of C is the same sum in the same order however the rows are cut into blocks. (Goto and van de Geijn,
 // Anatomy of high-performance matrix multiplication, 2008.)
 
+import CLinux
+
 enum PackedMatrix {
     #if AVX512
         static let panelWidth = 64
@@ -74,29 +76,36 @@ struct LeftMatrix {
     var depthStride: Int
 }
 
-/// C (+)= A·B with B packed in panels; reads and writes `columns` columns of C, not the padding.
+/// C (+)= A·B with B packed in panels; reads and writes `columns` columns of C, not the padding. Where `next` begins is
+/// the B of the product after this one: see ``multiplyPanel``.
 @inline(never)
 func multiply(
-    _ a: LeftMatrix, _ packed: UnsafePointer<Float>, to c: UnsafeMutablePointer<Float>, stride cStride: Int,
-    rows: Int, columns: Int, depth: Int, accumulate: Bool = false
+    _ a: LeftMatrix, _ packed: UnsafePointer<Float>, next: UnsafePointer<Float>? = nil,
+    to c: UnsafeMutablePointer<Float>, stride cStride: Int, rows: Int, columns: Int, depth: Int,
+    accumulate: Bool = false
 ) {
+    let end = packed + PackedMatrix.count(rows: depth, columns: columns)
     let piece = Cut.depth
     PackedMatrix.forEachPanel(rows: depth, columns: columns) { column, width, offset in
         for start in stride(from: 0, to: max(depth, 1), by: piece) {
+            let depth = min(piece, depth - start)
+            let panel = packed + offset + start * width
+            let behind = panel + depth * width
             multiplyPanel(
                 LeftMatrix(base: a.base + start * a.depthStride, rowStride: a.rowStride, depthStride: a.depthStride),
-                packed + offset + start * width, width: width, to: c + column, stride: cStride, rows: rows,
-                columns: min(width, columns - column), depth: min(piece, depth - start),
-                accumulate: accumulate || start > 0)
+                panel, width: width, next: behind < end ? behind : next, to: c + column, stride: cStride, rows: rows,
+                columns: min(width, columns - column), depth: depth, accumulate: accumulate || start > 0)
         }
     }
 }
 
-/// The same for one panel of `width` columns, of which C has the first `columns`.
+/// The same for one panel of `width` columns, of which C has the first `columns`. Meanwhile as much as a panel is fetched
+/// into the L2 cache from `next` on, where what is multiplied next begins. Left to the processor, that begins with the
+/// first tile that needs it, for which some processors' L3 cache is far too slow.
 @inline(never)
 func multiplyPanel(
-    _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, to c: UnsafeMutablePointer<Float>,
-    stride cStride: Int, rows: Int, columns: Int, depth: Int, accumulate: Bool
+    _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, next: UnsafePointer<Float>? = nil,
+    to c: UnsafeMutablePointer<Float>, stride cStride: Int, rows: Int, columns: Int, depth: Int, accumulate: Bool
 ) {
     guard columns == width else {
         // C is narrower than the panel: the product goes into a tile as wide as the panel, then what belongs to C into
@@ -120,50 +129,63 @@ func multiplyPanel(
     }
     switch width {
     #if AVX512
-        case 64: multiplyPanel(Columns64.self, a, panel, c, cStride, rows, depth, accumulate)
-        case 48: multiplyPanel(Columns48.self, a, panel, c, cStride, rows, depth, accumulate)
-        case 32: multiplyPanel(Columns32.self, a, panel, c, cStride, rows, depth, accumulate)
+        case 64: multiplyPanel(Columns64.self, a, panel, next, c, cStride, rows, depth, accumulate)
+        case 48: multiplyPanel(Columns48.self, a, panel, next, c, cStride, rows, depth, accumulate)
+        case 32: multiplyPanel(Columns32.self, a, panel, next, c, cStride, rows, depth, accumulate)
     #endif
-    default: multiplyPanel(Columns16.self, a, panel, c, cStride, rows, depth, accumulate)
+    default: multiplyPanel(Columns16.self, a, panel, next, c, cStride, rows, depth, accumulate)
     }
 }
 
 @inline(__always)
 private func multiplyPanel<Columns: TileRow>(
-    _: Columns.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ c: UnsafeMutablePointer<Float>, _ cStride: Int,
-    _ rows: Int, _ depth: Int, _ accumulate: Bool
+    _: Columns.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ next: UnsafePointer<Float>?,
+    _ c: UnsafeMutablePointer<Float>, _ cStride: Int, _ rows: Int, _ depth: Int, _ accumulate: Bool
 ) {
+    // Each tile fetches a line for each step of its depth, until all of a panel is.
+    var (next, lines) = (next, Columns.width / Vector.lanes)
     var row = 0
     while row < rows {
         let (left, target) = (a.base + row * a.rowStride, c + row * cStride)
         switch rows - row {
         case 6...:
-            multiplyTile(SixRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
+            multiplyTile(SixRows<Columns>.self, left, a, panel, next, target, cStride, depth, accumulate)
             row += 6
         case 4...:
-            multiplyTile(FourRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
+            multiplyTile(FourRows<Columns>.self, left, a, panel, next, target, cStride, depth, accumulate)
             row += 4
         case 2...:
-            multiplyTile(TwoRows<Columns>.self, left, a, panel, target, cStride, depth, accumulate)
+            multiplyTile(TwoRows<Columns>.self, left, a, panel, next, target, cStride, depth, accumulate)
             row += 2
         default:
-            multiplyTile(Columns.self, left, a, panel, target, cStride, depth, accumulate)
+            multiplyTile(Columns.self, left, a, panel, next, target, cStride, depth, accumulate)
             row += 1
         }
+        lines -= 1
+        next = lines > 0 ? next.map { $0 + depth * Vector.lanes } : nil
     }
 }
 
 @inline(__always)
 private func multiplyTile<T: Tile>(
     _: T.Type, _ left: UnsafePointer<Float>, _ a: LeftMatrix, _ panel: UnsafePointer<Float>,
-    _ c: UnsafeMutablePointer<Float>, _ cStride: Int, _ depth: Int, _ accumulate: Bool
+    _ next: UnsafePointer<Float>?, _ c: UnsafeMutablePointer<Float>, _ cStride: Int, _ depth: Int, _ accumulate: Bool
 ) {
     var tile = T(zero: ())
     var (left, right) = (left, panel)
-    for _ in 0..<depth {
+    @inline(__always) func add() {
         tile.add(left, a.rowStride, T.Row(at: right))
         left += a.depthStride
         right += T.Row.width
+    }
+    if var line = next {
+        for _ in 0..<depth {
+            fetch(line)
+            line += Vector.lanes
+            add()
+        }
+    } else {
+        for _ in 0..<depth { add() }
     }
     tile.store(to: c, cStride, adding: accumulate)
 }

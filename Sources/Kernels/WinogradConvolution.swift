@@ -185,10 +185,14 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
                     // The parts of a block follow each other: who computes several of them transforms it once.
                     if transformed[worker] != block { transformInput(tiles, of: sources, to: v) }
                     transformed[worker] = block
+                    let panels = UnsafePointer(u + sourceChannels * columns.lowerBound)
+                    func weights(_ point: Int) -> UnsafePointer<Float> {
+                        panels + Tile.weightPoint(ofSquare: point) * pointStrideU
+                    }
                     for point in 0..<Tile.points {
                         multiply(
                             LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
-                            u + Tile.weightPoint(ofSquare: point) * pointStrideU + sourceChannels * columns.lowerBound,
+                            weights(point), next: point + 1 < Tile.points ? weights(point + 1) : nil,
                             to: m + point * pointStrideM, stride: rowStrideM, rows: tiles.count,
                             columns: columns.count, depth: sourceChannels)
                     }

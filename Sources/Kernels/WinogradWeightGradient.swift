@@ -227,10 +227,11 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let rowWidth = min(rowsPerBlock, inputStride - part.rows.lowerBound)
         for panel in stride(from: part.columns.lowerBound, to: part.columns.upperBound, by: PackedMatrix.panelWidth) {
             let width = min(PackedMatrix.panelWidth, outputStride - panel)
+            let right = m + point * pointStrideM + tiles * panel
             multiplyPanel(
                 LeftMatrix(
                     base: v + point * pointStrideV + tiles * part.rows.lowerBound, rowStride: 1, depthStride: rowWidth),
-                m + point * pointStrideM + tiles * panel, width: width,
+                right, width: width, next: way == .blocks ? right + pointStrideM : nil,
                 to: u + Tile.weightPoint(ofSquare: point) * pointStrideU + panel - part.columns.lowerBound,
                 stride: rowStrideU, rows: part.rows.count, columns: width, depth: tiles, accumulate: accumulate)
         }
