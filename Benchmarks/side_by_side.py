@@ -16,6 +16,7 @@ What a processor without AVX-512 does can be measured on one that has it, by wha
 
 import argparse
 import os
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +30,13 @@ SIDES = {
 }
 OURS, *PEERS = SIDES
 LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE")
+ALLOCATOR = {"LD_PRELOAD": "libtcmalloc_minimal.so.4"}  # with which PyTorch is faster
 TOLERANCE = {"PyTorch float32": 1e-4, "PyTorch bfloat16": 3e-2}  # of the loss, relative
 
 
 def compare(options, network):
     print(f"{network} …", flush=True)
-    peer = {"python": str(options.peer / "bin/python"), "environment": {"LD_PRELOAD": "libtcmalloc_minimal.so.4"}}
+    peer = {"python": str(options.peer / "bin/python"), "environment": ALLOCATOR}
     sides = {name: {**side, **(peer if name in PEERS else {})} for name, side in options.sides.items()}
     common = {"batch_size": options.batch_size, "threads": options.threads}
     with workers(sides, network, options.width, **common) as all_sides:
@@ -47,6 +49,13 @@ def compare(options, network):
         evaluation = in_turns(calls(all_sides, "evaluate"), options.rounds)
         versions = [worker.version for worker in all_sides]
     return {"losses": losses, "training": training, "evaluation": evaluation, "memory": memory, "versions": versions}
+
+
+def check_allocator():
+    """The dynamic loader goes on without what it cannot preload."""
+    complaint = subprocess.run(["true"], env={**os.environ, **ALLOCATOR}, stderr=subprocess.PIPE, text=True).stderr
+    if complaint:
+        raise SystemExit(f"{complaint}PyTorch would be slower than it can be: install Debian's libtcmalloc-minimal4")
 
 
 def calls(workers, command):
@@ -127,6 +136,7 @@ def main():
     parser.add_argument("--no-bfloat16", action="store_true", help="leave out what needs AVX-512")
     parser.add_argument("--name", default="side_by_side", help="of the files in results/ (default: %(default)s)")
     options = parser.parse_args()
+    check_allocator()
     options.sides = {name: side for name, side in SIDES.items() if not (options.no_bfloat16 and "bfloat16" in name)}
     results = {"machine": machine(), "networks": {network: compare(options, network) for network in options.networks}}
     write(options.name, results, markdown(results, options), picture(results, options))
