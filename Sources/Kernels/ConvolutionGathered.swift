@@ -1,6 +1,7 @@
 // Convolution of any kernel, stride and padding as a matrix product: the values that a block of result pixels reads are
 // gathered into the rows of a matrix (im2col), one block at a time, so that the matrix never leaves the cache.
-// A 1×1 kernel with stride 1 needs no gathering: the maps are the matrix.
+// A 1×1 kernel with stride 1 needs no gathering where rows of the matrix are read: the maps are the matrix. A weight
+// gradient reads its columns, which at the maps' stride compete for the same lines of the L1 cache: it gathers always.
 //
 // The input gradient of a convolution with stride s is s² convolutions with stride 1, one for each phase (y mod s,
 // x mod s) of the result's pixels, each with the taps that reach the phase: nothing is multiplied by zero, nothing
