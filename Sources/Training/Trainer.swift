@@ -130,6 +130,11 @@ public final class Trainer {
         let loader = try BatchLoader(
             training, indices: indices, batchSize: batchSize, normalization: model.normalization(),
             augmentation: augmentation, shuffle: true, seed: seed, threads: threads)
+        // Memory that is refused now costs no time.
+        if heldOut != nil || test != nil { _ = try currentEvaluator() }
+        if best == nil {
+            try Memory.require(floats: model.parameters.count + model.statistics.count, for: "the best model")
+        }
         history.data = data
         model.trainedOn = training.name
         history.isStopped = false
@@ -161,8 +166,6 @@ public final class Trainer {
             if reply == .finish { isFinishing = true }
             return reply
         }
-        // Memory that is refused now costs no time.
-        if heldOut != nil || test != nil { _ = try currentEvaluator() }
         while history.completeEpochs < epochs, !isFinishing {
             if history.completeEpochs == history.epochs.count {
                 history.epochs.append(History.Epoch(number: history.epochs.count))

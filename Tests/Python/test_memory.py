@@ -101,6 +101,21 @@ assert os.listdir() == []
     )
 
 
+def test_a_fit_for_whose_best_model_memory_lacks_is_refused_before_its_first_iteration(tmp_path):
+    run(
+        """
+train, _ = plp.datasets.synthetic(2, 2)
+trainer = plp.Trainer(plp.Model("vgg16"), batch_size=1)
+more_memory(100)
+refused(lambda: trainer.fit(train, epochs=1, progress=False), MemoryError, "the best model would take")
+more_memory(300)  # and nothing has happened: other data are taken
+other = plp.datasets.synthetic(3, 3)[0]
+assert trainer.fit(other, epochs=1, progress=False)[-1].complete
+""",
+        tmp_path,
+    )
+
+
 @pytest.mark.parametrize("configuration", [None, {"architecture": "vgg16"}])
 def test_a_sparse_file_of_two_gigabytes_costs_nothing(configuration, tmp_path):
     size = 1 << 31
