@@ -83,13 +83,25 @@ def test_of_methods_that_do_nothing_one_in_twenty_studies_finds_any():
     assert corrected / 600 < 0.075 < 0.1 < uncorrected / 600
 
 
+@pytest.mark.parametrize("pairs", [2, 3])
+def test_counts_that_are_the_same_by_chance_decide_nothing(pairs):
+    """Two methods that reach an accuracy in the same 7 to 9 epochs: two seeds often have the same difference."""
+    random = np.random.default_rng(4)
+    decided = 0
+    for _ in range(400):
+        epochs = random.choice([7, 8, 9], p=[0.25, 0.5, 0.25], size=(2, pairs))
+        decided += by(study_of(list(epochs[0] - epochs[1])), "accuracy").is_decided
+    assert decided / 400 < 0.06
+
+
 @pytest.mark.parametrize(
     ("points", "verdict", "words"),
     [
         ([1.9, 2.1, 2.0], "better", "sgd: better, by between +1.75 and +2.25 points (95 % interval, n = 3, p < 0.001)"),
         ([-1.9, -2.1, -2.0], "worse", "sgd: worse, by between -2.25 and -1.75 points"),
         ([0.1, -0.2, 0.0, 0.1], "alike", "sgd: no difference larger than 0.23 points; it is between -0.23 and"),
-        ([0.0, 0.0], "alike", "sgd: no difference larger than 0.00 points"),
+        ([0.0, 0.0], "undecided", "sgd: undecided, all n = 2 differences are +0.00 points, which has no interval."),
+        ([1.0, 1.0, 1.0], "undecided", "sgd: undecided, all n = 3 differences are +1.00 points"),
         ([2.0, -1.0, 0.5], "undecided", "p = 0.62); an effect of one point would take about 17 more repeats."),
         ([40.0, -40.0], "undecided", "an effect of one point would take thousands of more repeats."),
         ([1.0], "one repeat", "sgd: one seed tells nothing, since seeds differ by as much, and has no interval."),

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 from ..records import Epoch, Metrics
 from .records import Answer, Run, Study, Verdict
-from .statistics import LEVEL, holm, interval, paired_p, pairs_needed
+from .statistics import LEVEL, has_spread, holm, interval, paired_p, pairs_needed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _by_measure(study: Study, network: str, measure: _Measure) -> list[Answer]:
     for method, other in comparisons(study):
         if seeds := tuple(sorted(values[method].keys() & values[other].keys())):
             pairs[method, other] = seeds, tuple(values[method][seed] - values[other][seed] for seed in seeds)
-    tests = {pair: paired_p(differences) for pair, (_, differences) in pairs.items() if len(differences) > 1}
+    tests = {pair: paired_p(differences) for pair, (_, differences) in pairs.items() if has_spread(differences)}
     corrected = dict(zip(tests, holm(list(tests.values()))))
     return [
         _answer(network, pair, measure, seeds, differences, tests.get(pair), corrected.get(pair), len(tests))
@@ -73,10 +73,9 @@ def _answer(
 ) -> Answer:
     mean = fmean(differences)
     limits = None if p is None else interval(differences)
-    verdict: Verdict = "one repeat"
+    verdict: Verdict = "undecided" if len(seeds) > 1 else "one repeat"
     more = None
     if limits and corrected is not None:
-        verdict = "undecided"
         if corrected < LEVEL:
             verdict = "better" if (mean > 0) == measure.more_is_better else "worse"
         elif measure.effect is not None:

@@ -74,7 +74,7 @@ def _answer_chart(study: Study, answers: Sequence[Answer]) -> Chart:
             "low": a.interval[0] if a.interval else None,
             "high": a.interval[1] if a.interval else None,
             "difference": a.difference,
-            "p": f"p {p_text(a.corrected_p)}" if a.interval else "one repeat",
+            "p": f"p {p_text(a.corrected_p)}" if a.interval else a.verdict,
             "n": len(a.seeds),
             "verdict": a.verdict,
         }

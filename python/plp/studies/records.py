@@ -132,11 +132,12 @@ class Answer:
 
     ``differences`` are the method's values minus the other's, one for each of the ``seeds`` that both have, in
     ``unit``; points are hundredths of accuracy or error. ``interval`` is the 95 % confidence interval of their mean and
-    ``p`` that of the paired t-test, both None for one repeat. ``corrected_p`` is Holm's correction for the
-    ``comparisons`` on this network by this measure; the verdict goes by it. ``model`` is ``"optimal"``, that of the
-    best epoch, or ``"last"``, and ``images`` what it was measured on. ``effect`` is the least difference that matters,
-    where that was said: with ``"alike"`` the interval holds none as large. ``more_repeats`` is about how many more it
-    takes until four of five such studies find an effect of that size, where undecided.
+    ``p`` that of the paired t-test, both None for one repeat, or where all differences are the same, which leaves
+    nothing to judge their spread by. ``corrected_p`` is Holm's correction for the ``comparisons`` on this network by
+    this measure; the verdict goes by it. ``model`` is ``"optimal"``, that of the best epoch, or ``"last"``, and
+    ``images`` what it was measured on. ``effect`` is the least difference that matters, where that was said: with
+    ``"alike"`` the interval holds none as large. ``more_repeats`` is about how many more it takes until four of five
+    such studies find an effect of that size, where undecided.
     """
 
     network: str
@@ -176,10 +177,13 @@ class Answer:
         return f"{self.method} against {self.other}{by}{model}: {self._in_words()}."
 
     def _in_words(self) -> str:
-        if not (self.interval and self.corrected_p is not None):
-            return "one seed tells nothing, since seeds differ by as much, and has no interval"
-        low, high = self.interval
         n = len(self.seeds)
+        if n == 1:
+            return "one seed tells nothing, since seeds differ by as much, and has no interval"
+        if self.interval is None:
+            mean = f"{self._number(self.mean)} {self.unit}"
+            return f"undecided, all n = {n} differences are {mean}, which has no interval"
+        low, high = self.interval
         p = p_text(self.corrected_p)
         p = f"p {p}" if p.startswith("<") else f"p = {p}"
         corrected = f" by Holm for {self.comparisons} comparisons" if self.comparisons > 1 else ""

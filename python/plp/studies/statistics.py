@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from math import inf, isnan, sqrt
+from math import isnan, sqrt
 from statistics import fmean, stdev
 
 from .._extras import require
@@ -29,8 +29,15 @@ def spread(values: Sequence[float], digits: int) -> str:
     return f"{fmean(values):.{digits}f}{deviation}"
 
 
+def has_spread(values: Sequence[float]) -> bool:
+    """Whether there are two or more values, not all the same. Others have no interval, and no test by Student's t: that
+    two numbers of epochs, or of correct images, are the same says nothing of how far such numbers spread.
+    """
+    return len(values) > 1 and stdev(values) > 1e-9 * max(map(abs, values))
+
+
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean of two or more values (Student's t)."""
+    """The 95 % confidence interval of the mean of values that have a spread (Student's t)."""
     require("scipy", extra="studies")
     from scipy.special import stdtrit  # the quantile of Student's t; loaded here, since it takes its time
 
@@ -39,14 +46,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def paired_p(differences: Sequence[float]) -> float:
-    """The p-value, two-sided, of Student's paired t-test, given the differences of two or more pairs.
-
-    As ``scipy.stats.ttest_rel``'s, but for pairs that do not differ at all: 1.
-    """
+    """The p-value, two-sided, of Student's paired t-test, given the pairs' differences, which have a spread."""
     from scipy.special import stdtr
 
-    mean, error = fmean(differences), stdev(differences) / sqrt(len(differences))
-    t = abs(mean) / error if error else inf if mean else 0.0
+    t = abs(fmean(differences)) / (stdev(differences) / sqrt(len(differences)))
     return 2 * float(stdtr(len(differences) - 1, -t))
 
 
