@@ -16,6 +16,8 @@ package enum Fork {
     private static let forks = Atomic<Int>(0)
     /// Held by many while forks have to wait, and by one that forks.
     private nonisolated(unsafe) static let gate: UnsafeMutablePointer<pthread_rwlock_t> = .allocate(capacity: 1)
+    /// Not nil for a thread that has passed it.
+    private nonisolated(unsafe) static var hasPassed = pthread_key_t()
     private static let afterwards = Lock<[@Sendable () -> Void]>([])
 
     /// Forks from the first process that has called this to the present one. It changes in the child only.
@@ -24,12 +26,30 @@ package enum Fork {
         return forks.load(ordering: .relaxed)
     }
 
-    /// Runs `body`, within which no other thread forks: that has to wait. Not within itself.
-    package static func postponed<Result>(_ body: () -> Result) -> Result {
+    /// Runs `body`, within which no other thread forks: that has to wait.
+    package static func postponed<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        try pass(pthread_rwlock_rdlock, body)
+    }
+
+    /// Runs `body` while no other thread is `postponed`, nor forks. Not within `postponed`.
+    package static func alone<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        try pass(pthread_rwlock_wrlock, body)
+    }
+
+    /// Once for each thread: whoever has passed would wait for a fork that waits for it. What is made when it is first
+    /// used may have something postponed within what is.
+    private static func pass<Result, Failure>(
+        _ lock: (UnsafeMutablePointer<pthread_rwlock_t>) -> Int32, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         _ = isWatching
-        pthread_rwlock_rdlock(gate)
-        defer { pthread_rwlock_unlock(gate) }
-        return body()
+        guard pthread_getspecific(hasPassed) == nil else { return try body() }
+        _ = lock(gate)
+        pthread_setspecific(hasPassed, gate)
+        defer {
+            pthread_setspecific(hasPassed, nil)
+            pthread_rwlock_unlock(gate)
+        }
+        return try body()
     }
 
     /// Has `body` run in each child as soon as it is forked, when no other thread is `postponed`.
@@ -39,6 +59,7 @@ package enum Fork {
 
     private static let isWatching: Bool = {
         open()
+        pthread_key_create(&hasPassed, nil)
         return pthread_atfork(
             { pthread_rwlock_wrlock(Fork.gate) },
             { pthread_rwlock_unlock(Fork.gate) },

@@ -21,7 +21,7 @@ public enum Memory {
         guard bytes >= 1 << 20 else { return }
         let bounds = bounds()
         // Finding out what is untouched takes a while, and is nearly always needless.
-        let most = untouched.withLock { $0.values.reduce(0, +) }
+        let most = Fork.postponed { untouched.withLock { $0.values.reduce(0, +) } }
         guard let tight = bounds.first(where: { bytes > $0.left - ($0.countsTouched ? most : 0) }) else { return }
         let promised = tight.countsTouched ? untouchedBytes() : 0
         for bound in bounds {
@@ -107,19 +107,21 @@ public enum Memory {
         let part = 4096
         return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: part) { isTouched in
             // Under the lock, since nothing may be unmapped meanwhile.
-            untouched.withLock { given in
-                var pages = 0
-                for (address, bytes) in given {
-                    let count = (bytes + page - 1) / page
-                    for first in stride(from: 0, to: count, by: part) {
-                        let some = min(part, count - first)
-                        guard let start = UnsafeMutableRawPointer(bitPattern: address + UInt(first * page)),
-                            mincore(start, some * page, isTouched.baseAddress!) == 0
-                        else { continue }
-                        pages += isTouched.prefix(some).count { $0 & 1 == 0 }
+            Fork.postponed {
+                untouched.withLock { given in
+                    var pages = 0
+                    for (address, bytes) in given {
+                        let count = (bytes + page - 1) / page
+                        for first in stride(from: 0, to: count, by: part) {
+                            let some = min(part, count - first)
+                            guard let start = UnsafeMutableRawPointer(bitPattern: address + UInt(first * page)),
+                                mincore(start, some * page, isTouched.baseAddress!) == 0
+                            else { continue }
+                            pages += isTouched.prefix(some).count { $0 & 1 == 0 }
+                        }
                     }
+                    return pages * page
                 }
-                return pages * page
             }
         }
     }

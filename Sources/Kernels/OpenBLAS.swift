@@ -34,18 +34,23 @@ enum OpenBLAS {
         private let count: Int
 
         init(calls count: Int) throws(Failure) {
-            let (reserved, ready) = Self.calls.withLock { $0 }
-            if OpenBLAS.hasKernel && Memory.isLimited && reserved + count > ready {
-                try Memory.require(
-                    bytes: (reserved + count - ready) * Self.bytes, for: "OpenBLAS, for \(count) threads,")
-                Fork.postponed { openblas_reserve(Int32(reserved + count)) }
-                Self.calls.withLock { $0.ready = max($0.ready, reserved + count) }
+            // While no call has any of the memory: what it has would be taken once more.
+            try Fork.alone { () throws(Failure) in
+                try Self.calls.withLock { calls throws(Failure) in
+                    let wanted = calls.reserved + count
+                    if OpenBLAS.hasKernel, Memory.isLimited, wanted > calls.ready {
+                        try Memory.require(
+                            bytes: (wanted - calls.ready) * Self.bytes, for: "OpenBLAS, for \(count) threads,")
+                        openblas_reserve(Int32(wanted))
+                        calls.ready = wanted
+                    }
+                    calls.reserved = wanted
+                }
             }
             self.count = count
-            Self.calls.withLock { $0.reserved += count }
         }
 
-        deinit { Self.calls.withLock { $0.reserved -= count } }
+        deinit { Fork.postponed { Self.calls.withLock { $0.reserved -= count } } }
     }
 
     /// Runs `body`, which is told whether OpenBLAS has a kernel, with OpenBLAS on one thread, and puts the number of

@@ -85,7 +85,7 @@ public final class Threads: Sendable {
     /// step's loop looks at the other's, in place of waiting for the next.
     ///
     /// `isSecond` is true for one of two such calls, which may so have different scratch memory. No two calls at the
-    /// same time of all their loops' bodies share a worker.
+    /// same time of the bodies of one step's loops share a worker.
     public func forEach(in order: Order, _ body: (_ step: Int, _ threads: Threads, _ isSecond: Bool) -> Void) {
         let progress = Lock(Progress(order))
         func lead(_ threads: Threads) {

@@ -116,6 +116,40 @@ assert trainer.fit(other, epochs=1, progress=False)[-1].complete
     )
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_trainers_have_openblass_memory_whether_made_at_once_or_one_after_the_other(at_once, tmp_path):
+    """A call that finds none tries for ever."""
+    run(
+        f"""
+import threading
+gate = threading.Barrier(8)
+
+def data():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData:")) >> 10
+
+def make():
+    model = plp.Model("resnet18", width=1 / 8)
+    if {at_once}:
+        gate.wait()
+    trainers.append(plp.Trainer(model, batch_size=2, threads=2))
+
+more_memory(9000)
+trainers = []
+before = data()
+threads = [threading.Thread(target=make) for _ in range(8)]
+for thread in threads:
+    thread.start()
+    if not {at_once}:
+        thread.join()
+for thread in threads:
+    thread.join()
+grown = data() - before
+assert grown < 200 or grown > 16 * 128, grown  # nothing where OpenBLAS has no kernel, else for 16 calls
+""",
+        tmp_path,
+    )
+
+
 @pytest.mark.parametrize("configuration", [None, {"architecture": "vgg16"}])
 def test_a_sparse_file_of_two_gigabytes_costs_nothing(configuration, tmp_path):
     size = 1 << 31

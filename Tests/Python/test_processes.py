@@ -71,6 +71,28 @@ def test_children_compute_the_same(images, before):
     assert results == {trained(images)}
 
 
+def test_children_of_a_moment_at_which_another_thread_asks_for_memory():
+    """More than there is: what was given and is untouched is looked through then, which takes its time."""
+    model = plp.Model("resnet18")
+    untouched = plp.Trainer(model, batch_size=512)
+    is_over = threading.Event()
+
+    def ask():
+        while not is_over.is_set():
+            with pytest.raises(MemoryError, match="would take"):
+                plp.Trainer(model, batch_size=65_536)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            for _ in range(20):
+                assert in_child(lambda: plp.Model("resnet18", width=1 / 4).parameter_count, seconds=20) != "0"
+        finally:
+            is_over.set()
+        asking.result()
+    del untouched
+
+
 def test_children_are_the_first_to_compute():
     """Swift's runtime knows a thread by a number that is another one in a child: what is made when it is first used
     may not be first used by two threads at once there."""

@@ -1,0 +1,17 @@
+import Foundation
+import PLPBase
+import Synchronization
+import Testing
+
+@Suite struct ForkTests {
+    /// A fork that waits lets nobody pass before it: not even whoever it waits for, unless that has passed already.
+    @Test func whoHasPassedDoesNotWaitForAForkThatWaits() {
+        let alone = Atomic(false)
+        Fork.postponed {
+            Thread.detachNewThread { Fork.alone { alone.store(true, ordering: .relaxed) } }  // waits as a fork does
+            usleep(100_000)
+            Fork.postponed { #expect(!alone.load(ordering: .relaxed)) }
+        }
+        while !alone.load(ordering: .relaxed) { usleep(1000) }
+    }
+}
