@@ -135,6 +135,9 @@ uninstall: ## remove what install has put under PREFIX (below DESTDIR)
 clean: ## remove all that was built, environments included
 	rm -rf .build .venv .venv-peer build dist docs/_build python/plp.egg-info
 
+# The compiler is busy with the kernels on one core, most of the time.
+libraries: $(library) $(portable) ## build the library for this processor and for a wheel's; with -j2 at the same time
+
 # Swift and pip look after what is out of date; these rules only spare the seconds they take to find that nothing is.
 $(library): $(sources) $(processor) | swift packages
 	swift build -c release --product plp
