@@ -325,7 +325,7 @@ def test_pieces_of_a_study_are_reported_as_one(capsys):
     assert main(["report", "0", "1"]) == 0
     out, err = capsys.readouterr()
     assert err == "results/report/: curves.png, report.html\n" and Path("results/report/report.html").exists()
-    assert "± " in out and "between" in out  # of two seeds
+    assert "± " in out and "n = 2" in out  # of two seeds
     assert main(["merge", "0", "1", "-o", "both"]) == 0 and capsys.readouterr().out == out
     assert outcomes("both") == outcomes("0") | outcomes("1")
     assert main(["report", "both", "-o", "elsewhere"]) == 0 and Path("elsewhere/curves.png").exists()
@@ -356,7 +356,7 @@ def test_a_study_is_stopped(monkeypatch, capsys):
         return fit(trainer, *arguments, callback=hear, **options)
 
     monkeypatch.setattr(plp.Trainer, "fit", stopping)
-    assert main(["compare", *SMALL]) == 0
+    assert main(["compare", *SMALL]) == 1
     assert "results/compare: to end after the running iterations" in capsys.readouterr().out
     assert not outcomes("results/compare") and not Path("results/compare/report.html").exists()
 

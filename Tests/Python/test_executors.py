@@ -169,9 +169,9 @@ def dies_with_plp(task):
 
 
 def test_a_worker_that_dies_ends_no_other_run(study, serial):
-    with pytest.warns(RuntimeWarning, match="resnet18 plp seed [01]: RuntimeError: its process died"):
+    with pytest.warns(RuntimeWarning, match="resnet18 plp seed [01]: ChildProcessError: its process died"):
         survivors = study(jobs=2, engine=dies_with_plp)
-    assert [run.method for run in survivors.runs] == ["sgd", "sgd"]
+    assert [run.method for run in survivors.runs] == ["sgd", "sgd"] and "(interrupted)" in str(survivors)
     assert numbers(study(jobs=2)) == serial
 
 
@@ -272,7 +272,7 @@ def test_equal_tasks_are_different_submissions(task):
 
 def test_workers_of_another_version_or_without_the_data_say_so(task):
     assignment = assigned(task, plp.engine, 0)
-    with pytest.raises(RuntimeError, match=f"has plp {plp.__version__}, the study is made by plp 0.0.1: all workers"):
+    with pytest.raises(plp.Error, match=f"has plp {plp.__version__}, the study is made by plp 0.0.1: all workers"):
         carry_out(replace(assignment, version="0.0.1"))
     source = replace(task.train._source, function="cifar100", arguments=("/nowhere", 0, 0))
     elsewhere = plp.datasets.from_arrays(task.train.images, task.train.labels)
@@ -351,6 +351,10 @@ def test_pieces_of_a_study_are_one(study, serial, tmp_path):
     merged = plp.merge(pieces, tmp_path / "both")
     assert numbers(merged) == serial and plp.Study.load(tmp_path / "both") == merged
     assert plp.merge([tmp_path / "1"], tmp_path / "both") == merged  # which it has already
+    interrupted = tmp_path / "both" / "resnet18-plp-seed-1" / "run.json"
+    interrupted.write_text(interrupted.read_text().replace('"complete": true', '"complete": false'))
+    assert len(plp.Study.load(tmp_path / "both").runs) == 3
+    assert plp.merge(pieces, tmp_path / "both") == merged == plp.Study.load(tmp_path / "both")
     assert study(path=tmp_path / "both") == merged
     merged.save(tmp_path / "one.json")
     assert plp.merge([tmp_path / "one.json", *pieces]) == merged

@@ -861,6 +861,32 @@ def test_a_study_is_stopped_from_elsewhere(study, whole, synthetic, tmp_path):
         plp.stop(tmp_path.parent)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_run_that_is_stopped_goes_on_with_its_study(study, whole, tmp_path, fresh):
+    stopped = study(callback=lambda progress: plp.stop(tmp_path / "resnet18-sgd-seed-0"))
+    assert stopped.interrupted and not stopped.runs
+    assert numbers(study(fresh=fresh)) == whole and not list(tmp_path.glob("*/stop"))
+
+
+def test_a_file_named_stop_beside_a_run_is_not_plps(study, tmp_path):
+    task = plp.Task.load(study(methods="sgd", epochs=1).runs[0].folder)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "stop").touch()
+    assert len(perform(replace(task, folder=tmp_path / "runs" / "run"), plp.engine).history) == 1
+
+
+def test_long_names(study, tmp_path):
+    names = ["a" * 240, "a" * 241]
+    assert [run.method for run in study(methods={name: {} for name in names}, epochs=1).runs] == names
+    assert len(plp.Study.load(tmp_path).runs) == 2
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(study, tmp_path):
+    with pytest.raises(ValueError, match="has a name that is not UTF-8"):
+        study(path=os.fsencode(tmp_path).decode() + "/a\udcff")
+    assert not list(tmp_path.iterdir())
+
+
 def test_metrics_have_each_epoch_once(study, trained, tmp_path):
     """Whether the process was killed before or within the line of an epoch that the checkpoint has."""
     _, ends = trained
@@ -916,6 +942,8 @@ def test_complete_runs_on_other_images_are_not_taken(study, synthetic, tmp_path)
     others = plp.datasets.from_arrays(synthetic[0].images[::-1], synthetic[0].labels, 100, name=synthetic[0].name)
     with pytest.raises(ValueError, match=r"sgd-seed-0 holds a run whose train.checksum is \w+, expected \w+"):
         perform(replace(plp.Task.load(folder), train=others, folder=folder), plp.engine)
+    with pytest.raises(ValueError, match=r"holds a study whose train_checksum is \w+, expected \w+"):
+        study(methods=["sgd", "plp"], epochs=1, train=others)
 
 
 def test_the_last_model_is_measured_too(study, tmp_path, monkeypatch):
@@ -1022,13 +1050,11 @@ def test_each_run_has_callbacks_of_its_own(study):
             named.append(task.name)
             return lambda progress: progress.finished is not None
 
-        def __call__(self, progress):
-            raise AssertionError
-
     begun, counts, named = [], [], []
     runs = study(callback=[Counting(), Named()]).runs
     assert begun == [0, 0] and counts.count(1) == 2 and named == [run.name for run in runs]
     assert all(len(run.history) == 1 and run.history.test for run in runs)
+    assert len(study(callback=Named(), methods="sgd", path=None).runs[0].history) == 1
     with pytest.raises(ValueError, match="callback is 3, expected a function"):
         study(callback=[3])
 

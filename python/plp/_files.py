@@ -22,7 +22,12 @@ def make_folder(path: Path, *, parents: bool = False) -> None:
 
     Raises:
         FileNotFoundError, OSError: it cannot be made; a file is in its place.
+        ValueError: its name is not UTF-8, which the library reads and writes files by.
     """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the folder {os.fspath(path)!r} has a name that is not UTF-8, expected UTF-8") from None
     try:
         path.mkdir(parents=parents, exist_ok=True)
     except FileExistsError as error:

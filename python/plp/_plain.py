@@ -69,7 +69,7 @@ def differences(name: str, found: Any, expected: Any) -> Iterator[str]:
             {part.name: getattr(record, part.name) for part in fields(record)} for record in (found, expected)
         )
     if isinstance(found, dict) and isinstance(expected, dict):
-        for part in expected.keys() | found.keys():
+        for part in expected | found:
             inner = f"{name}.{part}" if name else part
             yield from differences(inner, found.get(part), expected.get(part))
     elif found != expected:

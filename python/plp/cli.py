@@ -481,7 +481,7 @@ class Compare(WithRuns):
         make_folder(self.output.parent, parents=True)
         train, test = self.sets()
         study: Study | None = None
-        interruption = None
+        error: BaseException | None = None
         with _executor(self.dask) as executor:
             try:
                 study = compare(
@@ -505,13 +505,14 @@ class Compare(WithRuns):
                     executor=executor,
                     jobs=self.jobs,
                 )
-            except KeyboardInterrupt as raised:
-                interruption = raised
-                study = getattr(raised, "study", None)
+            except KeyboardInterrupt as interruption:
+                error, study = interruption, getattr(interruption, "study", None)
         if not study:
-            return Outcome("", interruption)
+            return Outcome("", error)
+        if study.interrupted and not error:
+            error = Error("the study ended early: the same command again makes the runs that it lacks")
         write_whole(self.output / "study.toml", tomli_w.dumps(self._repeated()).encode())
-        return Outcome(_drawn(study, self.output) if study.runs else "", interruption)
+        return Outcome(_drawn(study, self.output) if study.runs else "", error)
 
     def _repeated(self) -> dict[str, Any]:
         """The options that make the same study elsewhere."""

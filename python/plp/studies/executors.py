@@ -42,7 +42,7 @@ class Processes(Executor):
         except BrokenProcessPool:
             pool.shutdown(wait=False)
             pool = _one_process()
-            raise RuntimeError(
+            raise ChildProcessError(
                 "its process died: killed, perhaps for want of memory, or of a script that has no "
                 "`if __name__ == '__main__':` before what it does"
             ) from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from ..options import Recipe
 from .leases import LOCK, STOP
 from .metrics import PROGRESS
 from .records import RUN_FILE, STUDY_FILE, Run, Settings, Study, folder_name
-from .runs import forget, is_begun
+from .runs import forget, is_begun, made_run
 
 
 def folder_of(path: Place) -> Path:
@@ -62,7 +61,7 @@ def opened(
         found = Study.load(folder)
         if found.runs or any(is_begun(folder / folder_name(name)) for name in found.planned):
             _check_same(found, settings, methods, folder, "choose another folder, or start fresh")
-            study = replace(found, methods=found.methods | methods)
+            study = replace(found, settings=settings, methods=found.methods | methods)
     study.planned = list(dict.fromkeys(study.planned + planned))
     if folder:
         _note(study, folder)
@@ -76,7 +75,12 @@ def _note(study: Study, folder: Path) -> None:
 
 def _check_same(study: Study, settings: Settings, methods: dict[str, Recipe], path: Place, advice: str) -> None:
     """Runs are only comparable where all but the machine is the same."""
-    for difference in differences("", study.settings, settings):
+    unknown = {
+        name: ""
+        for name in ("train_checksum", "test_checksum")
+        if not (getattr(study.settings, name) and getattr(settings, name))
+    }
+    for difference in differences("", replace(study.settings, **unknown), replace(settings, **unknown)):
         raise ValueError(f"{os.fspath(path)} holds a study whose {difference}: {advice}")
     for name in study.methods.keys() & methods.keys():
         for difference in differences("", study.methods[name], methods[name]):
@@ -132,12 +136,23 @@ def merge(paths: Sequence[Place], path: Place | None = None) -> Study:
 
 
 def _copied(run: Run, folder: Path) -> Run:
-    """A run in a study's folder, its own folder copied there whole or not at all; one that has none stays as it is."""
+    """A run in a study's folder, its own folder copied there whole or not at all, in place of one that was interrupted
+    there; a run that has none stays as it is.
+    """
     if run.folder is None or run.folder.parent == folder:
         return run
     target = folder / run.folder.name
-    if not (target / RUN_FILE).exists():
-        partial = folder / f".{target.name}.{secrets.token_hex(4)}.partial"
-        shutil.copytree(run.folder, partial, ignore=shutil.ignore_patterns(LOCK, PROGRESS, STOP))
-        partial.rename(target)
+    if made_run(target) is None:
+        partial = folder / f".{target.name[:200]}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # of a merge that was killed: nobody else writes here
+        try:
+            shutil.copytree(run.folder, partial, ignore=shutil.ignore_patterns(LOCK, PROGRESS, STOP))
+            forget(target)
+            partial.rename(target)
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, shutil.Error):  # a list, of each file that cannot be copied
+                _, copy, reason = error.args[0][0]
+                raise OSError(f"{copy}: {reason}") from None
+            raise
     return replace(run, folder=target)

@@ -114,7 +114,8 @@ def check_stop(folder: Path) -> None:
     Raises:
         Stopped: the run in a folder is to end.
     """
-    if (folder.parent / STOP).exists() or (folder / STOP).exists():
+    study = folder.parent
+    if (folder / STOP).exists() or (study / STOP).exists() and (study / STUDY_FILE).exists():
         raise Stopped(f"{folder} was asked to stop")
     if (parent := multiprocessing.parent_process()) and not _is_alive(parent):
         raise Stopped("the process that started this one is gone")

@@ -104,7 +104,8 @@ class Settings:
     """What all runs of a study have in common but for method, network and seed.
 
     ``train`` and ``test`` are the data sets' names, ``validation`` the fraction of the training images held out,
-    ``dropout``, ``mean`` and ``std`` the network's, None for its own and CIFAR-100's.
+    ``dropout``, ``mean`` and ``std`` the network's, None for its own and CIFAR-100's. The checksums are
+    :attr:`plp.datasets.Dataset.checksum`, empty without a test set, or where a file of an earlier version lacks them.
     """
 
     train: str
@@ -119,6 +120,8 @@ class Settings:
     dropout: float | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    train_checksum: str = ""
+    test_checksum: str = ""
 
 
 Verdict = Literal["better", "worse", "alike", "undecided", "one repeat"]
@@ -519,6 +522,6 @@ def run_name(network: str, method: str, seed: int) -> str:
 def folder_name(run: str) -> str:
     """The name of a run's folder in that of its study: readable, and no two runs' the same."""
     name = re.sub(r"[^A-Za-z0-9_.+]+", "-", run)
-    if name.replace("-", " ") != run or name.startswith("."):  # something is lost, or hidden
+    if name.replace("-", " ") != run or name.startswith(".") or len(name) > 200:  # something is lost, hidden, too long
         name = f"{name[:100]}-{hashlib.blake2b(run.encode(), digest_size=4).hexdigest()}"
     return name.lstrip(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -130,8 +130,8 @@ def compare(
         progress: whether to show each run's progress.
 
     Raises:
-        ValueError: an unknown method or network, an option out of its range, a study of other settings at ``path``, or
-            none for what only folders keep.
+        ValueError: an unknown method or network, an option out of its range, a study of other settings or images at
+            ``path``, or none for what only folders keep.
         FileNotFoundError, OSError: ``path`` cannot be written, its disk has too little room for what the runs keep, or
             another process goes on with that study; found before the first run. A run's checkpoint cannot be read.
         MemoryError: a network does not fit; found before the first run.
@@ -163,6 +163,8 @@ def compare(
             dropout=None if dropout is None else checked_number("dropout", dropout),
             mean=checked_colours("mean", mean),
             std=checked_colours("std", std),
+            train_checksum=train.checksum,
+            test_checksum=test.checksum if test else "",
         )
     )
     callbacks = _checked_callbacks(callback)
@@ -195,7 +197,8 @@ def compare(
         ahead = [_on_its_way(task, callbacks) for task in tasks if task.name not in done]
         if folder:
             check_space(folder, ahead, sizes, at_once)
-            go_on(folder)
+            for asked in (folder, *(task.folder for task in ahead if task.folder)):
+                go_on(asked)
         with _interruptions(study):
             if not ahead:
                 with Display(progress) as display:
@@ -215,8 +218,9 @@ def compare(
 
 
 def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
-    one_of(callback)  # which raises
-    return [callback] if callable(callback) else list(callback or ())
+    several = list(callback) if isinstance(callback, Iterable) and not callable(callback) else [callback]
+    one_of([each for each in several if not hasattr(each, "of")])  # which raises
+    return [each for each in several if each is not None]
 
 
 def _check_executor(executor: Any, jobs: int) -> None:

@@ -39,7 +39,7 @@ from .._files import make_folder, remove_abandoned, write_whole
 from .._plain import differences, to_plain
 from .._progress import FitProgress
 from ..records import History, Progress
-from .leases import Stopped, check_stop, held
+from .leases import STOP, Stopped, check_stop, held
 from .metrics import ITERATIONS, METRICS, PROGRESS, IterationKeeper, Telling, note, note_again
 from .records import RUN_FILE, STUDY_FILE, VERSION, WATCHED, Run, read_run, read_run_data, run_of
 from .tasks import BEST, CHECKPOINT, LAST, Task, set_aside
@@ -280,7 +280,7 @@ def forget(folder: Path) -> None:
         return
     read_run_data(folder / RUN_FILE)
     with held(folder):
-        for name in (*KEPT, *PICTURES, PROGRESS, RUN_FILE):
+        for name in (*KEPT, *PICTURES, PROGRESS, STOP, RUN_FILE):
             (folder / name).unlink(missing_ok=True)
             remove_abandoned(folder / name)
         for events in folder.glob("events.out.tfevents.*"):  # plp.TensorBoard's

@@ -57,7 +57,7 @@ def assigned(task: Task, engine: Engine, share: int) -> Assignment:
 def carry_out(assignment: Assignment) -> Run | None:
     """Makes the run of an assignment, in whatever process this is called; None where it was stopped."""
     if assignment.version != _plp.version:
-        raise RuntimeError(
+        raise _plp.Error(
             f"{os.uname().nodename} has plp {_plp.version}, the study is made by plp {assignment.version}: "
             "all workers need the same"
         )
@@ -197,8 +197,9 @@ class _Gathering:
                 self.take(run)
 
     def tell_of_lost(self) -> None:
-        """Warns of tasks that something went wrong with; raises it where no other run was made."""
+        """Warns of what went wrong with tasks, whose runs the study lacks; raises it where no other run was made."""
         failed = [(lost.task, lost.reason) for lost in self._lost if lost.reason]
+        self._study.interrupted |= bool(failed)
         for task, reason in failed:
             told = f"{type(reason).__name__}: {reason}".removesuffix(": ")
             warnings.warn(f"{task.name}: {told}", RuntimeWarning, stacklevel=5)
