@@ -354,6 +354,12 @@ def test_messages_name_what_was_found_and_expected(small):
     with pytest.raises(ValueError, match="resnet50.*resnet18"):
         plp.Model("resnet50")
 
+def test_all_options_that_are_arrays_at_once(small):
+    rule = plp.PLP(coefficients=(-0.5, 0.5, 1.0))
+    recipe = plp.Recipe(schedule=plp.schedules.MultiStep((1, 2)), predictor=rule, watch=plp.Watch(rule))
+    assert plp.Trainer(small, **vars(recipe)).recipe == recipe
+
+
 
 def test_swa_starts_where_a_run_is_told_to_be_so_long(small):
     with pytest.raises(ValueError, match=r"start is 0.75 of a run, .*: write plp.SWA\(0.75\).in_run\(iterations\)"):

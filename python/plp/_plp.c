@@ -127,21 +127,26 @@ typedef struct {
     size_t count_offset; /* DOUBLES, INT64S: of the field that holds the number of elements */
 } field;
 
-/* What pointers in a struct of options point to, for as long as the call takes. */
+typedef struct held_array {
+    Py_buffer array;
+    struct held_array *next;
+} held_array;
+
+/* What pointers in structs of options point to, for as long as the call takes. */
 typedef struct {
-    Py_buffer arrays[2]; /* milestones, coefficients */
-    int array_count;
+    held_array *arrays; /* as many as the structs of a call have: milestones, coefficients of each predictor */
     double number;
 } backing;
 
 static bool set_array(const field *field, char *options, PyObject *value, backing *backing, size_t item)
 {
-    Py_buffer *array = &backing->arrays[backing->array_count];
-    if (PyObject_GetBuffer(value, array, PyBUF_SIMPLE) < 0)
-        return false;
-    backing->array_count++;
-    *(const void **)(options + field->offset) = array->buf;
-    *(int64_t *)(options + field->count_offset) = array->len / (Py_ssize_t)item;
+    held_array *held = PyMem_Malloc(sizeof *held);
+    if (!held || PyObject_GetBuffer(value, &held->array, PyBUF_SIMPLE) < 0)
+        return PyMem_Free(held), false;
+    held->next = backing->arrays;
+    backing->arrays = held;
+    *(const void **)(options + field->offset) = held->array.buf;
+    *(int64_t *)(options + field->count_offset) = held->array.len / (Py_ssize_t)item;
     return true;
 }
 
@@ -223,8 +228,11 @@ static PyObject *get_options(const field *fields, const void *options)
 
 static void release(backing *backing)
 {
-    while (backing->array_count > 0)
-        PyBuffer_Release(&backing->arrays[--backing->array_count]);
+    for (held_array *held = backing->arrays, *next; held; held = next) {
+        next = held->next;
+        PyBuffer_Release(&held->array);
+        PyMem_Free(held);
+    }
 }
 
 #define FIELD(type, name) {#name, type, offsetof(STRUCT, name), 0}
