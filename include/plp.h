@@ -526,12 +526,15 @@ plp_status plp_trainer_fit(plp_trainer *trainer, const plp_dataset *train, const
 plp_status plp_trainer_step(plp_trainer *trainer, const void *images, plp_dtype dtype, const int32_t *labels,
                             int64_t count, plp_metrics *metrics);
 
-/* The same forward and backward pass without the update; running statistics stay as they are. */
+/* The same forward and backward pass without the update; running statistics stay as they are. gradients: NULL, or the
+   place for them, [parameter_count], to which they are copied in the same turn: of this mini-batch, whatever other
+   threads do. One after another as plp_model_entry has the parameters, each in its entry's layout, without weight decay.
+   `bytes` is the array's size and must be theirs. */
 plp_status plp_trainer_gradients(plp_trainer *trainer, const void *images, plp_dtype dtype, const int32_t *labels,
-                                 int64_t count, plp_metrics *metrics);
+                                 int64_t count, plp_metrics *metrics, float *gradients, size_t bytes);
 
-/* Copies out the gradient that the latest step or plp_trainer_gradients left for the model's entry `index`, a
-   parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
+/* Copies out the gradient that the latest step or plp_trainer_gradients, of any thread, left for the model's entry
+   `index`, a parameter, in the entry's layout. Weight decay is not in it. `bytes` must equal the entry's. */
 plp_status plp_trainer_get_gradient(const plp_trainer *trainer, int64_t index, float *values, size_t bytes);
 
 /* Measures the model in training (with EMA and SWA: the average) on a dataset, as plp_model_evaluate does, on as many

@@ -193,10 +193,22 @@ public func plp_trainer_step(
 @c @implementation
 public func plp_trainer_gradients(
     _ trainer: OpaquePointer?, _ images: UnsafeRawPointer?, _ dtype: plp_dtype, _ labels: UnsafePointer<Int32>?,
-    _ count: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?
+    _ count: Int64, _ metrics: UnsafeMutablePointer<plp_metrics>?, _ gradients: UnsafeMutablePointer<Float>?,
+    _ bytes: Int
 ) -> plp_status {
     miniBatch(trainer, images, dtype, labels, count, metrics) { (trainer, images, labels) throws(Failure) in
-        try trainer.computeGradients(images, labels: labels)
+        guard var target = gradients else { return try trainer.computeGradients(images, labels: labels) }
+        let model = trainer.model
+        let expected = model.parameterCount * MemoryLayout<Float>.stride
+        guard bytes == expected else {
+            throw .argument("bytes", found: bytes, expected: "\(expected) for the gradients of all parameters")
+        }
+        let metrics = try trainer.computeGradients(images, labels: labels)
+        for entry in model.entries where entry.kind == .parameter {
+            model.copyValues(of: entry, in: trainer.gradients, to: target)
+            target += entry.count
+        }
+        return metrics
     }
 }
 

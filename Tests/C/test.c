@@ -313,7 +313,7 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_trainer_fit(trainers[i], dataset, NULL), "trainer: ");
         CHECK(strstr(plp_last_error_message(), found[i]));
         INVALID(plp_trainer_step(trainers[i], image, PLP_UINT8, &label, 1, &metrics), "trainer: ");
-        INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, &metrics), "trainer: ");
+        INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, &metrics, NULL, 0), "trainer: ");
         INVALID(plp_trainer_get_gradient(trainers[i], 0, values, sizeof values), "trainer: ");
         INVALID(plp_trainer_evaluate(trainers[i], dataset, NULL, NULL, &metrics), "trainer: ");
         INVALID(plp_trainer_best_model(trainers[i], &no_model), "trainer: ");
@@ -1185,7 +1185,7 @@ static int listen(const plp_progress *progress, void *user_data)
         uint8_t image[IMAGE] = {0};
         int32_t label = 0;
         INVALID(plp_trainer_step(run->trainer, image, PLP_UINT8, &label, 1, NULL), "a fit is under way");
-        INVALID(plp_trainer_gradients(run->trainer, image, PLP_UINT8, &label, 1, NULL), "a fit is under way");
+        INVALID(plp_trainer_gradients(run->trainer, image, PLP_UINT8, &label, 1, NULL, NULL, 0), "a fit is under way");
         OK(plp_trainer_evaluate(run->trainer, dataset, NULL, NULL, &metrics));
         plp_dataset_free(dataset);
         dataset = synthetic(PLP_SPLIT_TEST, 300);
@@ -1462,10 +1462,26 @@ static void test_steps(void)
     OK(plp_trainer_create(model, &options, &trainer));
 
     plp_metrics first = {0}, second = {0};
-    OK(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, COUNT, &first));
+    plp_model_info network = {.struct_size = sizeof network};
+    OK(plp_model_describe(model, &network));
+    const size_t bytes = (size_t)network.parameter_count * sizeof(float);
+    float *gradients = malloc(bytes);
+    OK(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, COUNT, &first, gradients, bytes));
     CHECK(first.count == COUNT && first.loss > 0);
     CHECK(equal(model, before));
     plp_entry entry = {.struct_size = sizeof entry};
+    const float *place = gradients;
+    for (int64_t index = 0; index < network.entry_count; index++) {
+        OK(plp_model_entry(model, index, &entry));
+        if (entry.kind != PLP_ENTRY_PARAMETER)
+            continue;
+        float *alone = malloc(entry.bytes);
+        OK(plp_trainer_get_gradient(trainer, index, alone, entry.bytes));
+        CHECK(!memcmp(alone, place, entry.bytes));
+        place += entry.bytes / sizeof *place;
+        free(alone);
+    }
+    CHECK(place == gradients + network.parameter_count);
     OK(plp_model_entry(model, 0, &entry));
     float gradient[1000], old[1000], new[1000];
     OK(plp_trainer_get_gradient(trainer, 0, gradient, entry.bytes));
@@ -1484,7 +1500,7 @@ static void test_steps(void)
     OK(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 1, NULL));
     OK(plp_model_get_values(model, counter, &tracked, sizeof tracked));
     CHECK(tracked == INT64_MIN);
-    OK(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, 1, NULL));
+    OK(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, 1, NULL, NULL, 0));
     OK(plp_trainer_save(trainer, file("wrapped")));
     OK(plp_trainer_restore(trainer, file("wrapped")));
 
@@ -1502,10 +1518,12 @@ static void test_steps(void)
     INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 0, &first), "count: found 0");
     INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, 17, &first), "count: found 17");
     INVALID(plp_trainer_step(trainer, info.images, PLP_UINT8, info.labels, INT64_MIN, &first), "count");
-    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first), "label");
+    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first, gradients, bytes), "label");
     wrong[7] = -1;
-    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first), "label");
+    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, wrong, COUNT, &first, gradients, bytes), "label");
+    INVALID(plp_trainer_gradients(trainer, info.images, PLP_UINT8, info.labels, COUNT, &first, gradients, bytes - 4), "bytes");
     CHECK(!memcmp(&first, &untouched, sizeof first));
+    free(gradients);
     plp_trainer_free(trainer);
 
     /* Not finite: the message says what was found and, of a run, how far it had come. The handles go on working. */
@@ -1626,7 +1644,7 @@ static void *visit_from_elsewhere(void *user_data)
     for (int i = 0; i < 2; i++) {
         INVALID(plp_trainer_fit(trainers[i], visit->train, NULL), "trainer: found one that a fit is under way on");
         INVALID(plp_trainer_step(trainers[i], image, PLP_UINT8, &label, 1, NULL), "a fit is under way on");
-        INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, NULL), "a fit is under way on");
+        INVALID(plp_trainer_gradients(trainers[i], image, PLP_UINT8, &label, 1, NULL, NULL, 0), "a fit is under way on");
     }
     INVALID(plp_trainer_restore(visit->trainer, file("checkpoint")), "a fit is under way on");
     plp_model_free(best);

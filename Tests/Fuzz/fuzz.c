@@ -413,7 +413,7 @@ static void run_calls(const uint8_t *data, size_t size)
         case 24: plp_predictor_get_state(SOME(predictors), state, byte()); break;
         case 25: plp_predictor_set_state(SOME(predictors), state, byte()); break;
         case 26: plp_trainer_step(SOME(trainers), images, byte() % 3, labels, number() % 3, &metrics); break;
-        case 27: plp_trainer_gradients(SOME(trainers), images, byte() % 3, labels, number() % 3, &metrics); break;
+        case 27: plp_trainer_gradients(SOME(trainers), images, byte() % 3, labels, number() % 3, &metrics, byte() & 1 ? values : NULL, byte() * 4u); break;
         case 28: plp_trainer_get_gradient(SOME(trainers), number(), values, byte() * 4u); break;
         case 29: plp_trainer_evaluate(SOME(trainers), SOME(datasets), byte() & 1 ? reply : NULL, NULL, &metrics); break;
         case 30: plp_trainer_best_model(SOME(trainers), &best); plp_model_free(best); break;

@@ -69,6 +69,15 @@ def test_what_is_read_during_a_fit_is_one_iteration_s(fitting, synthetic, tmp_pa
     assert moments <= states and len(moments) > 1
 
 
+def test_gradients_are_those_of_the_call_s_own_mini_batch(small, synthetic):
+    trainer = plp.Trainer(small, batch_size=4)
+    parts = [(synthetic[0].images[place : place + 4], synthetic[0].labels[place : place + 4]) for place in (0, 4)]
+    expected = [digest(trainer.gradients(*part)) for part in parts]
+    with ThreadPoolExecutor(2) as pool:
+        for place, found in enumerate(pool.map(lambda place: trainer.gradients(*parts[place % 2]), range(60))):
+            assert digest(found) == expected[place % 2]
+
+
 def test_what_is_set_during_a_fit_is_set_at_once(fitting):
     """All of it between two iterations, after which the fit goes on from there."""
     trainer, states = fitting

@@ -856,47 +856,41 @@ static PyObject *trainer_fit(PyObject *module, PyObject *args)
     return PyErr_Occurred() ? NULL : none_or_error(status);
 }
 
-typedef plp_status (*mini_batch)(plp_trainer *, const void *, plp_dtype, const int32_t *, int64_t, plp_metrics *);
-
-static PyObject *run_mini_batch(PyObject *args, mini_batch run)
+/* A step, or with `gradients`, which are then to be given last, their computation alone */
+static PyObject *run_mini_batch(PyObject *args, Py_buffer *gradients)
 {
     plp_trainer *trainer;
     Py_buffer images, labels;
     int dtype;
     long long count, size;
-    if (!PyArg_ParseTuple(args, "O&y*iy*LL", trainer_of, &trainer, &images, &dtype, &labels, &count, &size))
+    if (!PyArg_ParseTuple(args, gradients ? "O&y*iy*LLw*" : "O&y*iy*LL", trainer_of, &trainer, &images, &dtype, &labels,
+                          &count, &size, gradients))
         return NULL;
     plp_metrics metrics;
     plp_status status = PLP_OK;
     bool fits = batch_fits(&images, dtype, size, &labels, sizeof(int32_t), count);
-    if (fits)
-        UNLOCKED(status = run(trainer, images.buf, (plp_dtype)dtype, labels.buf, count, &metrics));
+    if (fits && gradients)
+        UNLOCKED(status = plp_trainer_gradients(trainer, images.buf, (plp_dtype)dtype, labels.buf, count, &metrics,
+                                                gradients->buf, (size_t)gradients->len));
+    else if (fits)
+        UNLOCKED(status = plp_trainer_step(trainer, images.buf, (plp_dtype)dtype, labels.buf, count, &metrics));
     PyBuffer_Release(&images);
     PyBuffer_Release(&labels);
+    if (gradients)
+        PyBuffer_Release(gradients);
     return !fits || failed(status) ? NULL : metrics_tuple(metrics);
 }
 
 static PyObject *trainer_step(PyObject *module, PyObject *args)
 {
-    return run_mini_batch(args, plp_trainer_step);
+    return run_mini_batch(args, NULL);
 }
 
+/* (trainer, images, dtype, labels, count, size, array for the gradients of all parameters, one after another) */
 static PyObject *trainer_gradients(PyObject *module, PyObject *args)
 {
-    return run_mini_batch(args, plp_trainer_gradients);
-}
-
-static PyObject *trainer_get_gradient(PyObject *module, PyObject *args)
-{
-    plp_trainer *trainer;
-    long long index;
-    Py_buffer values;
-    if (!PyArg_ParseTuple(args, "O&Lw*", trainer_of, &trainer, &index, &values))
-        return NULL;
-    plp_status status;
-    UNLOCKED(status = plp_trainer_get_gradient(trainer, index, values.buf, (size_t)values.len));
-    PyBuffer_Release(&values);
-    return none_or_error(status);
+    Py_buffer gradients;
+    return run_mini_batch(args, &gradients);
 }
 
 static PyObject *trainer_evaluate(PyObject *module, PyObject *args)
@@ -1110,7 +1104,6 @@ static PyMethodDef functions[] = {
     {"trainer_fit", trainer_fit, METH_VARARGS, NULL},
     {"trainer_step", trainer_step, METH_VARARGS, NULL},
     {"trainer_gradients", trainer_gradients, METH_VARARGS, NULL},
-    {"trainer_get_gradient", trainer_get_gradient, METH_VARARGS, NULL},
     {"trainer_evaluate", trainer_evaluate, METH_VARARGS, NULL},
     {"trainer_best_model", trainer_best_model, METH_O, NULL},
     {"trainer_history", trainer_history, METH_O, NULL},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from math import isfinite
+from math import isfinite, prod
 from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -309,15 +309,17 @@ class Trainer:
         Returns:
             Arrays with the names and layouts of :meth:`plp.Model.state_dict`; weight decay is not in them.
         """
-        _plp.trainer_gradients(self._handle, *self._mini_batch(images, labels))
-        gradients = {}
-        for index, entry in enumerate(self.model._entries):
-            if entry.kind == _plp.ENTRY_PARAMETER:
-                gradients[entry.name] = np.empty(entry.shape, np.float32)
-                _plp.trainer_get_gradient(self._handle, index, gradients[entry.name])
-        return gradients
+        # All in one array, which is filled in the call that computes them: another thread's may follow it at once.
+        values = np.empty(self.model.parameter_count, np.float32)
+        _plp.trainer_gradients(self._handle, *self._mini_batch(images, labels), values)
+        parameters = [entry for entry in self.model._entries if entry.kind == _plp.ENTRY_PARAMETER]
+        ends = np.cumsum([prod(entry.shape) for entry in parameters])
+        parts = np.split(values, ends[:-1])
+        return {entry.name: part.reshape(entry.shape) for entry, part in zip(parameters, parts, strict=True)}
 
-    def _mini_batch(self, images: ArrayLike, labels: ArrayLike) -> tuple[Any, ...]:
+    def _mini_batch(
+        self, images: ArrayLike, labels: ArrayLike
+    ) -> tuple[NDArray[Any], int, NDArray[np.int32], int, int]:
         """What the library is told of a mini-batch."""
         array, dtype = checked_images(images, self.model.image_size)
         return array, dtype, checked_labels(labels, len(array)), len(array), self.model.image_size
