@@ -558,8 +558,9 @@ typedef struct plp_history {
 } plp_history;
 
 plp_status plp_trainer_history(const plp_trainer *trainer, plp_history *history);
-/* Records `first` ..< first + count, of one moment. epochs: room for `count`, the first with its struct_size set. */
-plp_status plp_trainer_epochs(const plp_trainer *trainer, int64_t first, int64_t count, plp_epoch *epochs);
+/* The same, and of the same moment the records: the first `room` of them, or all where there are no more. epochs: [room],
+   the first with its struct_size set. */
+plp_status plp_trainer_epochs(const plp_trainer *trainer, plp_history *history, plp_epoch *epochs, int64_t room);
 
 /* ---- Movement ---------------------------------------------------------------------------------------------------- */
 
@@ -583,13 +584,12 @@ typedef struct plp_move {
     float product;   /* (θ' - m23) · (m34 - m23) */
 } plp_move;
 
-/* Of the cycles `first` ..< first + count the moves, [count][layers], and the iterations, counted from 0, after which the
-   predictions were made, [count]. Either may be NULL. */
-plp_status plp_trainer_moves(const plp_trainer *trainer, int64_t first, int64_t count, plp_move *moves,
-                             int64_t *iterations);
-
-/* The sampled parameters as the iterations `first` ..< first + count left them: [count][layers][samples]. */
-plp_status plp_trainer_trajectories(const plp_trainer *trainer, int64_t first, int64_t count, float *values);
+/* What was recorded, of one moment and no more of it than there is room for: `watched`, as plp_trainer_watched has filled
+   it, says for how many cycles and iterations there is, and then how many were copied, from the first on. Of the cycles
+   the moves, [cycles][layers], and the iterations, counted from 0, after which the predictions were made, [cycles]; the
+   sampled parameters as the iterations left them, [iterations][layers][samples]. Each array may be NULL. */
+plp_status plp_trainer_records(const plp_trainer *trainer, plp_watched *watched, plp_move *moves, int64_t *iterations,
+                               float *trajectories);
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 
@@ -616,7 +616,7 @@ typedef struct plp_profile_entry {
 } plp_profile_entry;
 
 /* Entries come in the order of computation: forward, backward, update. Their strings live as long as the trainer.
-   first, count, entries: as of plp_trainer_epochs. */
+   entries: room for `count`, the first with its struct_size set. */
 plp_status plp_trainer_profile_count(const plp_trainer *trainer, int64_t *count);
 plp_status plp_trainer_profile(const plp_trainer *trainer, int64_t first, int64_t count, plp_profile_entry *entries);
 

@@ -109,7 +109,7 @@ func write<Result: Sized>(
 }
 
 /// `first` ..< `first + count`, if there are as many.
-func part(_ first: Int64, _ count: Int64, of total: Int, _ what: String) throws(Failure) -> Range<Int> {
+private func part(_ first: Int64, _ count: Int64, of total: Int, _ what: String) throws(Failure) -> Range<Int> {
     guard first >= 0, count >= 0, first <= Int64(total), count <= Int64(total) - first else {
         throw .argument("first", found: "\(first) and count \(count)", expected: "some of \(total) \(what)")
     }

@@ -78,11 +78,15 @@ public func plp_trainer_history(_ trainer: OpaquePointer?, _ history: UnsafeMuta
 
 @c @implementation
 public func plp_trainer_epochs(
-    _ trainer: OpaquePointer?, _ first: Int64, _ count: Int64, _ epochs: UnsafeMutablePointer<plp_epoch>?
+    _ trainer: OpaquePointer?, _ history: UnsafeMutablePointer<plp_history>?,
+    _ epochs: UnsafeMutablePointer<plp_epoch>?, _ room: Int64
 ) -> plp_status {
     attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
+        let history = try destination(history, "history")
         let records = handle.trainer.history.epochs
-        try write(first, count, of: records.count, "epochs recorded", to: epochs, "epochs") { plp_epoch(records[$0]) }
+        let count = min(try number(room, "room", in: 0...Int.max), records.count)
+        try write(0, Int64(count), of: count, "epochs", to: epochs, "epochs") { plp_epoch(records[$0]) }
+        history.pointee = handle.history()
     }
 }
 

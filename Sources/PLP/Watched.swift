@@ -32,39 +32,29 @@ public func plp_trainer_watched(_ trainer: OpaquePointer?, _ watched: UnsafeMuta
 }
 
 @c @implementation
-public func plp_trainer_moves(
-    _ trainer: OpaquePointer?, _ first: Int64, _ count: Int64, _ moves: UnsafeMutablePointer<plp_move>?,
-    _ iterations: UnsafeMutablePointer<Int64>?
+public func plp_trainer_records(
+    _ trainer: OpaquePointer?, _ watched: UnsafeMutablePointer<plp_watched>?, _ moves: UnsafeMutablePointer<plp_move>?,
+    _ iterations: UnsafeMutablePointer<Int64>?, _ trajectories: UnsafeMutablePointer<Float>?
 ) -> plp_status {
     attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
-        let (watch, watched, sizes) = try handle.trainer.recorded
-        let cycles = try part(first, count, of: Int(sizes.cycles), "cycles")
-        let layers = Int(sizes.layers)
-        for (place, cycle) in cycles.enumerated() {
-            iterations?[place] = Int64(watch.iteration(ofCycle: cycle))
-            guard let moves else { continue }
-            for layer in 0..<layers {
-                let move = watched.moves[cycle * layers + layer]
-                moves[place * layers + layer] = plp_move(
-                    predicted: move.predicted, actual: move.actual, product: move.product)
+        let destination = try destination(watched, "watched")
+        let (watch, recorded, sizes) = try handle.trainer.recorded
+        let cycles = min(try number(destination.pointee.cycles, "cycles", in: 0...Int.max), Int(sizes.cycles))
+        let done = min(try number(destination.pointee.iterations, "iterations", in: 0...Int.max), Int(sizes.iterations))
+        if let iterations {
+            for cycle in 0..<cycles { iterations[cycle] = Int64(watch.iteration(ofCycle: cycle)) }
+        }
+        if let moves {
+            for (place, move) in recorded.moves.prefix(cycles * Int(sizes.layers)).enumerated() {
+                moves[place] = plp_move(predicted: move.predicted, actual: move.actual, product: move.product)
             }
         }
-    }
-}
-
-@c @implementation
-public func plp_trainer_trajectories(
-    _ trainer: OpaquePointer?, _ first: Int64, _ count: Int64, _ values: UnsafeMutablePointer<Float>?
-) -> plp_status {
-    attempt(trainer, .reading) { (handle: TrainerHandle) throws(Failure) in
-        let (_, watched, sizes) = try handle.trainer.recorded
-        let iterations = try part(first, count, of: Int(sizes.iterations), "iterations")
-        let width = Int(sizes.layers * sizes.samples)
-        let values = try present(values, "values")
-        for (place, value) in watched.trajectories[iterations.lowerBound * width..<iterations.upperBound * width]
-            .enumerated()
-        {
-            values[place] = value
+        if let trajectories {
+            let values = recorded.trajectories.prefix(done * Int(sizes.layers * sizes.samples))
+            for (place, value) in values.enumerated() { trajectories[place] = value }
         }
+        destination.pointee = sizes
+        destination.pointee.cycles = Int64(cycles)
+        destination.pointee.iterations = Int64(done)
     }
 }

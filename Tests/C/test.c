@@ -318,14 +318,13 @@ static void test_handles(plp_dataset *dataset, plp_model *model, plp_trainer *tr
         INVALID(plp_trainer_evaluate(trainers[i], dataset, NULL, NULL, &metrics), "trainer: ");
         INVALID(plp_trainer_best_model(trainers[i], &no_model), "trainer: ");
         INVALID(plp_trainer_history(trainers[i], &history), "trainer: ");
-        INVALID(plp_trainer_epochs(trainers[i], 0, 1, &epoch), "trainer: ");
+        INVALID(plp_trainer_epochs(trainers[i], &history, &epoch, 1), "trainer: ");
         INVALID(plp_trainer_save(trainers[i], file("never")), "trainer: ");
         INVALID(plp_trainer_restore(trainers[i], file("never")), "trainer: ");
         INVALID(plp_trainer_profile_count(trainers[i], &index), "trainer: ");
         INVALID(plp_trainer_profile(trainers[i], 0, 1, &profile), "trainer: ");
         INVALID(plp_trainer_watched(trainers[i], &record), "trainer: ");
-        INVALID(plp_trainer_moves(trainers[i], 0, 1, &move, &index), "trainer: ");
-        INVALID(plp_trainer_trajectories(trainers[i], 0, 1, values), "trainer: ");
+        INVALID(plp_trainer_records(trainers[i], &record, &move, &index, values), "trainer: ");
     }
     CHECK(no_model == FOREIGN(plp_model) && no_trainer == FOREIGN(plp_trainer));
     CHECK(!name && index == -7 && metrics.count == -7 && values[0] == -7);
@@ -351,6 +350,7 @@ static void test_structs(plp_dataset *dataset, plp_model *model, plp_trainer *tr
     SIZED(plp_model_info, plp_model_describe(model, pointer));
     SIZED(plp_entry, plp_model_entry(model, 0, pointer));
     SIZED(plp_history, plp_trainer_history(trainer, pointer));
+    SIZED(plp_history, plp_trainer_epochs(trainer, pointer, NULL, 0));
     SIZED(plp_profile_entry, plp_trainer_profile(trainer, 0, 1, pointer));
 #define OPTIONS(type, call)                                                                   \
     do {                                                                                      \
@@ -1217,8 +1217,8 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
     CHECK(history.test.count == 40 && history.test.loss > 0);
     CHECK(history.test.top1_error >= history.test.top5_error && history.test.top1_error <= 1);
     int64_t predictions = 0;
-    plp_epoch epochs[2] = {{.struct_size = sizeof *epochs}}, last = {.struct_size = sizeof last};
-    OK(plp_trainer_epochs(trainer, 0, 2, epochs));
+    plp_epoch epochs[2] = {{.struct_size = sizeof *epochs}}, first = {.struct_size = sizeof first};
+    OK(plp_trainer_epochs(trainer, &history, epochs, 2));
     for (int i = 0; i < 2; i++) {
         const plp_epoch *epoch = &epochs[i];
         CHECK(epoch->struct_size == sizeof *epoch && epoch->epoch == i && epoch->is_complete);
@@ -1227,16 +1227,16 @@ static void test_fit(plp_dataset *train, plp_dataset *test)
         predictions += epoch->predictions;
     }
     CHECK(predictions == 3);
-    OK(plp_trainer_epochs(trainer, 1, 1, &last));
-    CHECK(!memcmp(&last, &epochs[1], sizeof last));
-    OK(plp_trainer_epochs(trainer, 2, 0, NULL));
-    INVALID(plp_trainer_epochs(trainer, 2, 1, &last), "first: found 2 and count 1, expected some of 2 epochs");
-    INVALID(plp_trainer_epochs(trainer, -1, 1, &last), "first: found -1");
-    INVALID(plp_trainer_epochs(trainer, 0, -1, &last), "count -1");
-    INVALID(plp_trainer_epochs(trainer, 1, INT64_MAX, &last), "first: found 1 and count 9223372036854775807");
-    INVALID(plp_trainer_epochs(trainer, 0, 1, NULL), "epochs: found NULL");
-    last.struct_size = 1;
-    INVALID(plp_trainer_epochs(trainer, 0, 1, &last), "plp_epoch.struct_size: found 1");
+    plp_history again = {.struct_size = sizeof again};
+    OK(plp_trainer_epochs(trainer, &again, &first, 1));
+    CHECK(!memcmp(&first, &epochs[0], sizeof first));
+    CHECK(again.epoch_count == 2 && again.best_epoch == history.best_epoch && again.data == history.data);
+    OK(plp_trainer_epochs(trainer, &again, NULL, 0));
+    OK(plp_trainer_epochs(trainer, &again, epochs, INT64_MAX)); /* which are no more than there are */
+    INVALID(plp_trainer_epochs(trainer, &again, &first, -1), "room: found -1");
+    INVALID(plp_trainer_epochs(trainer, &again, NULL, 1), "epochs: found NULL");
+    first.struct_size = 1;
+    INVALID(plp_trainer_epochs(trainer, &again, &first, 1), "plp_epoch.struct_size: found 1");
 
     /* The best model is what was measured on the test set. */
     plp_model *best = NULL;
@@ -1314,9 +1314,9 @@ static void test_stop_and_resume(plp_dataset *train)
     OK(plp_trainer_history(trainers[1], &history));
     CHECK(run.trained == 7 && history.is_stopped && history.epoch_count == 2 && history.best_epoch == 0);
     CHECK(run.tested == 0 && history.test.count == 0);
-    plp_epoch epoch = {.struct_size = sizeof epoch};
-    OK(plp_trainer_epochs(trainers[1], 1, 1, &epoch));
-    CHECK(!epoch.is_complete && epoch.iterations == 2);
+    plp_epoch epochs[2] = {{.struct_size = sizeof *epochs}};
+    OK(plp_trainer_epochs(trainers[1], &history, epochs, 2));
+    CHECK(!epochs[1].is_complete && epochs[1].iterations == 2);
     OK(plp_trainer_save(trainers[1], file("checkpoint")));
 
     options.callback = NULL;
@@ -1422,24 +1422,29 @@ static void test_watch(void)
     plp_move *moves = calloc((size_t)(record.cycles * record.layers), sizeof *moves);
     float *values = calloc((size_t)(record.iterations * record.layers * record.samples), sizeof *values);
     int64_t iterations[2] = {0};
-    OK(plp_trainer_moves(trainer, 0, 2, moves, iterations));
-    CHECK(iterations[0] == 2 && iterations[1] == 5);
+    OK(plp_trainer_records(trainer, &record, moves, iterations, values));
+    CHECK(record.cycles == 2 && record.iterations == STEPS && iterations[0] == 2 && iterations[1] == 5);
     for (int64_t i = 0; i < record.cycles * record.layers; i++)
         CHECK(moves[i].predicted >= 0 && moves[i].actual > 0);
-    plp_move last = {0};
-    OK(plp_trainer_moves(trainer, 1, 0, &last, NULL));
-    CHECK(!last.actual);
-    OK(plp_trainer_moves(trainer, 0, 2, NULL, NULL));
-    OK(plp_trainer_trajectories(trainer, 0, STEPS, values));
+    /* No more than there is room for, and no more than there is. */
     float row[200];
     CHECK(record.layers * 2 <= 200);
-    OK(plp_trainer_trajectories(trainer, STEPS - 1, 1, row));
-    CHECK(!memcmp(row, values + (STEPS - 1) * record.layers * 2, (size_t)record.layers * 2 * sizeof *row));
-    INVALID(plp_trainer_moves(trainer, 0, 3, moves, NULL), "first: found 0 and count 3, expected some of 2 cycles");
-    INVALID(plp_trainer_moves(trainer, -1, 1, moves, NULL), "first: found -1");
-    INVALID(plp_trainer_moves(trainer, 1, INT64_MAX, moves, NULL), "first: found 1");
-    INVALID(plp_trainer_trajectories(trainer, STEPS, 1, values), "expected some of 8 iterations");
-    INVALID(plp_trainer_trajectories(trainer, 0, 1, NULL), "values: found NULL");
+    record.cycles = 0;
+    record.iterations = 1;
+    OK(plp_trainer_records(trainer, &record, NULL, NULL, row));
+    CHECK(record.cycles == 0 && record.iterations == 1);
+    CHECK(!memcmp(row, values, (size_t)record.layers * 2 * sizeof *row));
+    record.cycles = record.iterations = INT64_MAX;
+    OK(plp_trainer_records(trainer, &record, NULL, iterations, NULL));
+    CHECK(record.cycles == 2 && record.iterations == STEPS);
+    record.cycles = -1;
+    INVALID(plp_trainer_records(trainer, &record, moves, iterations, values), "cycles: found -1");
+    record.cycles = 2;
+    record.iterations = -1;
+    INVALID(plp_trainer_records(trainer, &record, moves, iterations, values), "iterations: found -1");
+    INVALID(plp_trainer_records(trainer, NULL, moves, iterations, values), "watched: found NULL");
+    record.struct_size = 3;
+    INVALID(plp_trainer_records(trainer, &record, moves, iterations, values), "plp_watched.struct_size: found 3");
     free(moves);
     free(values);
     plp_trainer_free(trainer);

@@ -195,9 +195,7 @@ static void run_checkpoint(const uint8_t *data, size_t size)
         plp_history history = {.struct_size = sizeof history};
         plp_epoch epoch = {.struct_size = sizeof epoch};
         plp_model *best = NULL;
-        CHECK(!plp_trainer_history(restored, &history));
-        if (history.epoch_count)
-            CHECK(!plp_trainer_epochs(restored, history.epoch_count - 1, 1, &epoch));
+        CHECK(!plp_trainer_epochs(restored, &history, &epoch, 1));
         CHECK(!plp_trainer_best_model(restored, &best));
         CHECK(!plp_trainer_save(restored, file("again")));
         CHECK(!plp_trainer_restore(restored, file("again")));
@@ -418,9 +416,9 @@ static void run_calls(const uint8_t *data, size_t size)
         case 29: plp_trainer_evaluate(SOME(trainers), SOME(datasets), byte() & 1 ? reply : NULL, NULL, &metrics); break;
         case 30: plp_trainer_best_model(SOME(trainers), &best); plp_model_free(best); break;
         case 31: plp_trainer_history(SOME(trainers), &history); break;
-        case 32: plp_trainer_epochs(SOME(trainers), number(), number() % 4, epochs); break;
+        case 32: plp_trainer_epochs(SOME(trainers), &history, epochs, number() % 4); break;
         case 33: plp_trainer_watched(SOME(trainers), &watched); break;
-        case 34: plp_trainer_moves(SOME(trainers), number(), number() % 4, moves, NULL); break;
+        case 34: watched.cycles = number() % 4; watched.iterations = number(); plp_trainer_records(SOME(trainers), &watched, moves, NULL, NULL); break;
         case 35: plp_trainer_profile(SOME(trainers), number(), number() % 4, profile); break;
         case 36: plp_trainer_save(SOME(trainers), file(some ? "calls" : "again")); break;
         case 37: plp_trainer_restore(SOME(trainers), file(some ? "calls" : "again")); break;

@@ -108,6 +108,20 @@ def test_a_model_in_a_fit_is_trained_by_nobody_else(fitting, synthetic, tmp_path
         trainer.restore(tmp_path / "checkpoint")
 
 
+def test_records_are_of_one_moment_beside_a_restore(small, synthetic, tmp_path):
+    trainer = plp.Trainer(small, batch_size=8, watch=plp.Watch())
+    trainer.save(tmp_path / "start")
+    trainer.fit(synthetic[0][:8], epochs=40, progress=False)  # of one iteration each
+    trainer.save(tmp_path / "end")
+    with ThreadPoolExecutor(1) as pool:
+        restores = pool.submit(lambda: [trainer.restore(tmp_path / name) for name in ["start", "end"] * 30])
+        while not restores.done():
+            history, watched = trainer.history, trainer.watched
+            assert (len(history), history.best_epoch) in ((0, None), (40, 40))
+            assert (len(watched.iterations), len(watched.moves), len(watched.trajectories)) in ((0, 0, 0), (13, 13, 40))
+        restores.result()
+
+
 def test_callbacks_may_wait_for_threads_that_use_the_models_of_both(small, synthetic):
     models = [small, plp.Model("resnet18", width=1 / 16)]
     calls = []

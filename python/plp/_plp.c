@@ -925,14 +925,19 @@ static PyObject *trainer_history(PyObject *module, PyObject *capsule)
     plp_status status;
     if (!trainer_of(capsule, &trainer))
         return NULL;
-    UNLOCKED(status = plp_trainer_history(trainer, &history));
-    if (failed(status))
-        return NULL;
-    plp_epoch *records = PyMem_Calloc((size_t)history.epoch_count + 1, sizeof *records);
-    if (!records)
-        return PyErr_NoMemory();
-    records->struct_size = sizeof *records;
-    UNLOCKED(status = plp_trainer_epochs(trainer, 0, history.epoch_count, records));
+    /* In one call, so that they are of one moment. Where room lacks there is twice as much in the next, so that a fit which
+       adds records meanwhile is caught up with. */
+    plp_epoch *records = NULL;
+    int64_t room = 32;
+    do {
+        room = history.epoch_count > room ? 2 * history.epoch_count : room;
+        PyMem_Free(records);
+        records = PyMem_Calloc((size_t)room, sizeof *records);
+        if (!records)
+            return PyErr_NoMemory();
+        records->struct_size = sizeof *records;
+        UNLOCKED(status = plp_trainer_epochs(trainer, &history, records, room));
+    } while (!status && history.epoch_count > room);
     PyObject *epochs = failed(status) ? NULL : PyList_New(0);
     for (int64_t index = 0; epochs && index < history.epoch_count; index++) {
         if (records[index].training.count == 0) /* stopped before its first mini-batch was done */
@@ -1013,23 +1018,25 @@ static PyObject *trainer_watched(PyObject *module, PyObject *capsule)
                                           (long long)watched.iterations, (long long)watched.samples);
 }
 
-/* (trainer, cycles, moves float32 [cycles, layers, 3], iterations int64 [cycles], iterations, trajectories float32
-   [iterations, layers, samples]): the first ones of each */
+/* (trainer, cycles, iterations, moves float32 [cycles, layers, 3], iterations int64 [cycles], trajectories float32
+   [iterations, layers, samples]): how many cycles and iterations were copied, no more than there is room for */
 static PyObject *trainer_records(PyObject *module, PyObject *args)
 {
     plp_trainer *trainer;
+    plp_watched watched = {.struct_size = sizeof watched};
     long long cycles, iterations;
     Py_buffer moves, numbers, trajectories;
-    if (!PyArg_ParseTuple(args, "O&Lw*w*Lw*", trainer_of, &trainer, &cycles, &moves, &numbers, &iterations,
+    if (!PyArg_ParseTuple(args, "O&LLw*w*w*", trainer_of, &trainer, &cycles, &iterations, &moves, &numbers,
                           &trajectories))
         return NULL;
+    watched.cycles = cycles;
+    watched.iterations = iterations;
     plp_status status;
-    UNLOCKED(status = plp_trainer_moves(trainer, 0, cycles, moves.buf, numbers.buf);
-             if (!status) status = plp_trainer_trajectories(trainer, 0, iterations, trajectories.buf));
+    UNLOCKED(status = plp_trainer_records(trainer, &watched, moves.buf, numbers.buf, trajectories.buf));
     PyBuffer_Release(&moves);
     PyBuffer_Release(&numbers);
     PyBuffer_Release(&trajectories);
-    return none_or_error(status);
+    return failed(status) ? NULL : Py_BuildValue("LL", (long long)watched.cycles, (long long)watched.iterations);
 }
 
 /* ---- The bare formula and the build ------------------------------------------------------------------------------ */

@@ -347,13 +347,14 @@ class Trainer:
         moves = np.empty((cycles, layers, 3), np.float32)
         numbers = np.empty(cycles, np.int64)
         trajectories = np.empty((iterations, layers, samples), np.float32)
-        _plp.trainer_records(self._handle, cycles, moves, numbers, iterations, trajectories)
+        # A restore in another thread may have left fewer in the meantime.
+        cycles, iterations = _plp.trainer_records(self._handle, cycles, iterations, moves, numbers, trajectories)
         optimizer = self.recipe.optimizer
         return Watched(
             layers=tuple(self.model.parameter_names),
-            iterations=numbers + 1,
-            moves=moves,
-            trajectories=trajectories,
+            iterations=numbers[:cycles] + 1,
+            moves=moves[:cycles],
+            trajectories=trajectories[:iterations],
             momentum=optimizer.momentum if isinstance(optimizer, SGD) and not optimizer.demon else None,
         )
 
