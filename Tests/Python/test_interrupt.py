@@ -147,6 +147,35 @@ def test_within_an_iteration(place, tmp_path):
     assert process.returncode == 0, errors
 
 
+@pytest.mark.parametrize("handler", ["goes on", "raises"])
+def test_a_signal_while_a_callback_s_exception_waits_for_another_thread(handler, small, synthetic):
+    images, heard, threads = np.zeros((8000, 3, 32, 32), np.uint8), [], []
+    logits = np.zeros((len(images), 100), np.float32)
+
+    def hear(*_):
+        heard.append(int("3"))  # which fails where an exception is set
+        if handler == "raises":
+            raise KeyboardInterrupt
+
+    def callback(progress):
+        call = small._handle, images, plp._plp.UINT8, len(images), 1, logits  # a second or more
+        threads.append(threading.Thread(target=plp._plp.model_logits, args=call))
+        threads[0].start()
+        while not logits.any():
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        raise LookupError("mine")
+
+    before = signal.signal(signal.SIGALRM, hear)
+    try:
+        with pytest.raises(KeyboardInterrupt if handler == "raises" else LookupError):
+            plp.Trainer(small).fit(synthetic[0], callback=callback, progress=False)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        threads[0].join()
+    assert heard == [3]
+
+
 def test_before_the_library_begins(small, synthetic, monkeypatch):
     """Nothing is trained then: to return a history as if all were done would be untrue."""
     monkeypatch.setattr("plp._plp.trainer_fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))

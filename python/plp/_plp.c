@@ -48,12 +48,21 @@ static bool failed(plp_status status)
     return true;
 }
 
-/* Looks for Ctrl-C while a call waits for another thread's. */
+/* Looks for Ctrl-C while a call waits for another thread's. A callback may have left an exception, which signals' handlers
+   must not find; theirs goes before it. */
 static int on_wait(void *user_data)
 {
     PyThreadState **state = user_data;
+    PyObject *type, *value, *traceback;
     PyEval_RestoreThread(*state);
+    PyErr_Fetch(&type, &value, &traceback);
     const int interrupted = PyErr_CheckSignals();
+    if (interrupted) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    } else
+        PyErr_Restore(type, value, traceback);
     *state = PyEval_SaveThread();
     return interrupted;
 }
