@@ -1,5 +1,6 @@
 """Data: from arrays, made by code, and real; shared with the library without copies."""
 
+import json
 import pickle
 
 import numpy as np
@@ -65,6 +66,8 @@ def test_slices(synthetic):
     assert (len(part), part.classes, part.label_names) == (200, train.classes, train.label_names)
     assert np.array_equal(part.images, train.images[100:300]) and part.name == f"{train.name}[100:300]"
     assert train[::100].name == f"{train.name}[::100]" and len(train[-50:]) == 50
+    bounds = np.array([100, 300])  # as plain numbers, which a file can have
+    assert json.dumps(train[bounds[0] : bounds[1]]._to_plain()) == json.dumps(part._to_plain())
     model = plp.Model("resnet18", width=1 / 64)
     history = plp.Trainer(model, batch_size=50).fit(part, validation=train[:50], progress=False)
     assert f"{train.name}[100:300], 200 images" in history.data and f"{train.name}[:50], 50 images" in history.data

@@ -1,6 +1,7 @@
 """Pickles and copies of data sets, models and trainers: in one process, in others, and damaged."""
 
 import copy
+import json
 import multiprocessing
 import os
 import pickle
@@ -46,6 +47,11 @@ def test_a_set_of_files_is_pickled_as_its_place(files, part, monkeypatch):
     monkeypatch.chdir("/")
     assert same(pickle.loads(pickled), dataset)
     assert pickle.dumps(pickle.loads(pickled)) == pickled
+
+
+def test_a_folder_may_be_bytes(files):
+    test = plp.datasets.cifar100(os.fsencode(files))[1]
+    assert json.dumps(test._to_plain()) == json.dumps(plp.datasets.cifar100(files)[1]._to_plain())
 
 
 def test_other_images_at_that_place_are_an_error(files):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import operator
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -158,6 +159,9 @@ class Dataset:
         if hasattr(part, "__index__") and not np.ndim(part):
             return self.images[part], int(self.labels[part])
         if isinstance(part, slice):
+            # As plain numbers, whatever kind they are of: they may go to a file.
+            given = (part.start, part.stop, part.step)
+            part = slice(*(None if bound is None else operator.index(bound) for bound in given))
             bounds = ":".join("" if bound is None else str(bound) for bound in (part.start, part.stop, part.step))
             chosen = self._part(part, bounds.removesuffix(":"))
             chosen._source = self._source and replace(self._source, parts=(*self._source.parts, part))
@@ -293,7 +297,7 @@ _download_archive = download  # an argument of that name hides it
 
 def _both_splits(function: str, folder: str | os.PathLike[str], *others: int) -> tuple[Dataset, Dataset]:
     # Absolute, since another process may have another working directory.
-    folder = os.path.abspath(os.fspath(folder))
+    folder = os.path.abspath(os.fsdecode(folder))
     train, test = (_Source(function, (folder, split, *others)) for split in (_plp.SPLIT_TRAIN, _plp.SPLIT_TEST))
     return train.open(), test.open()
 
