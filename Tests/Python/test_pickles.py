@@ -180,6 +180,7 @@ def test_copies_of_trainers_go_on_to_the_last_bit(make, predictor, small, synthe
     histories = [one.fit(train, validation=0.2, test=test, epochs=3, progress=False) for one in (trainer, other)]
     assert equal(trainer.model, other.model) and equal(trainer.best_model, other.best_model)
     assert [e.train for e in histories[0]] == [e.train for e in histories[1]] and histories[0].test == histories[1].test
+    assert make(trainer).history == histories[0] and histories[0].last_test
 
 
 def test_a_trainer_and_its_model_stay_together(small):

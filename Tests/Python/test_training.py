@@ -409,6 +409,18 @@ def test_a_callback_that_stops_early_leaves_a_whole_result(small, synthetic):
     assert not history.interrupted and "interrupted" not in str(history) and "test set" in str(history)
 
 
+def test_the_last_model_s_test_lasts_as_long_as_the_best_one_s(small, synthetic):
+    trainer = plp.Trainer(small, **QUICK)
+    history = trainer.fit(synthetic[0], test=synthetic[1], epochs=2, progress=False)
+    with pytest.raises(ValueError, match="epochs: found 1"):
+        trainer.fit(synthetic[0], epochs=1, progress=False)
+    assert trainer.history == history and history.test and history.last_test
+    small.load_state_dict({**small.state_dict(), "fc.bias": np.full(100, np.nan)})
+    with pytest.raises(plp.Error, match="0 of 8 iterations"):
+        trainer.fit(synthetic[0], epochs=3, progress=False)
+    assert trainer.history.test is None and trainer.history.last_test is None
+
+
 def test_callback_sees_the_model_and_saves_checkpoints(small, synthetic, tmp_path):
     trainer = plp.Trainer(small, predictor=plp.PLP(), **QUICK)
     predicted = []

@@ -103,6 +103,8 @@ class Trainer:
         MemoryError: activations for a mini-batch do not fit.
     """
 
+    _last_test: Metrics | None = None  # of the latest fit: see plp.History
+
     @explains(
         **dict.fromkeys(["lr", "learning_rate", "momentum", "weight_decay"], "write optimizer=plp.SGD(lr=0.05)"),
         scheduler="write schedule=plp.schedules.Cosine()",
@@ -134,7 +136,6 @@ class Trainer:
             watch=watch,
         )
         self._seed, self._threads = checked_seed(seed), threads
-        self._last_test: Metrics | None = None
         self._open()
 
     def _open(self) -> None:
@@ -160,7 +161,7 @@ class Trainer:
         with TemporaryDirectory() as folder:
             path = Path(folder, "pickled trainer")
             path.write_bytes(checkpoint)
-            self.restore(path)
+            _plp.trainer_restore(self._handle, path)
 
     def __copy__(self) -> Trainer:
         return deepcopy(self)  # with a model of its own
@@ -245,6 +246,7 @@ class Trainer:
         with progress as display:
 
             def on_iteration(*values: Any) -> bool:
+                self._last_test = None  # not before: a fit that is refused changes nothing
                 report = _progress(*values)
                 finish = hear(report)  # comes first: it may save
                 display.iteration(report)
@@ -252,7 +254,6 @@ class Trainer:
 
             begin(callback, self.history)
             display.begin(f"{train.name}, {len(train):,} images", self.history, epochs)
-            self._last_test = None
             _plp.trainer_fit(self._handle, *run, on_iteration)
             self._last_test = self._measured_last(test)
         return self.history
@@ -275,7 +276,8 @@ class Trainer:
             data=data,
             test=_metrics(test),
             interrupted=stopped,
-            last_test=self._last_test,
+            # A fit that fails in its first iteration leaves neither.
+            last_test=self._last_test if test else None,
         )
 
     @property
@@ -377,7 +379,7 @@ class Trainer:
             plp.Error: it is damaged. On any error, nothing has changed.
         """
         _plp.trainer_restore(self._handle, path)
-        self._last_test = None  # nor has a checkpoint that of the best one
+        self._last_test = None  # a checkpoint has that of the best model only
 
 
 def _metrics(values: tuple[float, float, float] | None) -> Metrics | None:
