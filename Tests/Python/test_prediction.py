@@ -127,7 +127,7 @@ def test_one_array_of_a_list_that_does_not_fit_changes_none():
         prediction.after_step([np.zeros(3, np.float32), np.zeros(5, np.float32)])
     np.testing.assert_array_equal(prediction.average()[0], before[0])
     other = plp.Prediction(plp.EMA(decay=0.5), [np.zeros(3, np.float32), np.zeros(5, np.float32)])
-    with pytest.raises(ValueError, match="state: found one of 5 values, expected 4"):
+    with pytest.raises(ValueError, match="state1: found one of 5 values, expected 4"):
         prediction.load_state_dict(other.state_dict())
     for ours, theirs in zip(prediction.average(), before):
         np.testing.assert_array_equal(ours, theirs)
@@ -153,10 +153,14 @@ def test_a_start_that_makes_no_sense(predictor, theta, message):
     ("state", "message"),
     [
         ({}, "state has , expected state0"),
-        ({"state0": np.zeros(80, np.uint8)}, "state: found 80 bytes of another kind, expected a prediction's"),
+        ({0: np.zeros(80, np.uint8)}, "state has 0, expected state0"),
+        (None, "state is None, expected arrays by name"),
+        ({"state0": np.zeros(80, np.uint8)}, "state0: found 80 bytes of another kind, expected a prediction's"),
+        ({"state0": np.zeros(80)}, r"state0 is float64 \[80\], expected uint8"),
+        ({"state0": None}, r"state0 is object \[\], expected uint8"),
         (
             plp.Prediction(plp.EMA(), np.zeros(3, np.float32)).state_dict(),
-            "state: found one of EMA .*expected one of PLP",
+            "state0: found one of EMA .*expected one of PLP",
         ),
     ],
     ids=["empty", "zeros", "EMA"],
@@ -165,3 +169,26 @@ def test_states_of_others(state, message):
     prediction = plp.Prediction(plp.PLP(), np.zeros(3, np.float32))
     with pytest.raises(ValueError, match=message):
         prediction.load_state_dict(state)
+
+
+@pytest.mark.parametrize("second", ["nothing", "Ctrl-C"])
+def test_a_state_is_taken_whole_or_not_at_all(second, monkeypatch):
+    theta = [np.ones(3, np.float32), np.ones(4, np.float32)]
+    prediction, other = plp.Prediction(plp.EMA(), theta), plp.Prediction(plp.EMA(), theta)
+    other.after_step(theta)
+    before, state, calls, take = prediction.state_dict(), other.state_dict(), [], plp._plp.predictor_set_state
+
+    def interrupted(handle, values):
+        calls.append(values)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        take(handle, values)
+
+    if second == "nothing":
+        state["state1"] = None
+    else:
+        monkeypatch.setattr(plp._plp, "predictor_set_state", interrupted)
+    with pytest.raises((ValueError, KeyboardInterrupt)):
+        prediction.load_state_dict(state)
+    for name, values in prediction.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])

@@ -89,13 +89,22 @@ class Prediction:
             ValueError: it is of another; nothing has changed then.
         """
         names = [f"state{number}" for number in range(len(self._handles))]
+        if not isinstance(state, Mapping):
+            raise ValueError(f"state is {in_brief(state)}, expected arrays by name")
         if set(state) != set(names):
-            raise ValueError(f"state has {', '.join(sorted(state))[:200]}, expected {', '.join(names)[:200]}")
+            raise ValueError(f"state has {', '.join(sorted(map(str, state)))[:200]}, expected {', '.join(names)[:200]}")
+        arrays = [as_array(name, state[name]) for name in names]
+        for name, array in zip(names, arrays):
+            if array.dtype != np.uint8:
+                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, expected uint8")
         before = self._states()
         try:
-            for name, handle in zip(names, self._handles):
-                _plp.predictor_set_state(handle, np.ascontiguousarray(state[name], np.uint8))
-        except ValueError:
+            for name, handle, array in zip(names, self._handles, arrays):
+                try:
+                    _plp.predictor_set_state(handle, np.ascontiguousarray(array))
+                except ValueError as error:
+                    raise ValueError(f"{name}: {str(error).removeprefix('state: ')}") from None
+        except BaseException:  # Ctrl-C, too
             for handle, kept in zip(self._handles, before):
                 _plp.predictor_set_state(handle, kept)
             raise
