@@ -95,6 +95,19 @@ def test_arrays_are_pickled_whole(protocol):
         assert again.images.ctypes.data != one.images.ctypes.data
 
 
+def test_arrays_that_a_study_keeps_in_a_file(tmp_path):
+    kept = plp.datasets.from_arrays(np.zeros((2, 3, 32, 32), np.uint8), [0, 1])._kept(tmp_path)
+    pickled = pickle.dumps(kept)
+    assert same(pickle.loads(pickled), kept)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    encrypted = whole.index(b"PK\1\2") + 8  # of the first array, says the lowest bit there
+    for damaged in (whole[:-100], whole[:encrypted] + b"\1" + whole[encrypted + 1 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(plp.Error, match="npz is not images that a study of plp's has kept: "):
+            pickle.loads(pickled)
+
+
 def test_checksums_tell_images_and_labels_apart(synthetic):
     train, test = synthetic
     part = train[:10]

@@ -147,6 +147,21 @@ def test_what_was_watched_survives_a_file(images, tmp_path):
         plp.Watched.load(tmp_path / "none.npz")
 
 
+def test_a_bit_that_is_another_is_told_or_changes_nothing(images, tmp_path):
+    run = trainer()
+    run.fit(images, progress=False)
+    run.watched.save(tmp_path / "watched.npz")
+    whole = (tmp_path / "watched.npz").read_bytes()
+    for bit in range(8 * whole.rindex(b"PK\1\2"), 8 * len(whole)):  # of what the archive's end says of its last array
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        try:
+            assert equal(plp.Watched.load(tmp_path / "damaged.npz"), run.watched)
+        except plp.Error as error:
+            assert "damaged.npz is not what a watch of plp's has recorded: " in str(error)
+
+
 def test_a_study_keeps_what_its_runs_watched(images, tmp_path):
     study = plp.compare("resnet18", ["sgd", "plp"], train=images, path=tmp_path / "study", **STUDY)
     read = plp.Study.load(tmp_path / "study")

@@ -12,9 +12,32 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+
+from ._plp import Error
 
 Place = str | os.PathLike[str]
+
+
+@contextmanager
+def arrays_in(path: Place, what: str) -> Iterator[dict[str, Any]]:
+    """The arrays in a file of NumPy's, ``.npz``, for a block that takes them for ``what``.
+
+    Raises:
+        FileNotFoundError, OSError: the file is not there, or cannot be read.
+        plp.Error: it is damaged or of another kind, or the block says so of what is in it by any exception.
+    """
+    with open(path, "rb") as file:
+        try:
+            with np.load(file) as arrays:
+                yield dict(arrays)
+        except Exception as error:  # zipfile and NumPy have many for what is damaged
+            # One of them is a seek to before the file's start, which is no failure to read it.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            raise Error(f"{os.fspath(path)} is not {what}: {error}") from None
 
 
 def make_folder(path: Path, *, parents: bool = False) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from . import _plp
 from ._checks import as_array, byte_images, checked_integer, checked_labels, checked_seed, explains, in_brief
 from ._download import cache, download
-from ._files import write_whole
+from ._files import arrays_in, write_whole
 from ._plp import Error
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class _Source:
 
 def _open_arrays(path: str) -> Any:
     """What :meth:`Dataset._kept` wrote."""
-    with np.load(path) as file:
-        images, labels, classes, name = (file[part] for part in ("images", "labels", "classes", "name"))
+    with arrays_in(path, "images that a study of plp's has kept") as arrays:
+        images, labels, classes, name = (arrays[part] for part in ("images", "labels", "classes", "name"))
     return _plp.dataset_from_arrays(images, labels, len(images), images.shape[-1], int(classes), str(name))
 
 

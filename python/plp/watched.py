@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
-import zipfile
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _plp
 from ._extras import require
-from ._files import Place, write_whole
+from ._files import Place, arrays_in, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,9 +89,7 @@ class Watched:
             FileNotFoundError, OSError: the file is not there, or cannot be read.
             plp.Error: it is of another kind, or damaged.
         """
-        try:
-            with np.load(path) as file:
-                arrays = dict(file)
+        with arrays_in(path, "what a watch of plp's has recorded") as arrays:
             layers, momentum = arrays.pop("layers"), arrays.pop("momentum", None)
             watched = cls(tuple(layers.tolist()), momentum=None if momentum is None else float(momentum), **arrays)
             cycles, samples = len(watched.iterations), watched.trajectories.shape[-1]
@@ -103,8 +98,6 @@ class Watched:
                 samples,
             ):
                 raise ValueError("its arrays do not fit each other")
-        except (ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile) as error:
-            raise _plp.Error(f"{os.fspath(path)} is not what a watch of plp's has recorded: {error}") from None
         return watched
 
     def plot(self, path: Place | None = None) -> Figure:
