@@ -365,7 +365,7 @@ plp_status plp_predictor_create(const plp_predictor_options *options, const floa
    else 0; or NULL. A caller who wants momentum reset then resets it. Values that are not finite are passed on. */
 plp_status plp_predictor_after_step(plp_predictor *predictor, float *parameters, int *replaced);
 
-/* Copies out the average, out: [count], which EMA and SWA have, SWA once its first period is over. */
+/* Copies out the average, out: [count], which EMA has after its first step and SWA once its first period is over. */
 plp_status plp_predictor_average(const plp_predictor *predictor, float *out);
 
 /* Memory and place in the cycle, from which a predictor with the same options and count goes on bit for bit, in the

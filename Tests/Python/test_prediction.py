@@ -50,6 +50,15 @@ def test_the_papers_formula_to_the_bit():
     np.testing.assert_array_equal(theta, plp.predict(*iterates))
 
 
+def test_an_average_begins_with_the_first_step():
+    theta = start()
+    prediction = plp.Prediction(plp.EMA(), theta)
+    with pytest.raises(ValueError, match="predictor: found EMA after 0 iterations, expected one that has an average"):
+        prediction.average()
+    prediction.after_step(theta)
+    assert prediction.average().shape == theta.shape
+
+
 @each_predictor
 def test_several_arrays_are_one_vector(predictor):
     theta = start((3, 100))
@@ -163,7 +172,7 @@ def test_a_start_that_makes_no_sense(predictor, theta, message):
             "state0: found one of EMA .*expected one of PLP",
         ),
     ],
-    ids=["empty", "zeros", "EMA"],
+    ids=["empty", "number", "none", "zeros", "floats", "no array", "EMA"],
 )
 def test_states_of_others(state, message):
     prediction = plp.Prediction(plp.PLP(), np.zeros(3, np.float32))

@@ -68,7 +68,7 @@ class Prediction:
         return any([_plp.predictor_after_step(handle, array) for handle, array in zip(self._handles, arrays)])
 
     def average(self) -> NDArray[np.float32] | list[NDArray[np.float32]]:
-        """The average that EMA and SWA have, SWA once its first period is over; new arrays, as theta is.
+        """The average that EMA has after its first step and SWA once its first period is over; new arrays, as theta is.
 
         Raises:
             ValueError: there is none.
