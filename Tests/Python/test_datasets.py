@@ -137,6 +137,12 @@ def test_wrong_arrays(images, labels, classes, message):
         plp.datasets.from_arrays(images, labels, classes)
 
 
+@pytest.mark.parametrize("name", [3, None, "a\0b"], ids=repr)
+def test_wrong_names(name):
+    with pytest.raises(ValueError, match="name is .*, expected a text without NUL characters"):
+        plp.datasets.from_arrays(IMAGES, [0, 1], name=name)
+
+
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), np.uint8)
 
 

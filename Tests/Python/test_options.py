@@ -281,6 +281,7 @@ def refuses(make, name, value):
         ({"seed": -1}, "seed", "-1"),
         ({"seed": 2**64}, "seed", str(2**64)),
         ({"threads": -1}, "threads", "-1"),
+        ({"augmentation": plp.Augmentation(flip=2**32)}, "flip", str(2**32)),
     ],
     ids=str,
 )
@@ -293,6 +294,8 @@ def test_absurd_options(small, options, name, value):
     [
         ({"architecture": "resnet50"}, "architecture", "resnet50"),
         ({"architecture": None}, "architecture", "None"),
+        ({"architecture": "resnet18\0junk"}, "architecture", r"'resnet18\x00junk'"),
+        ({"channel_count_epsilons": 2**40}, "channel_count_epsilons", str(2**40)),
         ({"classes": 1}, "classes", "1"),
         ({"classes": 10**9}, "classes", str(10**9)),
         ({"width": 0.0}, "width", "0.0"),
@@ -326,6 +329,11 @@ def test_absurd_models(options, name, value):
             "nesterov is 'yes', expected True or False",
         ),
         (lambda model, data: plp.Model(mean=0.5), "mean is 0.5, expected three numbers, for red, green and blue"),
+        (lambda model, data: plp.Model(mean=(10**400, 0, 0)), r"mean is \(10+\.\.\., expected three numbers, .*"),
+        (
+            lambda model, data: plp.Trainer(model, predictor=plp.PLP(coefficients=(10**400, 1))),
+            r"coefficients is \(10+\.\.\., expected numbers",
+        ),
         (lambda model, data: plp.Model(std="ab"), "std is 'ab', expected three numbers, for red, green and blue"),
         (
             lambda model, data: plp.Trainer(model).fit(data, test=data.images),
@@ -338,12 +346,18 @@ def test_absurd_models(options, name, value):
         (lambda model, data: plp.compare(train=data, mean=0.5), "mean is 0.5, expected three numbers, .*"),
         (lambda model, data: plp.grid("plp", step=[1, 2]), "predictor is 'plp', expected PLP, .*"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_messages_name_what_is_of_another_kind(call, message, small, synthetic):
     with pytest.raises(ValueError) as found:
         call(small, synthetic[0])
     assert re.fullmatch(message, str(found.value))  # in one line
+
+
+def test_all_options_that_are_arrays_at_once(small):
+    rule = plp.PLP(coefficients=(-0.5, 0.5, 1.0))
+    recipe = plp.Recipe(schedule=plp.schedules.MultiStep((1, 2)), predictor=rule, watch=plp.Watch(rule))
+    assert plp.Trainer(small, **vars(recipe)).recipe == recipe
 
 
 def test_messages_name_what_was_found_and_expected(small):
@@ -353,12 +367,6 @@ def test_messages_name_what_was_found_and_expected(small):
         plp.Trainer(small, predictor=plp.PLP(momentum="doubled"))
     with pytest.raises(ValueError, match="resnet50.*resnet18"):
         plp.Model("resnet50")
-
-def test_all_options_that_are_arrays_at_once(small):
-    rule = plp.PLP(coefficients=(-0.5, 0.5, 1.0))
-    recipe = plp.Recipe(schedule=plp.schedules.MultiStep((1, 2)), predictor=rule, watch=plp.Watch(rule))
-    assert plp.Trainer(small, **vars(recipe)).recipe == recipe
-
 
 
 def test_swa_starts_where_a_run_is_told_to_be_so_long(small):

@@ -52,6 +52,7 @@ def test_wrong_state_dicts_change_nothing(small):
         ({**other, "fc.bias": np.zeros(3)}, r"fc.bias has shape \[3\], expected \[100\]"),
         ({**other, "fc.bias": np.zeros(100, complex)}, "fc.bias has dtype complex128, expected float32"),
         ({f"net.{name}": values for name, values in other.items()}, "lacks conv1.*more and has net.conv1.*more,"),
+        ({**other, 0: np.zeros(3)}, "has 0, which resnet18 has not"),
         ({"epoch": 3, "weights": other}, r"lacks conv1.*and has epoch, weights,.* in it: state\['weights'\]"),
         ([other], "the state dictionary is .*, expected tensors by name"),
         ({}, "lacks conv1"),
@@ -545,6 +546,7 @@ def test_a_save_that_fails_half_way_leaves_the_old_file(which, tmp_path):
         {"epochs": 10**30},
         {"validation": 1.0},
         {"validation": -0.1},
+        {"validation": 10**400},
         {"validation": float("nan")},
         {"validation": "0.2"},
         {"validation": []},
@@ -666,6 +668,26 @@ def test_predict_in_a_thread_with_a_small_stack():
 def test_wrong_predictions(iterates, coefficients):
     with pytest.raises(ValueError):
         plp.predict(*iterates, coefficients=coefficients)
+
+
+READ_ONLY = np.zeros(2, np.float32)
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": READ_ONLY}, r"out is read-only float32 \[2\], expected contiguous, writable float32 \[2\]"),
+        ({"out": np.zeros(4, np.float32)[::2]}, "out is non-contiguous float32"),
+        ({"out": [0, 0]}, "out is a list, expected a NumPy array"),
+        ({"coefficients": (10**400, 0, 0)}, "coefficients is .*, expected numbers"),
+        ({"coefficients": 1.0}, "coefficients is 1.0, expected numbers"),
+    ],
+    ids=range(5),
+)
+def test_wrong_options_of_a_prediction(options, message):
+    with pytest.raises(ValueError, match=message):
+        plp.predict(*np.zeros((3, 2), np.float32), **options)
 
 
 def test_a_model_remembers_what_it_was_trained_on(small, synthetic, tmp_path):

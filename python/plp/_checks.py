@@ -140,16 +140,23 @@ def checked_integer(name: str, value: object, least: int = -(2**63)) -> int:
 def checked_numbers(name: str, values: Iterable[float]) -> array[float]:
     try:
         return array("d", values)
-    except TypeError:
+    except (TypeError, OverflowError):
         raise ValueError(f"{name} is {in_brief(values)}, expected numbers") from None
 
 
 def checked_number(name: str, value: Any) -> float:
     """A number of any kind; what else it must be is the library's to check."""
     if not isinstance(value, str):
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, OverflowError):
             return float(value)
     raise ValueError(f"{name} is {in_brief(value)}, expected a number")
+
+
+def checked_text(name: str, value: object) -> str:
+    """A text that is one in C, too, where a NUL would end it."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"{name} is {in_brief(value)}, expected a text without NUL characters")
+    return value
 
 
 def checked_colours(name: str, value: Iterable[Any] | None) -> tuple[float, float, float] | None:

@@ -124,7 +124,7 @@ static const char *const expectations[] = {
     [DOUBLE] = "a number",
     [DOUBLE_OR_NULL] = "a number",
     [FLOAT3] = "three numbers, for red, green and blue",
-    [STRING] = "a text",
+    [STRING] = "a text without NUL characters",
     [DOUBLES] = "numbers",
     [INT64S] = "whole numbers",
 };
@@ -162,8 +162,9 @@ static bool set_array(const field *field, char *options, PyObject *value, backin
 static bool set_field(const field *field, char *options, PyObject *value, backing *backing)
 {
     void *target = options + field->offset;
+    Py_ssize_t length;
     switch (field->type) {
-    case INT: *(int *)target = (int)PyLong_AsLong(value); break;
+    case INT: return PyArg_Parse(value, "i", target); /* which fails where an int is too small */
     case INT64: *(int64_t *)target = PyLong_AsLongLong(value); break;
     case UINT64: *(uint64_t *)target = PyLong_AsUnsignedLongLong(value); break;
     case DOUBLE: *(double *)target = PyFloat_AsDouble(value); break;
@@ -173,7 +174,9 @@ static bool set_field(const field *field, char *options, PyObject *value, backin
         break;
     case FLOAT3:
         return PyArg_ParseTuple(value, "fff", (float *)target, (float *)target + 1, (float *)target + 2);
-    case STRING: *(const char **)target = PyUnicode_AsUTF8AndSize(value, NULL); break;
+    case STRING:
+        *(const char **)target = PyUnicode_AsUTF8AndSize(value, &length);
+        return *(const char **)target && strlen(*(const char **)target) == (size_t)length;
     case DOUBLES: return set_array(field, options, value, backing, sizeof(double));
     case INT64S: return set_array(field, options, value, backing, sizeof(int64_t));
     }
@@ -283,8 +286,8 @@ static const field predictor_fields[] = {
 static bool kind_of(PyObject *dict, int *kind)
 {
     PyObject *value = PyDict_GetItemString(dict, "kind");
-    *kind = value ? (int)PyLong_AsLong(value) : -1;
-    return !PyErr_Occurred();
+    *kind = -1;
+    return !value || PyArg_Parse(value, "i", kind);
 }
 
 /* Fill `options` from a dict that names their kind. */

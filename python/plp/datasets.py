@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, byte_images, checked_integer, checked_labels, checked_seed, explains, in_brief
+from ._checks import (
+    as_array,
+    byte_images,
+    checked_integer,
+    checked_labels,
+    checked_seed,
+    checked_text,
+    explains,
+    in_brief,
+)
 from ._download import cache, download
 from ._files import arrays_in, write_whole
 from ._plp import Error
@@ -352,7 +361,7 @@ def from_arrays(
     if classes is None:
         has_row_each = given.ndim == 2 and given.shape[1] > 1
         classes = given.shape[1] if has_row_each else int(numbers.max()) + 1 if len(numbers) else 0
-    classes = checked_integer("classes", classes)
+    classes, name = checked_integer("classes", classes), checked_text("name", name)
     dataset = Dataset(_plp.dataset_from_arrays(pixels, numbers, len(pixels), pixels.shape[-1], classes, name))
     dataset.label_names = label_names
     return dataset

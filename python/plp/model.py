@@ -298,6 +298,6 @@ class Model:
         return Metrics(*_plp.model_evaluate(self._handle, as_dataset("dataset", dataset)._handle, threads))
 
 
-def _some(names: list[str]) -> str:
+def _some(names: list[Any]) -> str:
     """The first few of many names."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(str, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

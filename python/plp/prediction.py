@@ -64,7 +64,7 @@ class Prediction:
             expected = f"a list of {len(self._shapes)}" if self._is_list else "an array"
             raise ValueError(f"theta is {found}, expected {expected}, as at the start")
         for number, (array, shape) in enumerate(zip(arrays, self._shapes)):
-            _check(f"theta[{number}]", array, shape)
+            _check(f"theta[{number}]", array, shape, ", as at the start")
         return any([_plp.predictor_after_step(handle, array) for handle, array in zip(self._handles, arrays)])
 
     def average(self) -> NDArray[np.float32] | list[NDArray[np.float32]]:
@@ -122,11 +122,11 @@ def _listed(theta: Arrays) -> list[NDArray[np.float32]]:
     return [theta] if isinstance(theta, np.ndarray) else list(theta)
 
 
-def _check(name: str, array: object, shape: tuple[int, ...] | None) -> None:
+def _check(name: str, array: object, shape: tuple[int, ...] | None, why: str = "") -> None:
     """A copy would hide from the caller what is done to it, so that nothing is converted."""
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} is a {type(array).__name__}, expected a NumPy array")
-    expected = "contiguous float32" if shape is None else f"contiguous, writable float32 {list(shape)}, as at the start"
+    expected = "contiguous float32" if shape is None else f"contiguous, writable float32 {list(shape)}{why}"
     is_fit = array.dtype == np.float32 and array.flags.c_contiguous
     if not is_fit or (shape is not None and (array.shape != shape or not array.flags.writeable)):
         kind = ("" if array.flags.c_contiguous else "non-contiguous ") + ("" if array.flags.writeable else "read-only ")
@@ -145,10 +145,11 @@ def predict(
     Args:
         iterates: 1 to 1000 float32 arrays of one shape; contiguous ones are not copied.
         coefficients: one for each iterate; None for the paper's.
-        out: a contiguous float32 array of that shape for the result; may be one of the iterates, or overlap some.
+        out: a contiguous, writable float32 array of that shape for the result; may be one of the iterates, or overlap
+            some.
 
     Raises:
-        ValueError: a shape, a dtype or the number of coefficients is not as above.
+        ValueError: an array, a coefficient or the number of them is not as above.
     """
     arrays = tuple(as_array(f"iterate {number}", iterate) for number, iterate in enumerate(iterates, 1))
     if not arrays:
@@ -158,21 +159,18 @@ def predict(
             raise ValueError(
                 f"iterate {number} is {given.dtype} {list(given.shape)}, expected float32 {list(arrays[0].shape)}"
             )
-    if coefficients is None and len(arrays) != 3:
+    weights = None if coefficients is None else checked_numbers("coefficients", coefficients)
+    if weights is None and len(arrays) != 3:
         raise ValueError(f"the paper's coefficients take 3 iterates, found {len(arrays)}: give coefficients")
-    if coefficients is not None and len(coefficients) != len(arrays):
-        raise ValueError(f"there are {len(coefficients)} coefficients for {len(arrays)} iterates")
+    if weights is not None and len(weights) != len(arrays):
+        raise ValueError(f"there are {len(weights)} coefficients for {len(arrays)} iterates")
     result = np.empty_like(arrays[0], order="C") if out is None else out
-    if result.dtype != np.float32 or result.shape != arrays[0].shape or not result.flags.c_contiguous:
-        raise ValueError(
-            f"out is {result.dtype} {list(result.shape)}, expected float32 {list(arrays[0].shape)}, contiguous"
-        )
+    _check("out", result, arrays[0].shape)
     # Where memory is not the same, but overlaps, values would be written before they are read.
     arrays = tuple(np.ascontiguousarray(given) for given in arrays)
     arrays = tuple(
         given.copy() if np.may_share_memory(given, result) and given.ctypes.data != result.ctypes.data else given
         for given in arrays
     )
-    weights = None if coefficients is None else checked_numbers("coefficients", coefficients)
     _plp.predict(arrays, weights, result)
     return result

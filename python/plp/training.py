@@ -18,6 +18,7 @@ from ._checks import (
     checked_images,
     checked_integer,
     checked_labels,
+    checked_number,
     checked_pickle,
     checked_seed,
     checked_type,
@@ -228,7 +229,7 @@ class Trainer:
         """
         fraction, validation_set = 0.0, None
         if isinstance(validation, float | Real):
-            fraction = float(validation)
+            fraction = checked_number("validation", validation)
         elif validation is not None:
             validation_set = as_dataset("validation", validation)._handle
         train, test = as_dataset("train", train), None if test is None else as_dataset("test", test)
