@@ -1,12 +1,14 @@
 """plp.torch: prediction beside PyTorch's optimizers, whatever they are, however they are saved."""
 
 import copy
+import gc
 import io
 import os
 import pickle
 import socket
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import plp
@@ -272,6 +274,15 @@ def test_remove_leaves_a_plain_optimizer():
     steps(reference, plain, data[4:])
     assert torch.equal(flat(model), flat(reference))
     plp.torch.attach(optimizer, plp.Lookahead())  # it may have another one now
+
+
+def test_an_optimizer_that_nobody_needs_is_freed():
+    model, optimizer, attachment = make()
+    steps(model, optimizer, batches(1))
+    left = [weakref.ref(optimizer), weakref.ref(model[0].weight)]
+    del model, optimizer, attachment
+    gc.collect()
+    assert [reference() for reference in left] == [None, None]
 
 
 # ---- Parameters of all kinds ----------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ ITERATION = "plp_iteration"
 # What optimizers of torch.optim call the direction that goes on from step to step.
 MOMENTA = ("momentum_buffer", "exp_avg")
 
-_attached: weakref.WeakKeyDictionary[torch.optim.Optimizer, Attachment] = weakref.WeakKeyDictionary()
+# Of each optimizer at most one. No attachments, which hold their optimizer: it would live for ever.
+_attached: weakref.WeakKeyDictionary[torch.optim.Optimizer, Predictor] = weakref.WeakKeyDictionary()
 
 
 def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable: bool = False) -> Attachment:
@@ -73,9 +74,7 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
     if predictor.statistics == "predicted" and not predictor._AVERAGES:
         raise ValueError("statistics is 'predicted', but an optimizer does not know batch norm's statistics")
     if optimizer in _attached:
-        raise ValueError(
-            f"the optimizer has a predictor already, {_attached[optimizer].predictor!r}: remove() it first"
-        )
+        raise ValueError(f"the optimizer has a predictor already, {_attached[optimizer]!r}: remove() it first")
     return Attachment(optimizer, predictor, capturable)
 
 
@@ -99,7 +98,7 @@ class Attachment:
             optimizer.register_step_pre_hook(_not_compiled(self._before_step)),
             optimizer.register_step_post_hook(_not_compiled(self._after_step)),
         )
-        _attached[optimizer] = self
+        _attached[optimizer] = predictor
 
     @property
     def iteration(self) -> int:
