@@ -342,6 +342,24 @@ def test_parameters_without_gradients_stay_and_late_ones_join():
     torch.testing.assert_close(replaced, plain.detach() + (second - first) / 2)
 
 
+def test_parameters_without_gradients_cost_the_same_however_long_a_run_is(monkeypatch):
+    """With a closure too, before which nobody knows whether they will have one."""
+    model, optimizer, _ = make(plp.Lookahead(), "SGD")
+    late = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer.add_param_group({"params": late})
+    optimizer.param_groups[0]["plp_iteration"] = 1_000
+    steps(model, optimizer, batches(1), closure=True)
+    asked, action = [], plp.torch._Arithmetic.__call__
+    monkeypatch.setattr(plp.torch._Arithmetic, "__call__", lambda *place: asked.append(place) or action(*place))
+    steps(model, optimizer, batches(5), closure=True)
+    assert len(asked) == 5
+    for parameter in late:  # one an iteration after the other
+        parameter.grad = torch.zeros(3)
+        optimizer.step()
+        assert torch.equal(optimizer.state[parameter]["plp_memory"], torch.ones(3))
+    assert len(asked) < 20
+
+
 def test_complex_parameters():
     parameter = nn.Parameter(torch.tensor([1 + 2j, -3 + 0.5j]))
     optimizer = torch.optim.SGD([parameter], lr=0.1)

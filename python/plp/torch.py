@@ -202,18 +202,17 @@ class Attachment:
         )
         has_closure = any(callable(value) for value in (*args, *kwargs.values()))  # which will make the gradients
         entering = [p for p in others if p.requires_grad and (p.grad is not None or has_closure)]
-        share = self._arithmetic.share(self.iteration) if entering else 0.0
-        starts = {p: p * share if share else torch.zeros_like(p) for p in entering}
-        self._step = _Step(parameters, memories, starts)
+        self._step = _Step(parameters, memories, {p: p.clone() for p in entering})
 
     @torch.no_grad()
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         (parameters, memories, entering), self._step = self._step, _Step([], [], {})
-        for parameter, memory in entering.items():
-            if parameter.grad is not None:
-                optimizer.state[parameter][MEMORY] = memory
-                parameters.append(parameter)
-                memories.append(memory)
+        entered = {parameter: start for parameter, start in entering.items() if parameter.grad is not None}
+        share = self._arithmetic.share(self.iteration) if entered else 0.0  # which waits where the device counts
+        for parameter, start in entered.items():
+            optimizer.state[parameter][MEMORY] = memory = start.mul_(share) if share else start.zero_()
+            parameters.append(parameter)
+            memories.append(memory)
         if not self._counts:
             self._iteration = self._iteration
             return
@@ -261,7 +260,7 @@ def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:
 
 
 class _Step(NamedTuple):
-    """What a step of the optimizer begins with: the parameters that count, and what those that enter would remember."""
+    """What a step of the optimizer begins with: the parameters that count, and where those stand that may enter."""
 
     parameters: list[torch.Tensor]
     memories: list[torch.Tensor]
@@ -286,16 +285,19 @@ class _Arithmetic:
 
     def __init__(self, predictor: Predictor) -> None:
         self._options = predictor._fields()
-        self(0)  # which checks the options
+        self._first_share = 0, 1.0 if self(0).remembers_start else 0.0  # of no iterations; checks the options too
+        self._latest_share = self._first_share
 
     def __call__(self, iteration: int) -> _Action:
         return _Action(*_plp.predictor_action(self._options, iteration))
 
     def share(self, iterations: int) -> float:
         """The memory of a parameter that has not moved in so many iterations is this multiple of it."""
-        share = 1.0 if self(0).remembers_start else 0.0
-        for action in map(self, range(iterations)):
+        # On from the latest: parameters may enter one by one, after a great many iterations.
+        done, share = self._latest_share if self._latest_share[0] <= iterations else self._first_share
+        for action in map(self, range(done, iterations)):
             share = action.a * share + action.b
+        self._latest_share = iterations, share
         return share
 
 
