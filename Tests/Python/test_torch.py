@@ -543,6 +543,29 @@ def test_the_average_is_lent_with_statistics_that_fit_it():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_behind_the_average_all_of_the_model_is_as_it_was():
+    torch.manual_seed(0)
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Conv1d(4, 4, 3))
+    model = nn.Sequential(
+        nn.BatchNorm1d(3), nn.Conv1d(3, 4, 3), nn.InstanceNorm1d(4, track_running_stats=True), spectral, nn.BatchNorm1d(4)
+    )
+    attachment = plp.torch.attach(torch.optim.SGD(model.parameters(), lr=0.1), plp.EMA())
+    model[0].eval()  # frozen, as in fine-tuning
+
+    def all_of_it():
+        modules = [(module.training, getattr(module, "momentum", None)) for module in model.modules()]
+        return modules, {name: value.clone() for name, value in model.state_dict().items()}
+
+    modes, values = all_of_it()
+    data = [torch.randn(8, 3, 16) + 1 for _ in range(3)]
+    with attachment.average(model, data):
+        assert all_of_it()[0] == modes and not torch.equal(model[4].running_mean, values["4.running_mean"])
+    with pytest.raises(RuntimeError, match="5 elements"), attachment.average(model, [data[0], torch.ones(1, 5, 16)]):
+        pass
+    found, after = all_of_it()
+    assert found == modes and all(torch.equal(value, values[name]) for name, value in after.items())
+
+
 def test_nan_is_passed_on():
     model, optimizer, _ = make()
     x, y = batches(1)[0]

@@ -125,7 +125,8 @@ class Attachment:
 
         Args:
             model, batches: where both are given, batch norm's running statistics are those of the average on these
-                mini-batches within the block, by :func:`update_statistics`, and as they were behind it.
+                mini-batches within the block, by :func:`update_statistics`. All buffers of the model are as they were
+                behind it.
 
         Raises:
             ValueError: the predictor averages nothing, as PLP and Lookahead do not.
@@ -135,7 +136,7 @@ class Attachment:
         begun = self.iteration > 0 and self._arithmetic(self.iteration - 1).is_average
         with torch.no_grad():
             parameters, memories, _ = self._checked_pairs() if begun else ([], [], [])
-            lent = [*parameters, *(_statistics(model) if model is not None else ())]
+            lent = [*parameters, *(model.buffers() if model is not None else ())]
             kept = [tensor.clone() for tensor in lent]
             for parameter, memory in zip(parameters, memories):
                 parameter.copy_(memory)
@@ -244,19 +245,23 @@ class Attachment:
 def update_statistics(model: torch.nn.Module, batches: Iterable[Any]) -> None:
     """Measures batch norm's running statistics anew, as means over ``batches``: those of the parameters as they are.
 
-    It is ``torch.optim.swa_utils.update_bn`` on the model's own device. Call it where parameters were replaced by an
-    average; after a prediction the next training steps do as much.
+    It is ``torch.optim.swa_utils.update_bn`` on the model's own device, and leaves each module in training or in
+    evaluation as it was. Call it where parameters were replaced by an average; after a prediction the next training
+    steps do as much.
 
     Args:
         batches: mini-batches of inputs, or tuples that begin with one, such as a DataLoader of training images.
     """
     device = next((parameter.device for parameter in model.parameters()), None)
-    torch.optim.swa_utils.update_bn(batches, model, device)
-
-
-def _statistics(model: torch.nn.Module) -> list[torch.Tensor]:
-    norms = (module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm))
-    return [buffer for norm in norms for buffer in norm.buffers()]
+    # That has frozen modules train behind it, too, and batch norms without momentum where a mini-batch fails.
+    kept = [(module, module.training, getattr(module, "momentum", None)) for module in model.modules()]
+    try:
+        torch.optim.swa_utils.update_bn(batches, model, device)
+    finally:
+        for module, training, momentum in kept:
+            module.training = training
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
 
 
 class _Step(NamedTuple):
