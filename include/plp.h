@@ -400,7 +400,7 @@ typedef struct plp_optimizer_options {
     int demon;            /* SGD: 0; 1: the momentum decays to 0 over the whole run (DEMON, arXiv 1910.04952) */
     double beta1;         /* AdamW: 0.9; 0 ..< 1 */
     double beta2;         /* AdamW: 0.999; 0 ..< 1 */
-    double epsilon;       /* AdamW: 1e-8; 0 to 1000 */
+    double epsilon;       /* AdamW: 1e-8; above 0, to 1000 */
 } plp_optimizer_options;
 
 /* Fills `options` with the defaults of a kind, as above. struct_size: sizeof(plp_optimizer_options), as the caller was

@@ -19,7 +19,7 @@ public struct AdamW: Optimizer, Equatable {
     public var beta1: Double
     /// The part of v that stays at each step; at least 0 and below 1.
     public var beta2: Double
-    /// Keeps the quotient finite; 0 to 1000.
+    /// Keeps the quotient finite where a gradient is always 0, as between the layers; above 0 and at most 1000.
     public var epsilon: Double
     /// 0 to 1000.
     public var weightDecay: Double
@@ -49,7 +49,9 @@ public struct AdamW: Optimizer, Equatable {
         for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
             try require(beta >= 0 && beta < 1, name, beta, expected: "a number from 0 to below 1")
         }
-        try require("epsilon", epsilon, in: 0...1000)
+        try require(
+            Float(epsilon) > 0 && epsilon <= 1000, "epsilon", epsilon,
+            expected: "a number above 0, in float32 too, and at most 1000")
         try require("weight decay", weightDecay, in: 0...1000)
     }
 }

@@ -958,6 +958,7 @@ static void test_trainer_options(plp_model *model)
     BAD(ADAMW, beta1, 1, "beta1");
     BAD(ADAMW, beta2, NAN, "beta2");
     BAD(ADAMW, epsilon, -1e-9, "epsilon");
+    BAD(ADAMW, epsilon, 0, "epsilon");
 #undef BAD
     defaults.optimizer = NULL;
     INVALID(plp_optimizer_options_init(&optimizer, sizeof optimizer, (plp_optimizer_kind)9), "kind: found 9");

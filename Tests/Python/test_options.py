@@ -244,7 +244,7 @@ def refuses(make, name, value):
         ({"optimizer": plp.SGD(momentum=-0.1, demon=True)}, "momentum", "-0.1"),
         ({"optimizer": plp.AdamW(betas=(0.9, 1.0))}, "beta2", "1.0"),
         ({"optimizer": plp.AdamW(betas=0.9)}, "betas", "0.9"),
-        ({"optimizer": plp.AdamW(eps=-1.0)}, "epsilon", "-1.0"),
+        ({"optimizer": plp.AdamW(eps=0)}, "epsilon", "0.0"),
         ({"optimizer": plp.AdamW(weight_decay="much")}, "weight.decay", "much"),
         ({"optimizer": plp.SGD(weight_decay=float("inf"))}, "weight.decay", "inf"),
         ({"predictor": plp.PLP(coefficients=())}, "coefficients", "[]"),

@@ -88,7 +88,7 @@ class AdamW(_Optimizer):
     Args:
         lr: the learning rate, before the schedule's factor; 0 to 1000.
         betas: β1 and β2, at least 0 and below 1.
-        eps: 0 to 1000.
+        eps: above 0 and at most 1000. (With PyTorch's 0 a parameter whose gradient is 0 becomes NaN.)
         weight_decay: 0 to 1000.
     """
 
