@@ -57,16 +57,18 @@ public final class Stepper {
     /// Changes the parameters by one iteration.
     ///
     /// - Parameters:
-    ///   - statistics: the running statistics, which only a predictor told to predict them changes.
+    ///   - statistics: the running statistics before the mini-batch, whose forward pass is their step, and as they are
+    ///     now; only a predictor told to predict them changes these.
     ///   - position: where in the run this iteration is, for the schedule and DEMON. Nil, for a step outside a run,
     ///     takes the learning rate and the momentum as the options give them.
     @discardableResult
     package func step(
-        parameters: FloatBuffer, gradients: FloatBuffer, statistics: FloatBuffer? = nil, at position: RunPosition? = nil
+        parameters: FloatBuffer, gradients: FloatBuffer, statistics: (before: FloatBuffer, now: FloatBuffer)? = nil,
+        at position: RunPosition? = nil
     ) -> Outcome {
         if iteration == 0 {
             prediction?.begin(parameters.pointer)
-            if let statistics { statisticsPrediction?.begin(statistics.pointer) }
+            if let statistics { statisticsPrediction?.begin(statistics.before.pointer) }
         }
         let learningRate = optimizer.learningRate * (position.map(schedule.factor) ?? 1)
         let action = prediction?.next()
@@ -76,7 +78,7 @@ public final class Stepper {
                 memory: prediction?.memory.pointer, count: parameters.count, prediction: action, threads: threads),
             at: StepMoment(
                 learningRate: learningRate, steps: iteration, stepsOfMomentum: stepsOfMomentum, position: position))
-        if let statistics { statisticsPrediction?.afterStep(statistics.pointer) }
+        if let statistics { statisticsPrediction?.afterStep(statistics.now.pointer) }
         let predicted = action?.replacesParameters ?? false
         iteration += 1
         stepsOfMomentum = predicted && predictor?.momentum == .reset ? 0 : stepsOfMomentum + 1

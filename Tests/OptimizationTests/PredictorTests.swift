@@ -110,7 +110,7 @@ import Testing
             (try FloatBuffer(count: 4), try FloatBuffer(count: 4), try FloatBuffer(count: 2))
         for values in [[1, 2], [3, 8], [4, 9]] as [[Float]] {
             for element in 0..<2 { statistics.values[element] = values[element] }
-            stepper.step(parameters: parameters, gradients: gradients, statistics: statistics)
+            stepper.step(parameters: parameters, gradients: gradients, statistics: (statistics, statistics))
         }
         #expect(Array(statistics.values) == (treatment == .kept ? [4, 9] : [5, 12]))
     }

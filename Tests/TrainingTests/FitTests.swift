@@ -184,6 +184,16 @@ import PLPTraining
         #expect(try trainer.evaluate(Small.test) == Evaluator(best).evaluate(Small.test))
     }
 
+    /// As the parameters do: what they had before the first mini-batch is remembered.
+    @Test func runningStatisticsGoThePartOfTheWayThatParametersGo() throws {
+        let predictor = Lookahead(period: 1, rate: 0.5, statistics: .predicted)
+        let (plain, trainer) = (try Small.trainer(), try Small.trainer(predictor: predictor))
+        let start = plain.model.statistics.array
+        for trainer in [plain, trainer] { try trainer.fit(Small.training, epochs: 1) { _ in .stop } }
+        let expected = zip(start, plain.model.statistics.array).map { ($0 + $1) / 2 }
+        #expect(zip(trainer.model.statistics.array, expected).allSatisfy { abs($0 - $1) < 1e-5 })
+    }
+
     @Test func predictedVariancesStayVariances() throws {
         // The latest iterate times -1: what is predicted of any variance is below zero.
         let predictor = PLP(coefficients: [0, -1], statistics: .predicted)
