@@ -475,6 +475,27 @@ def test_counting_on_the_device_gives_the_same(predictor):
     assert torch.equal(flat(model), flat(resumed)) and attachment.iteration == 13
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.complex128], ids=str)
+@pytest.mark.parametrize(
+    "predictor", [plp.PLP(), plp.PLP(period=5, end=9), plp.PLP(momentum="reset"), plp.Lookahead(rate=0)], ids=repr
+)
+def test_what_the_device_multiplies_by_0_may_be_nan_too(predictor, dtype):
+    def run(capturable, bad):
+        parameter = nn.Parameter(torch.ones(3, dtype=dtype))
+        optimizer = torch.optim.SGD([parameter], lr=0.125, momentum=0.5 if predictor.momentum == "reset" else 0)
+        plp.torch.attach(optimizer, predictor, capturable=capturable)
+        for number in range(15):
+            good = parameter.detach().clone()
+            parameter.grad = torch.full_like(parameter, float("nan") if number == bad else 1)
+            optimizer.step()
+            if parameter.isnan().any():  # as a loop may take them back
+                parameter.data.copy_(good)
+        return parameter.detach()
+
+    for bad in range(10):
+        torch.testing.assert_close(run(True, bad), run(False, bad))
+
+
 DISTRIBUTED = """
 import os, sys, torch, plp
 sys.path.insert(0, os.path.dirname(sys.argv[1]))

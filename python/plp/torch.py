@@ -338,8 +338,24 @@ def _combine_on_device(
     targets: list[torch.Tensor], kept: torch.Tensor, taken: torch.Tensor, others: list[torch.Tensor]
 ) -> None:
     """The same with numbers that only the device knows."""
+    parts = torch._foreach_mul(others, taken)
     torch._foreach_mul_(targets, kept)
-    torch._foreach_add_(targets, torch._foreach_mul(others, taken))
+    _clear_on_device(parts, taken)
+    _clear_on_device(targets, kept)
+    torch._foreach_add_(targets, parts)
+
+
+def _clear_on_device(tensors: Iterable[torch.Tensor], factor: torch.Tensor) -> None:
+    """Makes tensors zero where the factor is, NaN too, which 0 times NaN is not; else leaves them.
+
+    It multiplies their bits, as integers: a few calls for all of them, where ``torch.where`` takes one for each.
+    """
+    real = [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]
+    bits = [tensor.view(_INTEGERS[tensor.element_size()]) for tensor in real]
+    torch._foreach_mul_(bits, (factor != 0).to(bits[0].dtype))
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class _Cycle:
@@ -384,7 +400,7 @@ class _Cycle:
             _combine_on_device(remembered, a, b, own)
             _combine_on_device(own, c, d, remembered)
         for (of_kind,) in _by_kind(momenta):
-            torch._foreach_mul_(of_kind, row[4].to(of_kind[0].device, of_kind[0].dtype))
+            _clear_on_device(of_kind, row[4].to(of_kind[0].device))
         counted = 1 if skipped is None else (skipped.to(device) == 0).to(count.dtype)
         return count.add_(counted) if isinstance(iteration, torch.Tensor) else count + counted
 
