@@ -261,6 +261,36 @@ def test_distributed_checkpoints_keep_it(tmp_path, kind, done):
     assert torch.equal(flat(model), flat(resumed))
 
 
+class Wrapper(torch.optim.Optimizer):
+    """What ZeroRedundancyOptimizer is like."""
+
+    def __init__(self, parameters, kind, **options):
+        super().__init__(parameters, options)
+        self.optim = kind(self.param_groups, **options)
+
+    def step(self):
+        self.optim.step()
+
+    def state_dict(self):
+        return self.optim.state_dict()
+
+
+def test_of_a_wrapper_the_optimizer_within_takes_the_predictor():
+    data = batches(9)
+    model, (reference, plain, _) = network(), make()
+    wrapper = Wrapper(model.parameters(), torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
+    with pytest.raises(TypeError, match="a Wrapper, which saves the state of one within: attach to optimizer.optim"):
+        plp.torch.attach(wrapper, plp.PLP())
+    plp.torch.attach(wrapper.optim, plp.PLP())
+    steps(model, wrapper, data[:5])
+    resumed, other, _ = make()
+    resumed.load_state_dict(model.state_dict())
+    other.load_state_dict(saved(wrapper.state_dict()))
+    steps(resumed, other, data[5:])
+    steps(reference, plain, data)
+    assert torch.equal(flat(resumed), flat(reference))
+
+
 def test_remove_leaves_a_plain_optimizer():
     data = batches(9)
     model, optimizer, attachment = make()

@@ -62,13 +62,18 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
             same in every cycle; after ``load_state_dict`` a graph has to be captured anew.
 
     Raises:
-        TypeError: ``optimizer`` is not one of ``torch.optim``'s, or PyTorch is older than 2.0.
+        TypeError: ``optimizer`` is not one of ``torch.optim``'s, or saves the state of one within in place of its own, or
+            PyTorch is older than 2.0.
         ValueError: it has a predictor already, its state is another predictor's, or an option cannot be followed here.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer is a {type(optimizer).__name__}, expected a torch.optim.Optimizer")
     if not hasattr(optimizer, "register_step_post_hook"):
         raise TypeError(f"PyTorch is {torch.__version__}, expected 2.0 or later, whose optimizers take hooks")
+    within = [name for name, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)]
+    if within and type(optimizer).state_dict is not torch.optim.Optimizer.state_dict:
+        found = type(optimizer).__name__
+        raise TypeError(f"optimizer is a {found}, which saves the state of one within: attach to optimizer.{within[0]}")
     if not isinstance(predictor, Predictor):
         raise ValueError(f"predictor is {in_brief(predictor)}, expected one such as plp.PLP()")
     if predictor.statistics == "predicted" and not predictor._AVERAGES:
