@@ -666,6 +666,28 @@ def test_bad_input_is_named_and_changes_nothing():
     assert torch.equal(flat(model), before)
 
 
+@pytest.mark.parametrize(
+    "given, rule",
+    [
+        (plp.PLP(coefficients=[-0.5, 0.5, 1]), "PLP(coefficients=[-0.5, 0.5, 1])"),
+        (plp.PLP(coefficients=np.array([-0.5, 0.5, 1])), "PLP(coefficients=(-0.5, 0.5, 1.0))"),
+        (plp.PLP(step=2, period=np.int64(4)), "PLP(step=2.0, period=4)"),
+        (plp.EMA(decay=np.float64(0.05)), "EMA(decay=0.05)"),
+        (plp.SWA(start=4.0), "SWA(start=4)"),
+    ],
+    ids=repr,
+)
+def test_equal_rules_are_one(given, rule):
+    """However their numbers came, and were written by earlier versions."""
+    _, optimizer, _ = make(given)
+    for group in optimizer.param_groups:
+        group.update(plp_rule=rule, plp_iteration=5)
+    _, other, attachment = make(given)
+    other.load_state_dict(saved(optimizer.state_dict()))
+    other.step()
+    assert attachment.iteration == 6
+
+
 @only("cpu")
 def test_plp_alone_does_not_load_pytorch():
     code = "import plp, sys; assert 'torch' not in sys.modules; plp.torch.attach; assert 'torch' in sys.modules"

@@ -1,8 +1,8 @@
 """What a run is made of: optimizer, predictor, augmentation, and a recipe that holds them together.
 
 All are frozen dataclasses: they compare by value, print as the code that makes them, and change by
-``dataclasses.replace``. Ranges are checked by the library when a trainer is made, with a ValueError that names the
-value.
+``dataclasses.replace``. Several numbers may come as any sequence or array, and become a tuple. Ranges are checked by
+the library when a trainer is made, with a ValueError that names the value.
 """
 
 from __future__ import annotations
@@ -99,12 +99,15 @@ class AdamW(_Optimizer):
     eps: float = 1e-8
     weight_decay: float = 0.01
 
+    def __post_init__(self) -> None:
+        betas = tuple(checked_numbers("betas", self.betas))
+        if len(betas) != 2:
+            raise ValueError(f"betas is {in_brief(self.betas)}, expected two numbers")
+        object.__setattr__(self, "betas", betas)
+
     def _fields(self) -> dict[str, Any]:
         own = super()._fields()
-        try:
-            beta1, beta2 = own.pop("betas")
-        except (TypeError, ValueError):
-            raise ValueError(f"betas is {in_brief(self.betas)}, expected two numbers") from None
+        beta1, beta2 = own.pop("betas")
         return {**own, "beta1": beta1, "beta2": beta2}
 
 
@@ -138,6 +141,8 @@ class PLP(_Predictor):
     def __post_init__(self) -> None:
         if self.coefficients is not None and self.step != 1:
             raise ValueError("step chooses the paper's coefficients: give either step or coefficients, not both")
+        if self.coefficients is not None:
+            object.__setattr__(self, "coefficients", tuple(checked_numbers("coefficients", self.coefficients)))
 
     def _carried(self, name: str, value: Any) -> Any:
         if name == "coefficients" and value is not None:

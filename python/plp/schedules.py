@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +65,15 @@ class MultiStep:
     factor: float = 0.2
     total: int = 0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.milestones, Iterable):  # what stands for those that the command is yet to be given is not
+            milestones = tuple(checked_integer("a milestone", milestone) for milestone in self.milestones)
+            object.__setattr__(self, "milestones", milestones)
+
     def _fields(self) -> dict[str, Any]:
-        milestones = array("q", (checked_integer("a milestone", milestone) for milestone in self.milestones))
         return {
             "schedule": _plp.SCHEDULE_MULTI_STEP,
-            "milestones": milestones,
+            "milestones": array("q", self.milestones),
             "milestone_total": checked_integer("the milestones' total", self.total, least=0),
             "step_factor": self.factor,
         }

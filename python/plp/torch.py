@@ -12,11 +12,14 @@ Needs PyTorch 2.0 or later, which ``import plp`` does not load.
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NamedTuple
+
+import numpy as np
 
 try:
     import torch
@@ -89,8 +92,8 @@ class Attachment:
     def __init__(self, optimizer: torch.optim.Optimizer, predictor: Predictor, capturable: bool = False) -> None:
         self.optimizer = optimizer
         self.predictor = predictor
-        self._rule = _written(predictor)
         self._arithmetic = _Arithmetic(predictor)
+        self._rule = _written(predictor)
         self._cycle = _Cycle.of(predictor)
         self._counts_on_device = capturable
         if capturable and self._cycle is None:
@@ -168,8 +171,9 @@ class Attachment:
 
     def _check_rule(self) -> None:
         for group in self.optimizer.param_groups:
-            if group.get(RULE, self._rule) != self._rule:
-                raise ValueError(f"the optimizer's state is of the predictor {group[RULE]}, expected {self._rule}")
+            found = _in_short(group.get(RULE, self._rule))
+            if found != self._rule:
+                raise ValueError(f"the optimizer's state is of the predictor {found}, expected {self._rule}")
 
     def _checked_pairs(self) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
         """The parameters that count, their memories, and the parameters that may begin to."""
@@ -422,11 +426,16 @@ def _named(tensor: torch.Tensor) -> str:
 
 
 def _written(predictor: Predictor) -> str:
-    """A predictor as the code that makes it, without what it has by default."""
-    given = (
-        f"{f.name}={getattr(predictor, f.name)!r}" for f in fields(predictor) if getattr(predictor, f.name) != f.default
-    )
-    return f"{type(predictor).__name__}({', '.join(given)})"
+    """A predictor as the code that makes it, without what it has by default; equal ones alike."""
+    own = {f.name: getattr(predictor, f.name) for f in fields(predictor) if getattr(predictor, f.name) != f.default}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in own.items()}
+    given = (f"{name}={value!r}" for name, value in plain.items())
+    return _in_short(f"{type(predictor).__name__}({', '.join(given)})")
+
+
+def _in_short(rule: str) -> str:
+    """With 2.0 as 2 and lists as tuples: how numbers had been given, states of earlier versions tell."""
+    return re.sub(r"\.0\b", "", rule.translate(str.maketrans("[]", "()")))
 
 
 def _not_compiled(hook: Any) -> Any:
