@@ -573,6 +573,18 @@ def test_momentum_is_reset_at_a_prediction_or_kept(kind, name):
         assert optimizer.state[model[0].weight][name].any() == (treatment == "kept")
 
 
+def test_behind_a_reset_adams_bias_correction_goes_on():
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([parameter], lr=1.0)
+    plp.torch.attach(optimizer, plp.PLP(momentum="reset"))
+    parameter.grad = torch.ones(1)
+    places = [0.0]
+    for _ in range(4):
+        optimizer.step()
+        places.append(parameter.item())
+    np.testing.assert_allclose(np.diff(places), [-1, -1, -1.5, -(1 - 0.9) / (1 - 0.9**4)], rtol=1e-5)
+
+
 def test_the_average_is_lent_with_statistics_that_fit_it():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(7, 11), nn.BatchNorm1d(11), nn.Linear(11, 3))

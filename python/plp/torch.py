@@ -3,9 +3,10 @@
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     plp.torch.attach(optimizer, plp.PLP())
 
-and after every ``optimizer.step()`` the predictor does what it does in :class:`plp.Trainer`, by the same rule. It is a
-hook, not a wrapper: schedulers, ``GradScaler`` and Lightning see the optimizer that they know. All its state lies in
-the optimizer's, so that ``optimizer.state_dict()`` alone goes on bit for bit, in the middle of a cycle too.
+and after every ``optimizer.step()`` the predictor does to the parameters what it does in :class:`plp.Trainer`, by the
+same rule. It is a hook, not a wrapper: schedulers, ``GradScaler`` and Lightning see the optimizer that they know. All
+its state lies in the optimizer's, so that ``optimizer.state_dict()`` alone goes on bit for bit, in the middle of a
+cycle too.
 
 Needs PyTorch 2.0 or later, which ``import plp`` does not load.
 """
@@ -60,7 +61,9 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
     Args:
         optimizer: any of ``torch.optim``'s. A step that a fused one skips under a ``GradScaler`` does not count.
         predictor: :class:`plp.PLP` or another of this package. With ``momentum="reset"`` the optimizer's momentum
-            (``momentum_buffer``, ``exp_avg``) becomes zero at a prediction.
+            (``momentum_buffer``, ``exp_avg``) becomes zero at a prediction. The bias correction of Adam and its kin goes
+            on, where :class:`plp.Trainer` begins that of its first moment anew: the steps that follow are shorter here,
+            the first of them, step t, by (1 - β1) / (1 - β1^t).
         capturable: whether to count on the device, so that CUDA graphs can capture a step. For predictors that do the
             same in every cycle; after ``load_state_dict`` a graph has to be captured anew.
 
