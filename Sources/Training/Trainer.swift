@@ -382,8 +382,8 @@ public final class Trainer {
         #endif
         let start = now()
         let outcome = stepper.step(
-            parameters: model.parameters, gradients: executor.gradients, statistics: (statisticsBefore, model.statistics),
-            at: position)
+            parameters: model.parameters, gradients: executor.gradients,
+            statistics: (statisticsBefore, model.statistics), at: position)
         if outcome.predicted, stepper.predictor?.statistics == .predicted { model.clampVariances() }
         watching?.look(at: model.parameters.pointer, after: stepper.iteration - 1)
         updates = (updates.seconds + now() - start, updates.calls + 1)

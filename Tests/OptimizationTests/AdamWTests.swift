@@ -73,7 +73,8 @@ import Testing
             (AdamW(learningRate: -1), "learning rate"), (AdamW(learningRate: .nan), "learning rate"),
             (AdamW(beta1: 1), "beta1"), (AdamW(beta1: .nan), "beta1"), (AdamW(beta2: -0.1), "beta2"),
             (AdamW(beta2: 1), "beta2"), (AdamW(epsilon: -1e-8), "epsilon"), (AdamW(epsilon: .infinity), "epsilon"),
-            (AdamW(epsilon: 0), "epsilon"), (AdamW(epsilon: 1e-50), "epsilon"), (AdamW(weightDecay: -1), "weight decay"),
+            (AdamW(epsilon: 0), "epsilon"), (AdamW(epsilon: 1e-50), "epsilon"),
+            (AdamW(weightDecay: -1), "weight decay"),
         ]
         for (method, option) in options {
             let failure = #expect(throws: Failure.self) { try method.validate() }

@@ -608,10 +608,9 @@ def test_the_average_is_lent_with_statistics_that_fit_it():
 
 def test_behind_the_average_all_of_the_model_is_as_it_was():
     torch.manual_seed(0)
-    spectral = nn.utils.parametrizations.spectral_norm(nn.Conv1d(4, 4, 3))
-    model = nn.Sequential(
-        nn.BatchNorm1d(3), nn.Conv1d(3, 4, 3), nn.InstanceNorm1d(4, track_running_stats=True), spectral, nn.BatchNorm1d(4)
-    )
+    spectral = nn.utils.parametrizations.spectral_norm(nn.Conv1d(3, 4, 3))
+    instance = nn.InstanceNorm1d(4, track_running_stats=True)
+    model = nn.Sequential(nn.BatchNorm1d(3), spectral, instance, nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4))
     attachment = plp.torch.attach(torch.optim.SGD(model.parameters(), lr=0.1), plp.EMA())
     model[0].eval()  # frozen, as in fine-tuning
 

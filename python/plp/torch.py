@@ -61,15 +61,15 @@ def attach(optimizer: torch.optim.Optimizer, predictor: Predictor, *, capturable
     Args:
         optimizer: any of ``torch.optim``'s. A step that a fused one skips under a ``GradScaler`` does not count.
         predictor: :class:`plp.PLP` or another of this package. With ``momentum="reset"`` the optimizer's momentum
-            (``momentum_buffer``, ``exp_avg``) becomes zero at a prediction. The bias correction of Adam and its kin goes
-            on, where :class:`plp.Trainer` begins that of its first moment anew: the steps that follow are shorter here,
+            (``momentum_buffer``, ``exp_avg``) becomes zero at a prediction. The bias correction of Adam and its kin
+            goes on, where :class:`plp.Trainer` begins the first moment's anew: the steps that follow are shorter here,
             the first of them, step t, by (1 - β1) / (1 - β1^t).
         capturable: whether to count on the device, so that CUDA graphs can capture a step. For predictors that do the
             same in every cycle; after ``load_state_dict`` a graph has to be captured anew.
 
     Raises:
-        TypeError: ``optimizer`` is not one of ``torch.optim``'s, or saves the state of one within in place of its own, or
-            PyTorch is older than 2.0.
+        TypeError: ``optimizer`` is not one of ``torch.optim``'s, or saves the state of one within in place of its own,
+            or PyTorch is older than 2.0.
         ValueError: it has a predictor already, its state is another predictor's, or an option cannot be followed here.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
