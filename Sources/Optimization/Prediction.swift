@@ -22,7 +22,7 @@ public final class Prediction {
     package let memory: FloatBuffer
     private let threads: Threads
 
-    /// The threads of all predictions that no trainer has given its own: one for each processor.
+    /// The threads of all predictions that no trainer has given its own.
     private static let shared = Threads()
 
     /// - Parameter parameters: as they are before the first step; ``Lookahead`` and ``EMA`` start from them.
