@@ -213,6 +213,8 @@ def test_numbers_that_are_none(small):
         plp.AdamW(betas=(0.9,))
     with pytest.raises(ValueError, match="a milestone is 1.5, expected a whole number"):
         plp.schedules.MultiStep((1, 1.5))
+    with pytest.raises(ValueError, match="milestones is 5, expected whole numbers"):
+        plp.Trainer(small, schedule=plp.schedules.MultiStep(5))
     with pytest.raises(ValueError, match="the milestones' total is -1, expected a whole number of at least 0"):
         plp.Trainer(small, schedule=plp.schedules.MultiStep((1,), total=-1))
     with pytest.raises(ValueError, match=r"mean is \(0.5, 0.5\), expected three numbers"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _plp
-from ._checks import checked_integer, checked_type
+from ._checks import checked_integer, checked_type, in_brief
 
 __all__ = ["Constant", "Cosine", "Cyclic", "MultiStep", "Warmup"]
 
@@ -71,6 +71,8 @@ class MultiStep:
             object.__setattr__(self, "milestones", milestones)
 
     def _fields(self) -> dict[str, Any]:
+        if not isinstance(self.milestones, tuple):
+            raise ValueError(f"milestones is {in_brief(self.milestones)}, expected whole numbers")
         return {
             "schedule": _plp.SCHEDULE_MULTI_STEP,
             "milestones": array("q", self.milestones),
