@@ -224,10 +224,33 @@ def restored(thing, **changes):
     type(thing).__new__(type(thing)).__setstate__({k: v for k, v in state.items() if v != "lacking"})
 
 
+@pytest.mark.parametrize("predictor", [plp.PLP(), plp.Lookahead(), plp.EMA(), plp.SWA(start=2)])
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda prediction: pickle.loads(pickle.dumps(prediction))])
+def test_copies_of_predictions_go_on_apart(predictor, make):
+    random = np.random.default_rng(0)
+    first = [random.normal(size=shape).astype(np.float32) for shape in ((3, 2), (5,))]
+    prediction = plp.Prediction(predictor, first)
+
+    def steps(prediction, theta, count):
+        for number in range(count):
+            for array in theta:
+                array -= 0.1 * number
+            prediction.after_step(theta)
+        return theta
+
+    theta = steps(prediction, first, 4)
+    again = make(prediction)
+    theirs = steps(again, [array.copy() for array in theta], 7)
+    ours = steps(prediction, theta, 7)
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs))
+    assert prediction.state_dict().keys() == again.state_dict().keys() and repr(again.predictor) == repr(predictor)
+
+
 def test_damaged_pickles_of_models_and_trainers(small):
     tensors = small.state_dict()
     trainer = plp.Trainer(small, batch_size=50)
     checkpoint = trainer.__getstate__()["_handle"]
+    prediction = plp.Prediction(plp.PLP(), np.zeros(3, np.float32))
     for thing, changes, error, message in (
         (small, {"_state": {**tensors, "fc.bias": np.zeros(3)}}, ValueError, "fc.bias has shape"),
         (small, {"_state": list(tensors)}, ValueError, "a pickled model has list for _state, expected dict"),
@@ -238,6 +261,8 @@ def test_damaged_pickles_of_models_and_trainers(small):
         (trainer, {"_handle": None}, ValueError, "a pickled trainer has NoneType for _handle, expected bytes"),
         (trainer, {"model": tensors}, ValueError, "a pickled trainer has dict for model, expected Model"),
         (trainer, {"recipe": plp.PAPER}, ValueError, "pickled trainer: "),
+        (prediction, {"_handles": {}}, ValueError, "state has , expected state0"),
+        (prediction, {"predictor": "plp"}, ValueError, "a pickled prediction has str for predictor"),
     ):
         with pytest.raises(error, match=message):
             restored(thing, **changes)

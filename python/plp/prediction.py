@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _plp
-from ._checks import as_array, checked_numbers, checked_type, in_brief
-from .options import PREDICTORS, Predictor
+from ._checks import as_array, checked_numbers, checked_pickle, checked_type, in_brief
+from .options import PREDICTORS, Predictor, _Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,7 +27,8 @@ class Prediction:
             prediction.after_step(theta)
 
     The arithmetic is the trainer's, to the bit; it runs on all processors. Options that concern a network's
-    running statistics do nothing here; for them, a second ``Prediction`` will do.
+    running statistics do nothing here; for them, a second ``Prediction`` will do. Copies and pickles have a state of
+    their own.
 
     Args:
         predictor: :class:`plp.PLP`, :class:`plp.Lookahead`, :class:`plp.EMA` or :class:`plp.SWA`.
@@ -44,7 +46,22 @@ class Prediction:
             _check(f"theta[{number}]", array, None)
         self._shapes = [array.shape for array in arrays]
         self._is_list = not isinstance(theta, np.ndarray)
-        self._handles = [_plp.predictor_create(predictor._fields(), array) for array in arrays]
+        self._open(arrays)
+
+    def _open(self, theta: Sequence[NDArray[np.float32]]) -> None:
+        self._handles = [_plp.predictor_create(self.predictor._fields(), array) for array in theta]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_handles": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        handles, shapes, _ = checked_pickle("prediction", state, _handles=dict, _shapes=list, predictor=_Predictor)
+        vars(self).update(state)
+        self._open([np.empty(shape, np.float32) for shape in shapes])
+        self.load_state_dict(handles)
+
+    def __copy__(self) -> Prediction:
+        return deepcopy(self)
 
     def after_step(self, theta: Arrays) -> bool:
         """Does what follows a step of the optimizer, in place. NaN in the parameters is passed on.
