@@ -7,8 +7,9 @@ import PLPKernels
 ///
 /// A cycle of PLP's predicts from its three iterates where the next midpoint will be: from the midpoint m₂₃ it goes to
 /// θ′, and the parameters to m₃₄ = (θ₃ + θ₄)/2, θ₄ being the iterate after the cycle's. Recorded are both moves of each
-/// layer. What is to be expected of their cosine without any law of movement is (1 + μ)/2 at momentum μ, since
-/// neighbouring midpoints share a step and momentum joins the rest; `docs/method.md` derives it.
+/// layer. What is to be expected of their cosine without any law of movement is (1 + μ)/2 at SGD's momentum μ where
+/// nothing is predicted, since neighbouring midpoints share a step and momentum joins the rest; `docs/method.md`
+/// derives it.
 public struct Watch: Sendable, Equatable, Encodable {
     /// The rule whose predictions are watched: one of three coefficients.
     public var rule: PLP

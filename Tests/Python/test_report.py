@@ -192,7 +192,7 @@ def page(tmp_path):
     study = made_up()
     random, layers = np.random.default_rng(0), tuple(f"conv{n}_x.0.residual_function.0.weight" for n in range(60))
     moves, ways = random.random((40, 60, 3), np.float32), random.random((120, 60, 1), np.float32)
-    plp.Watched(layers, 3 * np.arange(1, 41), moves, ways, momentum=0.9).save(tmp_path / "watched.npz")
+    plp.Watched(layers, 3 * np.arange(1, 41), moves, ways, expected_cosine=0.95).save(tmp_path / "watched.npz")
     study.runs[0] = replace(study.runs[0], folder=tmp_path)
     name = "sgd_with_a_name_that_has_no_space_in_it_at_all"
     study.methods[name] = study.methods["sgd"]

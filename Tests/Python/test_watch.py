@@ -91,20 +91,43 @@ def test_a_watch_goes_on_from_a_checkpoint(images, iterations, tmp_path):
         trainer(watch=None).restore(tmp_path / "run")
 
 
-def test_what_is_to_be_expected_of_independent_gradients():
+@pytest.mark.parametrize(
+    ("options", "predictor", "expected"),
+    [
+        ({"momentum": 0.0}, None, 0.5),
+        ({"momentum": 0.9}, None, 0.95),
+        ({"momentum": 0.9}, plp.EMA(), 0.95),  # which leaves the parameters as they are
+        ({"momentum": 0.9, "nesterov": True}, None, 0.877),
+        # E[u₁u₂], E[u₁u₃] = μ, μ²: (1.75 + 3μ + 1.5μ²) / √((3.25 + 3μ) (2.25 + 3μ + μ²)), worked out by hand.
+        ({"momentum": 0.0}, plp.PLP(), 0.6472),
+        ({"momentum": 0.9}, plp.PLP(), 0.9677),
+    ],
+)
+def test_what_is_to_be_expected_of_independent_gradients(options, predictor, expected):
     """Labels at random on fresh noise: each step's gradient knows nothing of the last one's."""
     random = np.random.default_rng(0)
-    for momentum in (0.0, 0.9):
-        model = plp.Model("resnet18", width=1 / 16, seed=1)
-        run = plp.Trainer(
-            model, optimizer=plp.SGD(lr=1e-5, momentum=momentum, weight_decay=0), batch_size=8, watch=plp.Watch()
-        )
-        for _ in range(120):
-            run.step(random.standard_normal((8, 3, 32, 32), np.float32), random.integers(0, 100, 8))
-        watched = run.watched
-        # The last layer's bias has the least in common from one mini-batch to the next.
-        late = watched.cosine[20:].mean(axis=0)
-        assert abs(late[-1] - watched.expected_cosine) < 0.1, momentum
+    model = plp.Model("resnet18", width=1 / 16, seed=1)
+    optimizer = plp.SGD(lr=1e-5, weight_decay=0, **options)
+    run = plp.Trainer(model, optimizer=optimizer, predictor=predictor, batch_size=8, watch=plp.Watch())
+    for _ in range(120):
+        run.step(random.standard_normal((8, 3, 32, 32), np.float32), random.integers(0, 100, 8))
+    watched = run.watched
+    assert watched.expected_cosine == pytest.approx(expected, abs=1e-3)
+    # The last layer's bias has the least in common from one mini-batch to the next.
+    late = watched.cosine[20:].mean(axis=0)
+    assert abs(late[-1] - watched.expected_cosine) < 0.1
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        plp.Recipe(optimizer=plp.AdamW()),
+        plp.Recipe(optimizer=plp.SGD(demon=True)),
+        plp.Recipe(predictor=plp.PLP(start=30)),
+    ],
+)
+def test_where_no_number_is_to_be_expected(recipe, small):
+    assert plp.Trainer(small, **vars(replace(recipe, watch=plp.Watch()))).watched.expected_cosine is None
 
 
 def test_a_picture(images, tmp_path):
@@ -244,13 +267,13 @@ def test_a_report_shows_what_was_watched(images, tmp_path):
     assert [re.split(" by |: conv", label)[0] for label in labels] == [
         "cosine of the predicted and the actual move, all parameters",
         "error |θ′ − m34| / |m34 − m23|, all parameters",
-        "watched: cosine above (1 + μ)/2,",
+        "watched: cosine above independent gradients',",
         "watched: error,",
         "watched: a parameter's way since iteration 1, in some layers",
         "adamw: cosine,",
         "adamw: error,",
     ]
-    assert labels[0].endswith("; the line: (1 + μ)/2 = 0.95")
+    assert labels[0].endswith("; the line: independent gradients: 0.95")
 
 
 def test_what_has_stopped_has_no_error(images, tmp_path):

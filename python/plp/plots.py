@@ -126,7 +126,7 @@ def watched_figure(watched: Watched) -> Figure:
         axes.plot(middles, getattr(found, f"total_{name}")[seen], color=COLOURS[0], label="all parameters")
         style(axes, label, over="iteration")
     if watched.expected_cosine is not None:
-        label = f"independent gradients: (1 + μ)/2 = {watched.expected_cosine:.3g}"
+        label = f"independent gradients: {watched.expected_cosine:.3g}"
         cosine.axhline(watched.expected_cosine, color="0.3", ls="--", label=label)
     for axes in (cosine, error):
         axes.legend(frameon=False, fontsize=8)
@@ -135,7 +135,8 @@ def watched_figure(watched: Watched) -> Figure:
     largest = float(np.nanmax(np.abs(differences), initial=1e-3))
     rows = np.arange(len(watched.layers) + 1)
     mesh = by_layer.pcolormesh(edges, rows, differences, cmap="RdBu", vmin=-largest, vmax=largest)
-    figure.colorbar(mesh, ax=by_layer, label="cosine above (1 + μ)/2" if watched.expected_cosine else "cosine")
+    label = "cosine above independent gradients'" if watched.expected_cosine else "cosine"
+    figure.colorbar(mesh, ax=by_layer, label=label)
     style(by_layer, "layer, from the input on", over="iteration")
     by_layer.grid(False)
     by_layer.invert_yaxis()

@@ -33,7 +33,7 @@ from .options import SGD, Augmentation, Optimizer, Predictor, Recipe, Watch
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
 from .schedules import Constant, Schedule
-from .watched import Watched
+from .watched import Watched, expected_cosine
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -352,13 +352,12 @@ class Trainer:
         trajectories = np.empty((iterations, layers, samples), np.float32)
         # A restore in another thread may have left fewer in the meantime.
         cycles, iterations = _plp.trainer_records(self._handle, cycles, iterations, moves, numbers, trajectories)
-        optimizer = self.recipe.optimizer
         return Watched(
             layers=tuple(self.model.parameter_names),
             iterations=numbers[:cycles] + 1,
             moves=moves[:cycles],
             trajectories=trajectories[:iterations],
-            momentum=optimizer.momentum if isinstance(optimizer, SGD) and not optimizer.demon else None,
+            expected_cosine=expected_cosine(self.recipe),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

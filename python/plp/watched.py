@@ -11,6 +11,8 @@ import numpy as np
 
 from ._extras import require
 from ._files import Place, arrays_in, write_whole
+from .options import PLP, SGD, Recipe
+from .prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,23 +26,25 @@ class Watched:
     A cycle of PLP's has three iterates θ1, θ2, θ3, and the parameters move from m23, the midpoint of the latest two, to
     m34, that of θ3 and the iterate after it. PLP predicts that they come to θ' = m23 + h (m23 - m12).
 
-    The cosine of both moves says little by itself: neighbouring midpoints share a step, and momentum μ joins the rest,
-    so that it is :attr:`expected_cosine` = (1 + μ)/2 even where gradients are independent from step to step
-    (``docs/method.md`` derives it). What a law of movement would have to show is what lies above that.
+    The cosine of both moves says little by itself: neighbouring midpoints share a step, momentum joins the rest, and so
+    does a prediction that has taken place, so that it is ``expected_cosine`` even where gradients are independent from
+    step to step: (1 + μ)/2 with SGD's momentum μ and nothing predicted (``docs/method.md`` derives it). What a law of
+    movement would have to show is what lies above that.
 
     Attributes:
         layers: the parameters' names.
         iterations: int64 [cycles]: iterations done when each prediction was made.
         moves: float32 [cycles, layers, 3]: ``|θ' - m23|²``, ``|m34 - m23|²``, and ``(θ' - m23) · (m34 - m23)``.
         trajectories: float32 [iterations, layers, samples]: sampled parameters after every iteration.
-        momentum: μ of the optimizer, where it is a number; None for others than SGD, and with DEMON.
+        expected_cosine: of gradients that are independent from step to step, at a constant learning rate; None where
+            that is no number: for others than SGD, with DEMON, and where a predictor is at work for a part of the run.
     """
 
     layers: tuple[str, ...]
     iterations: NDArray[np.int64]
     moves: NDArray[np.float32]
     trajectories: NDArray[np.float32]
-    momentum: float | None
+    expected_cosine: float | None
 
     def __repr__(self) -> str:
         return f"<plp.Watched: {len(self.iterations)} cycles of {len(self.layers)} layers>"
@@ -65,11 +69,6 @@ class Watched:
         """:attr:`cosine` of all parameters as one vector [cycles]."""
         return _cosine(self.moves.sum(axis=1, dtype=np.float64))
 
-    @property
-    def expected_cosine(self) -> float | None:
-        """What is to be expected of gradients that are independent from step to step."""
-        return None if self.momentum is None else (1 + self.momentum) / 2
-
     def save(self, path: Place) -> None:
         """Writes the arrays as a file of NumPy's, ``.npz``; an older one is replaced only when it is complete on disk.
 
@@ -90,8 +89,9 @@ class Watched:
             plp.Error: it is of another kind, or damaged.
         """
         with arrays_in(path, "what a watch of plp's has recorded") as arrays:
-            layers, momentum = arrays.pop("layers"), arrays.pop("momentum", None)
-            watched = cls(tuple(layers.tolist()), momentum=None if momentum is None else float(momentum), **arrays)
+            layers, expected = arrays.pop("layers"), arrays.pop("expected_cosine", None)
+            expected = None if expected is None else float(expected)
+            watched = cls(tuple(layers.tolist()), expected_cosine=expected, **arrays)
             cycles, samples = len(watched.iterations), watched.trajectories.shape[-1]
             if watched.moves.shape != (cycles, len(layers), 3) or watched.trajectories.shape[1:] != (
                 len(layers),
@@ -116,6 +116,44 @@ class Watched:
         if path is not None:
             save(figure, path)
         return figure
+
+
+def expected_cosine(recipe: Recipe) -> float | None:
+    """See :class:`Watched`: of the run that a recipe makes, weight decay left out.
+
+    Parameters are sums of gradients then. Here each gradient is a unit vector of its own, so that the moves have the
+    coefficients of these sums as components, and their product is what is to be expected of independent gradients.
+    """
+    optimizer, predictor = recipe.optimizer, recipe.predictor
+    rule = recipe.watch.rule if recipe.watch else PLP()
+    if not isinstance(optimizer, SGD) or optimizer.demon:
+        return None
+    if isinstance(predictor, PLP) and (predictor.start > 0 or predictor.end is not None):
+        return None
+    theta = np.zeros(_GRADIENTS, np.float32)
+    velocity, path = np.zeros_like(theta), []
+    prediction = Prediction(predictor, theta) if predictor else None
+    for gradient in np.eye(_GRADIENTS, dtype=np.float32):
+        velocity = optimizer.momentum * velocity + gradient
+        theta -= gradient + optimizer.momentum * velocity if optimizer.nesterov else velocity
+        if prediction and prediction.after_step(theta) and getattr(predictor, "momentum", "kept") == "reset":
+            velocity[:] = 0
+        path.append(theta.copy())
+    period = rule.period or 3
+    cycles = range(_GRADIENTS // 2 // period * period, _GRADIENTS - period, period)  # at their ends, without the start
+    weights = rule.coefficients or (-rule.step / 2, 0.5, (1 + rule.step) / 2)
+    moves = []
+    for end in cycles:
+        first, second, third, fourth = path[end - 3 : end + 1]
+        midpoint = (second + third) / 2
+        predicted = np.tensordot(weights, (first, second, third), 1) - midpoint
+        actual = (third + fourth) / 2 - midpoint
+        moves.append([predicted @ predicted, actual @ actual, predicted @ actual])
+    return float(_cosine(np.array(moves)).mean())
+
+
+_GRADIENTS = 600
+"""So many that a momentum of 0.99 has forgotten the start in the second half, but for a twentieth."""
 
 
 @dataclass(frozen=True, eq=False)

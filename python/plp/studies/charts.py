@@ -227,7 +227,7 @@ def movement_charts(study: Study, found: Sequence[Movement]) -> list[Chart]:
         if expected is None:
             charts.append(_layer_chart(f"{each.method}: cosine, by layer", each, each.cosine))
         else:
-            title = f"{each.method}: cosine above (1 + μ)/2, by layer"
+            title = f"{each.method}: cosine above independent gradients', by layer"
             charts.append(_layer_chart(title, each, each.cosine - expected, is_difference=True))
         charts.append(_layer_chart(f"{each.method}: error, by layer", each, each.error))
         if each.first.trajectories.size:

@@ -149,7 +149,7 @@ def movement_panels(found: Sequence[Movement]) -> list[Panel]:
     """Cosine and error of all parameters as one vector, the cosine with its control."""
     epochs = {each.method: ((each.edges[:-1] + each.edges[1:]) / 2).tolist() for each in found}
     expected = {each.first.expected_cosine for each in found} - {None}
-    lines = {f"(1 + μ)/2 = {level:.3g}": level for level in sorted(filter(None, expected))}
+    lines = {f"independent gradients: {level:.3g}": level for level in sorted(filter(None, expected))}
     cosines = {each.method: each.total_cosine for each in found}
     errors = {each.method: each.total_error for each in found}
     return [

@@ -75,12 +75,10 @@ def _note(study: Study, folder: Path) -> None:
 
 def _check_same(study: Study, settings: Settings, methods: dict[str, Recipe], path: Place, advice: str) -> None:
     """Runs are only comparable where all but the machine is the same."""
-    unknown = {
-        name: ""
-        for name in ("train_checksum", "test_checksum")
-        if not (getattr(study.settings, name) and getattr(settings, name))
-    }
-    for difference in differences("", replace(study.settings, **unknown), replace(settings, **unknown)):
+    theirs = study.settings
+    if not (theirs.train_checksum and settings.train_checksum):  # which a file of an earlier version does not tell
+        theirs = replace(theirs, train_checksum=settings.train_checksum, test_checksum=settings.test_checksum)
+    for difference in differences("", theirs, settings):
         raise ValueError(f"{os.fspath(path)} holds a study whose {difference}: {advice}")
     for name in study.methods.keys() & methods.keys():
         for difference in differences("", study.methods[name], methods[name]):

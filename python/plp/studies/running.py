@@ -218,7 +218,7 @@ def compare(
 
 
 def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
-    several = list(callback) if isinstance(callback, Iterable) and not callable(callback) else [callback]
+    several: list[Any] = list(callback) if isinstance(callback, Iterable) and not callable(callback) else [callback]
     one_of([each for each in several if not hasattr(each, "of")])  # which raises
     return [each for each in several if each is not None]
 
