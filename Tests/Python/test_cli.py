@@ -156,13 +156,14 @@ def test_train_goes_on_unless_fresh(monkeypatch, capsys):
 def test_a_run_is_repeated_from_its_folder(capsys):
     """To the last bit, and elsewhere than where it is; options that it has of its own are none of the command's."""
     options = ["--method", "sgd+lookahead", "--sgd.nesterov", "--dropout", "0.1", "--mean", "0.5", "0.5", "0.5"]
-    assert main([*TRAIN, "2", *options, "--images", "90", "-o", "first"]) == 0
+    assert main([*TRAIN, "2", *options, "--images", "90", "--metrics", "iteration", "-o", "first"]) == 0
     assert main(["train", "--from", "first", "--threads", "1"]) == 0
     second = Path("results/resnet18-sgd+lookahead-seed-0")
     assert "as in first, to the last bit" in capsys.readouterr().err
     for name in ("best.safetensors", "last.safetensors"):
         assert (second / name).read_bytes() == Path("first", name).read_bytes()
     assert plp.Task.load(second).recipe == plp.Task.load("first").recipe
+    assert len((second / "iterations.csv").read_text()) > 100
     assert main(["train", "--from", str(second)]) == 0 and Path(f"{second}-2").exists()
     assert main(["train", "--from", "first", "--epochs", "3"]) == 2
     assert "--epochs" in capsys.readouterr().err
@@ -359,6 +360,8 @@ def test_a_study_is_stopped(monkeypatch, capsys):
     assert main(["compare", *SMALL]) == 1
     assert "results/compare: to end after the running iterations" in capsys.readouterr().out
     assert not outcomes("results/compare") and not Path("results/compare/report.html").exists()
+    assert main(["stop", "results/compare"]) == 0
+    assert capsys.readouterr().out == "results/compare: no run is under way there\n"
 
 
 def test_runs_in_several_processes_and_on_dasks_workers(monkeypatch):
@@ -543,6 +546,7 @@ def test_info_and_profile(capsys):
         (["compare", "--data", "synthetic", "--validation", "0.999"], "of 100 images that leaves none for training"),
         (["train", "--data", "synthetic", "--images", "0"], "images is 0, expected a whole number of at least 1"),
         (["train", "--data", "nowhere", "--dataset", "cifar10"], "nowhere: found no CIFAR-10"),
+        (["train", "--data", "synthetic", "--dataset", "cifar10"], "--data synthetic and --dataset cifar10 are given"),
         (["train", "--dataset", "cifar10"], "no CIFAR-10 there; `plp download --dataset cifar10` fetches it"),
         (["train", "--plp.step", "2", "--plp.coefficients", "1", "2"], "--plp.step, --plp.coefficients: step chooses"),
         (

@@ -91,6 +91,16 @@ def test_weights_of_pytorch_s(start, message, tmp_path):
         plp.Model.load(tmp_path / "w.pth")
 
 
+def test_files_of_plp_s_that_are_no_models(small, tmp_path):
+    plp.Trainer(small, batch_size=2).save(tmp_path / "run")
+    with pytest.raises(plp.Error, match="run' is a trainer's checkpoint: trainer.restore"):
+        plp.Model.load(tmp_path / "run")
+    np.savez(tmp_path / "w.npz", **small.state_dict())
+    with pytest.raises(plp.Error, match=r"is a file of NumPy's: .*load_state_dict\(dict\(np.load\('.*w.npz'\)\)\)"):
+        plp.Model.load(tmp_path / "w.npz")
+    plp.Model("resnet18", width=1 / 16).load_state_dict(dict(np.load(tmp_path / "w.npz")))
+
+
 def test_a_state_dictionary_in_safetensors(small, tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     state = {name: np.asarray(values + 1) for name, values in small.state_dict().items()}

@@ -55,7 +55,9 @@ def _planar(images: NDArray[Any]) -> NDArray[Any] | None:
 
 def _wrong_images(found: NDArray[Any], expected: str) -> ValueError:
     hint = ""
-    if found.ndim == 3:
+    if found.dtype == bool:
+        hint = "; of masks: images.astype(np.uint8) * 255"
+    elif found.ndim == 3:
         hint = "; of one image: images[None]"
     elif found.ndim == 2 and (side := round((found.shape[1] / 3) ** 0.5)) ** 2 * 3 == found.shape[1]:
         hint = f"; rows as in CIFAR's files: images.reshape(-1, 3, {side}, {side})"

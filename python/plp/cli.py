@@ -32,7 +32,8 @@ from .datasets import Dataset
 from .model import ARCHITECTURES
 from .options import NAMED_OPTIMIZERS, NAMED_PREDICTORS, RECIPES, Recipe, Watch, by_name
 from .schedules import Warmup
-from .studies.leases import go_on
+from .studies.leases import go_on, is_held
+from .studies.metrics import ITERATIONS
 from .studies.records import RUN_FILE, folder_name, read_run_data, run_of
 from .studies.runs import KEPT, PICTURES, Found, forget, found, perform, with_display
 from .studies.space import check_space, sizes_of
@@ -186,6 +187,8 @@ class WithData:
     def sets(self) -> tuple[Dataset, Dataset]:
         """The data set where it is found, or the synthetic one where that is asked for; says which."""
         if self.data == "synthetic":
+            if self.dataset != type(self).dataset:
+                raise ValueError(f"--data synthetic and --dataset {self.dataset} are given, expected one of them")
             train, test = datasets.synthetic()
         else:
             function, options = DATASETS[self.dataset]
@@ -359,7 +362,8 @@ class Repetition:
     def run(self) -> Outcome:
         file = self.source / RUN_FILE
         data = read_run_data(file)
-        first, task = run_of(data, file), replace(task_of(data), threads=self.threads)
+        metrics: Literal["epoch", "iteration"] = "iteration" if (self.source / ITERATIONS).exists() else "epoch"
+        first, task = run_of(data, file), replace(task_of(data), threads=self.threads, metrics=metrics)
         run, error = _trained(task, self.output, self.fresh, besides=self.source)
         if run and not error:
             same = f"as in {self.source}, to the last bit"
@@ -564,6 +568,8 @@ class Stop:
 
     def run(self) -> Outcome:
         stop(self.folder)
+        if not any(map(is_held, (self.folder, *self.folder.iterdir()))):
+            return Outcome(f"{self.folder}: no run is under way there")
         return Outcome(f"{self.folder}: to end after the running iterations; the same command again goes on")
 
 

@@ -142,16 +142,7 @@ class Model:
         try:
             return cls._of(_plp.model_load(path))
         except Error as error:
-            with open(path, "rb") as file:
-                start = file.read(2)
-            # Archives as PyTorch has written since 1.6, and pickles, as before.
-            if start in (b"PK", b"\x80\x02"):
-                read = f"torch.load({os.fspath(path)!r}, map_location='cpu')"
-                raise Error(f"{os.fspath(path)!r} is a file of PyTorch's: {_TAKE_STATE.format(read)}") from None
-            if "plp.configuration" in str(error) and "metadata" in str(error):
-                read = f"safetensors.numpy.load_file({os.fspath(path)!r})"
-                raise Error(f"{error}: {_TAKE_STATE.format(read)}") from None
-            raise
+            raise Error(_told(error, os.fspath(path))) from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes parameters, running statistics and configuration as a safetensors file.
@@ -296,6 +287,22 @@ class Model:
         """
         threads = checked_integer("threads", threads)
         return Metrics(*_plp.model_evaluate(self._handle, as_dataset("dataset", dataset)._handle, threads))
+
+
+def _told(error: Error, path: str | bytes) -> str:
+    """Why a file is no model and, where it may hold one, how to take it from there."""
+    with open(path, "rb") as file:
+        start = file.read(1 << 16)
+    if b'"plp.checkpoint"' in start:
+        return f"{path!r} is a trainer's checkpoint: trainer.restore({path!r}) in a trainer like it, then trainer.model"
+    if start.startswith(b"PK") and b".npy" in start:
+        return f"{path!r} is a file of NumPy's: {_TAKE_STATE.format(f'dict(np.load({path!r}))')}"
+    if start.startswith((b"PK", b"\x80\x02")):  # archives as PyTorch has written since 1.6, and pickles, as before
+        load = f"torch.load({path!r}, map_location='cpu')"
+        return f"{path!r} is a file of PyTorch's: {_TAKE_STATE.format(load)}"
+    if "plp.configuration" in str(error) and "metadata" in str(error):
+        return f"{error}: {_TAKE_STATE.format(f'safetensors.numpy.load_file({path!r})')}"
+    return str(error)
 
 
 def _some(names: list[Any]) -> str:
