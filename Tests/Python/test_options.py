@@ -207,6 +207,7 @@ def test_a_warmup_of_a_warmup_is_refused():
 def test_numbers_that_are_none(small):
     with pytest.raises(ValueError, match="coefficients is 'abc', expected numbers"):
         plp.PLP(coefficients="abc")
+    assert plp.PLP(coefficients=bytes([0, 1])).coefficients == (0.0, 1.0)  # and not as bytes of a double's
     with pytest.raises(ValueError, match="betas is 0.9, expected numbers"):
         plp.AdamW(betas=0.9)
     with pytest.raises(ValueError, match=r"betas is \(0.9,\), expected two numbers"):

@@ -141,7 +141,7 @@ def checked_integer(name: str, value: object, least: int = -(2**63)) -> int:
 
 def checked_numbers(name: str, values: Iterable[float]) -> array[float]:
     try:
-        return array("d", values)
+        return array("d", list(values))  # of bytes it would be what they are in memory
     except (TypeError, OverflowError):
         raise ValueError(f"{name} is {in_brief(values)}, expected numbers") from None
 
