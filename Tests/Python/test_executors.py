@@ -360,7 +360,7 @@ def test_pieces_of_a_study_are_one(study, serial, tmp_path):
     assert plp.merge([tmp_path / "one.json", *pieces]) == merged
 
 
-def test_what_is_not_of_one_study_is_not_merged(study, tmp_path):
+def test_what_is_not_of_one_study_is_not_merged(study, synthetic, tmp_path):
     study(path=tmp_path / "a", repeats=1)
     study(path=tmp_path / "b", repeats=1, epochs=1)
     with pytest.raises(ValueError, match="b holds a study whose epochs is 1, expected 2: it cannot be merged with"):
@@ -370,5 +370,14 @@ def test_what_is_not_of_one_study_is_not_merged(study, tmp_path):
     other.save(tmp_path / "other.json")
     with pytest.raises(ValueError, match="resnet18 sgd seed 0 has another outcome in"):
         plp.merge([tmp_path / "a", tmp_path / "other.json"])
+    earlier = plp.Study.load(tmp_path / "a")
+    earlier.settings = replace(earlier.settings, train_checksum="", test_checksum="")
+    earlier.save(tmp_path / "earlier.json")  # of a version that did not note them
+    pieces = [tmp_path / "earlier.json", tmp_path / "a"]
+    assert plp.merge(pieces).settings == plp.Study.load(tmp_path / "a").settings
+    train = plp.datasets.from_arrays(synthetic[0].images[::-1], synthetic[0].labels, 100, name=synthetic[0].name)
+    study(path=tmp_path / "c", seed=1, repeats=1, train=train)
+    with pytest.raises(ValueError, match="c holds a study whose train_checksum is"):
+        plp.merge([*pieces, tmp_path / "c"])
     with pytest.raises(ValueError, match="paths is empty"):
         plp.merge([])

@@ -73,14 +73,14 @@ def test_children_compute_the_same(images, before):
 
 def test_children_of_a_moment_at_which_another_thread_asks_for_memory():
     """More than there is: what was given and is untouched is looked through then, which takes its time."""
-    model = plp.Model("resnet18")
-    untouched = plp.Trainer(model, batch_size=512)
+    model, large = plp.Model("resnet18"), plp.Model("resnet18", image_size=96)
+    untouched = plp.Trainer(model, batch_size=256)
     is_over = threading.Event()
 
     def ask():
         while not is_over.is_set():
             with pytest.raises(MemoryError, match="would take"):
-                plp.Trainer(model, batch_size=65_536)
+                plp.Trainer(large, batch_size=65_536)  # 3 TB
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)

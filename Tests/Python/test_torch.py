@@ -611,6 +611,7 @@ def test_behind_the_average_all_of_the_model_is_as_it_was():
     spectral = nn.utils.parametrizations.spectral_norm(nn.Conv1d(3, 4, 3))
     instance = nn.InstanceNorm1d(4, track_running_stats=True)
     model = nn.Sequential(nn.BatchNorm1d(3), spectral, instance, nn.Conv1d(4, 4, 3), nn.BatchNorm1d(4))
+    model.register_buffer("mask", torch.zeros(1).expand(4))  # which nobody may write to
     attachment = plp.torch.attach(torch.optim.SGD(model.parameters(), lr=0.1), plp.EMA())
     model[0].eval()  # frozen, as in fine-tuning
 
@@ -684,6 +685,7 @@ def test_bad_input_is_named_and_changes_nothing():
         (plp.PLP(coefficients=np.array([-0.5, 0.5, 1])), "PLP(coefficients=(-0.5, 0.5, 1.0))"),
         (plp.PLP(step=2, period=np.int64(4)), "PLP(step=2.0, period=4)"),
         (plp.EMA(decay=np.float64(0.05)), "EMA(decay=0.05)"),
+        (plp.EMA(decay=0.05), "EMA(decay=np.float64(0.05))"),
         (plp.SWA(start=4.0), "SWA(start=4)"),
     ],
     ids=repr,

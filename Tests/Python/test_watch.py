@@ -119,11 +119,28 @@ def test_what_is_to_be_expected_of_independent_gradients(options, predictor, exp
 
 
 @pytest.mark.parametrize(
+    ("rule", "momentum", "expected"),
+    [
+        (plp.PLP(start=1), 0.0, 0.471),  # of the moves that a watch would see from one iteration later on
+        (plp.PLP(start=1), 0.9, 0.936),
+        (plp.PLP(start=2), 0.9, 0.959),
+        (plp.PLP(start=3), 0.9, 0.968),
+        (plp.PLP(start=1, period=300), 0.9, 0.936),
+        (plp.PLP(period=1000), 0.9, (0.968 + 0.936 + 0.959) / 3),  # at all places of the run's own cycle in turn
+    ],
+)
+def test_where_in_the_runs_own_cycle_a_watch_looks(rule, momentum, expected, small):
+    recipe = plp.Recipe(optimizer=plp.SGD(momentum=momentum), predictor=plp.PLP(), watch=plp.Watch(rule))
+    assert plp.Trainer(small, **vars(recipe)).watched.expected_cosine == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize(
     "recipe",
     [
         plp.Recipe(optimizer=plp.AdamW()),
         plp.Recipe(optimizer=plp.SGD(demon=True)),
         plp.Recipe(predictor=plp.PLP(start=30)),
+        plp.Recipe(predictor=plp.Lookahead(period=1000)),
     ],
 )
 def test_where_no_number_is_to_be_expected(recipe, small):
@@ -175,7 +192,8 @@ def test_a_bit_that_is_another_is_told_or_changes_nothing(images, tmp_path):
     run.fit(images, progress=False)
     run.watched.save(tmp_path / "watched.npz")
     whole = (tmp_path / "watched.npz").read_bytes()
-    for bit in range(8 * whole.rindex(b"PK\1\2"), 8 * len(whole)):  # of what the archive's end says of its last array
+    end = whole.rindex(b"PK\1\2")  # of the archive: what it says of its last array
+    for bit in range(8 * end, 8 * len(whole), 5):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         (tmp_path / "damaged.npz").write_bytes(damaged)

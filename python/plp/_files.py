@@ -9,6 +9,7 @@ import re
 import secrets
 import stat
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,13 @@ def arrays_in(path: Place, what: str) -> Iterator[dict[str, Any]]:
     """
     with open(path, "rb") as file:
         try:
+            if damaged := zipfile.ZipFile(file).testzip():  # before NumPy makes an array of whatever size
+                raise ValueError(f"{damaged} is damaged")
+            file.seek(0)
             with np.load(file) as arrays:
                 yield dict(arrays)
+        except MemoryError:
+            raise
         except Exception as error:  # zipfile and NumPy have many for what is damaged
             # One of them is a seek to before the file's start, which is no failure to read it.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:

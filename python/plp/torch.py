@@ -148,7 +148,7 @@ class Attachment:
         with torch.no_grad():
             parameters, memories, _ = self._checked_pairs() if begun else ([], [], [])
             lent = [*parameters, *(model.buffers() if model is not None else ())]
-            kept = [tensor.clone() for tensor in lent]
+            kept = [(tensor.clone(), tensor._version) for tensor in lent]
             for parameter, memory in zip(parameters, memories):
                 parameter.copy_(memory)
         try:
@@ -157,8 +157,9 @@ class Attachment:
             yield
         finally:
             with torch.no_grad():
-                for tensor, value in zip(lent, kept):
-                    tensor.copy_(value)
+                for tensor, (value, version) in zip(lent, kept):
+                    if tensor._version != version:  # others may be what nobody may write to
+                        tensor.copy_(value)
 
     # The state in the optimizer
 
@@ -437,7 +438,8 @@ def _written(predictor: Predictor) -> str:
 
 
 def _in_short(rule: str) -> str:
-    """With 2.0 as 2 and lists as tuples: how numbers had been given, states of earlier versions tell."""
+    """With 2.0 as 2, lists as tuples, NumPy's numbers as Python's: states of earlier versions tell what was given."""
+    rule = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", rule)
     return re.sub(r"\.0\b", "", rule.translate(str.maketrans("[]", "()")))
 
 

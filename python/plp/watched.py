@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._extras import require
 from ._files import Place, arrays_in, write_whole
-from .options import PLP, SGD, Recipe
+from .options import PLP, SGD, Lookahead, Recipe
 from .prediction import Prediction
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Watched:
         moves: float32 [cycles, layers, 3]: ``|θ' - m23|²``, ``|m34 - m23|²``, and ``(θ' - m23) · (m34 - m23)``.
         trajectories: float32 [iterations, layers, samples]: sampled parameters after every iteration.
         expected_cosine: of gradients that are independent from step to step, at a constant learning rate; None where
-            that is no number: for others than SGD, with DEMON, and where a predictor is at work for a part of the run.
+            that is no number: for others than SGD, with DEMON, and where a predictor is at work for a part of the run,
+            or less often than every 150 iterations.
     """
 
     layers: tuple[str, ...]
@@ -130,26 +131,35 @@ def expected_cosine(recipe: Recipe) -> float | None:
         return None
     if isinstance(predictor, PLP) and (predictor.start > 0 or predictor.end is not None):
         return None
+    own = predictor if isinstance(predictor, (PLP, Lookahead)) else None  # others leave the parameters as they are
+    period = _period(own) if own else 1
+    if period > _GRADIENTS // 4:
+        return None
     theta = np.zeros(_GRADIENTS, np.float32)
     velocity, path = np.zeros_like(theta), []
-    prediction = Prediction(predictor, theta) if predictor else None
+    prediction = Prediction(own, theta) if own else None
     for gradient in np.eye(_GRADIENTS, dtype=np.float32):
         velocity = optimizer.momentum * velocity + gradient
         theta -= gradient + optimizer.momentum * velocity if optimizer.nesterov else velocity
-        if prediction and prediction.after_step(theta) and getattr(predictor, "momentum", "kept") == "reset":
+        if own and prediction and prediction.after_step(theta) and own.momentum == "reset":
             velocity[:] = 0
         path.append(theta.copy())
-    period = rule.period or 3
-    cycles = range(_GRADIENTS // 2 // period * period, _GRADIENTS - period, period)  # at their ends, without the start
+    # All places in a cycle of the run's own at which cycles of the watch end, without the beginning.
+    step = gcd(period, _period(rule))
+    first_end = _GRADIENTS // 2 + (rule.start - _GRADIENTS // 2) % step
     weights = rule.coefficients or (-rule.step / 2, 0.5, (1 + rule.step) / 2)
     moves = []
-    for end in cycles:
+    for end in range(first_end, _GRADIENTS, step):
         first, second, third, fourth = path[end - 3 : end + 1]
         midpoint = (second + third) / 2
         predicted = np.tensordot(weights, (first, second, third), 1) - midpoint
         actual = (third + fourth) / 2 - midpoint
         moves.append([predicted @ predicted, actual @ actual, predicted @ actual])
     return float(_cosine(np.array(moves)).mean())
+
+
+def _period(rule: PLP | Lookahead) -> int:
+    return rule.period or len(getattr(rule, "coefficients", None) or range(3))
 
 
 _GRADIENTS = 600

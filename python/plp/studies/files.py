@@ -120,6 +120,8 @@ def merge(paths: Sequence[Place], path: Place | None = None) -> Study:
         runs = {run.name: (run, first) for run in merged.runs}
         for place, study in pieces[1:]:
             _check_same(study, merged.settings, merged.methods, place, f"it cannot be merged with {first}")
+            if not merged.settings.train_checksum:
+                merged.settings = study.settings
             merged.methods |= study.methods
             merged.planned = list(dict.fromkeys(merged.planned + study.planned))
             for run in study.runs:
