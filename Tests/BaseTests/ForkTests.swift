@@ -6,7 +6,8 @@ import Testing
 @Suite struct ForkTests {
     /// A fork that waits lets nobody pass before it: not even whoever it waits for, unless that has passed already.
     @Test(.timeLimit(.minutes(1))) func whoHasPassedDoesNotWaitForAForkThatWaits() {
-        let (begins, alone) = (Atomic(false), Atomic(false))
+        let begins = Atomic(false)
+        let alone = Atomic(false)
         Fork.postponed {
             Thread.detachNewThread {
                 begins.store(true, ordering: .relaxed)
