@@ -26,6 +26,7 @@ from ._checks import (
     in_brief,
 )
 from ._html import html_table
+from ._independent import expected_cosine
 from ._progress import FitProgress
 from .datasets import Dataset, as_dataset
 from .model import Model
@@ -33,7 +34,7 @@ from .options import SGD, Augmentation, Optimizer, Predictor, Recipe, Watch
 from .profile import Profile, Timing
 from .records import Epoch, History, Metrics, Progress
 from .schedules import Constant, Schedule
-from .watched import Watched, expected_cosine
+from .watched import Watched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

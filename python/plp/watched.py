@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from math import ceil, gcd
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._extras import require
 from ._files import Place, arrays_in, write_whole
-from .options import PLP, SGD, Lookahead, Recipe
-from .prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,53 +115,6 @@ class Watched:
         if path is not None:
             save(figure, path)
         return figure
-
-
-def expected_cosine(recipe: Recipe) -> float | None:
-    """See :class:`Watched`: of the run that a recipe makes, weight decay left out.
-
-    Parameters are sums of gradients then. Here each gradient is a unit vector of its own, so that the moves have the
-    coefficients of these sums as components, and their product is what is to be expected of independent gradients.
-    """
-    optimizer, predictor = recipe.optimizer, recipe.predictor
-    rule = recipe.watch.rule if recipe.watch else PLP()
-    if not isinstance(optimizer, SGD) or optimizer.demon:
-        return None
-    if isinstance(predictor, PLP) and (predictor.start > 0 or predictor.end is not None):
-        return None
-    own = predictor if isinstance(predictor, (PLP, Lookahead)) else None  # others leave the parameters as they are
-    period = _period(own) if own else 1
-    if period > _GRADIENTS // 4:
-        return None
-    theta = np.zeros(_GRADIENTS, np.float32)
-    velocity, path = np.zeros_like(theta), []
-    prediction = Prediction(own, theta) if own else None
-    for gradient in np.eye(_GRADIENTS, dtype=np.float32):
-        velocity = optimizer.momentum * velocity + gradient
-        theta -= gradient + optimizer.momentum * velocity if optimizer.nesterov else velocity
-        if own and prediction and prediction.after_step(theta) and own.momentum == "reset":
-            velocity[:] = 0
-        path.append(theta.copy())
-    # All places in a cycle of the run's own at which cycles of the watch end, without the beginning.
-    step = gcd(period, _period(rule))
-    first_end = _GRADIENTS // 2 + (rule.start - _GRADIENTS // 2) % step
-    weights = rule.coefficients or (-rule.step / 2, 0.5, (1 + rule.step) / 2)
-    moves = []
-    for end in range(first_end, _GRADIENTS, step):
-        first, second, third, fourth = path[end - 3 : end + 1]
-        midpoint = (second + third) / 2
-        predicted = np.tensordot(weights, (first, second, third), 1) - midpoint
-        actual = (third + fourth) / 2 - midpoint
-        moves.append([predicted @ predicted, actual @ actual, predicted @ actual])
-    return float(_cosine(np.array(moves)).mean())
-
-
-def _period(rule: PLP | Lookahead) -> int:
-    return rule.period or len(getattr(rule, "coefficients", None) or range(3))
-
-
-_GRADIENTS = 600
-"""So many that a momentum of 0.99 has forgotten the start in the second half, but for a twentieth."""
 
 
 @dataclass(frozen=True, eq=False)
