@@ -145,9 +145,8 @@ def test_where_in_the_runs_own_cycle_a_watch_looks(rule, momentum, expected, sma
     ],
 )
 def test_where_no_number_is_to_be_expected(recipe, small):
-    assert (
-        plp.Trainer(small, **vars(replace(recipe, watch=recipe.watch or plp.Watch()))).watched.expected_cosine is None
-    )
+    recipe = replace(recipe, watch=recipe.watch or plp.Watch())
+    assert plp.Trainer(small, **vars(recipe)).watched.expected_cosine is None
 
 
 def test_a_picture(images, tmp_path):

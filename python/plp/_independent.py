@@ -35,7 +35,7 @@ def expected_cosine(recipe: Recipe) -> float | None:
         theta -= gradient + optimizer.momentum * velocity if optimizer.nesterov else velocity
         if own and prediction and prediction.after_step(theta) and own.momentum == "reset":
             velocity[:] = 0
-        path.append(theta.copy())
+        path.append(theta.astype(np.float64))
     # All places in a cycle of the run's own at which cycles of the watch end, without the beginning.
     step = gcd(period, _period(rule))
     first_end = _GRADIENTS // 2 + (rule.start - _GRADIENTS // 2) % step
