@@ -158,7 +158,8 @@ $(static): | packages
 # changes: then the library is built anew.
 $(processor): always
 	@mkdir -p $(@D)
-	@name="$${PLP_TARGET_CPU:-native $$(grep -om1 avx512f /proc/cpuinfo | head -1)}"; [ "$$(cat $@ 2>/dev/null)" = "$$name" ] || echo "$$name" >$@
+	@name="$${PLP_TARGET_CPU:-native $$(grep -om1 avx512f /proc/cpuinfo | head -1)}"; \
+	    [ "$$(cat $@ 2>/dev/null)" = "$$name" ] || echo "$$name" >$@
 
 always:
 

@@ -24,7 +24,7 @@ def expected_cosine(recipe: Recipe) -> float | None:
     if isinstance(predictor, PLP) and (predictor.start > 0 or predictor.end is not None):
         return None
     own = predictor if isinstance(predictor, (PLP, Lookahead)) else None  # others leave the parameters as they are
-    period = _period(own) if own else 1
+    period = own._cycle if own else 1
     if period > _GRADIENTS // 4:
         return None
     theta = np.zeros(_GRADIENTS, np.float32)
@@ -37,7 +37,7 @@ def expected_cosine(recipe: Recipe) -> float | None:
             velocity[:] = 0
         path.append(theta.astype(np.float64))
     # All places in a cycle of the run's own at which cycles of the watch end, without the beginning.
-    step = gcd(period, _period(rule))
+    step = gcd(period, rule._cycle)
     first_end = _GRADIENTS // 2 + (rule.start - _GRADIENTS // 2) % step
     weights = rule.coefficients or (-rule.step / 2, 0.5, (1 + rule.step) / 2)
     cosines = []
@@ -51,10 +51,6 @@ def expected_cosine(recipe: Recipe) -> float | None:
             return None
         cosines.append(predicted @ actual / lengths)
     return fmean(cosines)
-
-
-def _period(rule: PLP | Lookahead) -> int:
-    return rule.period or len(getattr(rule, "coefficients", None) or range(3))
 
 
 _GRADIENTS = 600

@@ -144,6 +144,11 @@ class PLP(_Predictor):
         if self.coefficients is not None:
             object.__setattr__(self, "coefficients", tuple(checked_numbers("coefficients", self.coefficients)))
 
+    @property
+    def _cycle(self) -> int:
+        """Iterations from one prediction to the next."""
+        return self.period or len(self.coefficients or (0, 0, 0))
+
     def _carried(self, name: str, value: Any) -> Any:
         if name == "coefficients" and value is not None:
             return checked_numbers(name, value)
@@ -168,6 +173,10 @@ class Lookahead(_Predictor):
     rate: float = 0.5
     momentum: Literal["kept", "reset"] = "kept"
     statistics: Literal["kept", "predicted"] = "kept"
+
+    @property
+    def _cycle(self) -> int:
+        return self.period
 
 
 @dataclass(frozen=True)

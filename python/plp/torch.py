@@ -384,9 +384,8 @@ class _Cycle:
     def of(cls, predictor: Predictor) -> _Cycle | None:
         """None where the predictor is none of this kind."""
         if isinstance(predictor, PLP):
-            period = predictor.period or len(predictor.coefficients or (0, 0, 0))
-            return cls(predictor, predictor.start, period, predictor.end)
-        return cls(predictor, 0, predictor.period, None) if isinstance(predictor, Lookahead) else None
+            return cls(predictor, predictor.start, predictor._cycle, predictor.end)
+        return cls(predictor, 0, predictor._cycle, None) if isinstance(predictor, Lookahead) else None
 
     def act(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from functools import cached_property
 from math import isfinite, prod
 from numbers import Real
 from pathlib import Path
@@ -69,14 +70,20 @@ def begin(callbacks: Callback | Sequence[Callback] | None, history: History) -> 
             callback.begin(history)
 
 
+def listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    """One callback, several or none as a list; they are not looked at."""
+    several: list[Any] = list(callbacks) if isinstance(callbacks, Iterable) and not callable(callbacks) else [callbacks]
+    return [callback for callback in several if callback is not None]
+
+
 def _several(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
-    several = [callbacks] if callable(callbacks) or not isinstance(callbacks, Iterable) else list(callbacks)
+    several = listed(callbacks)
     for callback in several:
-        if callback is not None and not callable(callback):
+        if not callable(callback):
             raise ValueError(
                 f"callback is {in_brief(callback)}, expected a function of a plp.Progress, or a list of them"
             )
-    return [callback for callback in several if callback is not None]
+    return several
 
 
 class Trainer:
@@ -358,8 +365,12 @@ class Trainer:
             iterations=numbers[:cycles] + 1,
             moves=moves[:cycles],
             trajectories=trajectories[:iterations],
-            expected_cosine=expected_cosine(self.recipe),
+            expected_cosine=self._expected_cosine,
         )
+
+    @cached_property
+    def _expected_cosine(self) -> float | None:
+        return expected_cosine(self.recipe)  # which takes 20 ms
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a checkpoint: all a run needs to go on bit for bit, history and best model included.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -29,7 +29,7 @@ from .._plain import from_plain, to_plain
 from .._progress import Display, StudyProgress
 from ..datasets import as_dataset
 from ..options import PAPER, Recipe
-from ..training import Callback, one_of
+from ..training import Callback, listed, one_of
 from .executors import Processes, checked_executor, workers_of_a_machine
 from .files import folder_of, opened
 from .leases import Stopped, go_on
@@ -218,9 +218,9 @@ def compare(
 
 
 def _checked_callbacks(callback: Callback | Sequence[Callback] | None) -> list[Callback]:
-    several: list[Any] = list(callback) if isinstance(callback, Iterable) and not callable(callback) else [callback]
+    several = listed(callback)
     one_of([each for each in several if not hasattr(each, "of")])  # which raises
-    return [each for each in several if each is not None]
+    return several
 
 
 def _check_executor(executor: Any, jobs: int) -> None:
