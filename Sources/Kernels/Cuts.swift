@@ -83,6 +83,11 @@ enum Cut {
     /// Depth at which a piece of a panel stays in the L2 cache for all rows.
     static let depth = 512
 
+    /// How many rows before its turn a row of weights is fetched, of which only a few lines are read at a time: rows are
+    /// powers of two apart, where a processor neither foresees the next nor, while stores to addresses with the same low
+    /// bits are on their way, reads on.
+    static let rowsAhead = 4
+
     // MARK: Tiles
 
     /// Most tiles in a block.

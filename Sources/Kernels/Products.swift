@@ -31,7 +31,7 @@ enum PackedMatrix {
         }
     }
 
-    /// Packs rows `range` of a matrix of `rows` rows, which `row` finds in memory.
+    /// Packs rows `range` of a matrix of `rows` rows, which `row` finds in memory, and fetches before their turn.
     @inline(__always)
     static func pack(
         _ range: Range<Int>, of rows: Int, columns: Int, to packed: UnsafeMutablePointer<Float>,
@@ -41,7 +41,9 @@ enum PackedMatrix {
             for index in range {
                 let source = row(index) + column
                 let target = packed + offset + index * width
+                let ahead = row(min(index + Cut.rowsAhead, range.upperBound - 1)) + column
                 for lane in stride(from: 0, to: width, by: Vector.lanes) {
+                    fetch(ahead + lane)
                     Vector(at: source + lane, count: columns - column - lane).store(to: target + lane)
                 }
             }

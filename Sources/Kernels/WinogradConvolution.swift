@@ -8,6 +8,8 @@
 //
 // The input gradient is the convolution of dy with the kernel turned around, source and target exchanged.
 
+import CLinux
+
 /// The square tiles of maps: which pixels each covers.
 struct TileGrid {
     var maps: Maps
@@ -262,56 +264,64 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
         }
     }
 
-    /// A row of points of U = G w Gᵀ, for some source and target channels, packed for each point.
+    /// A row of points of U = G w Gᵀ, for some source channels and a panel of target channels, packed for each point.
     private func transformWeights(
         _ kernel: UnsafePointer<Float>, row: Int, _ sources: Range<Int>, _ columns: Range<Int>,
         to u: UnsafeMutablePointer<Float>, pointStride: Int
     ) {
         let g = (Tile.weight(of: 0, at: row), Tile.weight(of: 1, at: row), Tile.weight(of: 2, at: row))
-        let stride = direction == .forward ? targetChannels : targetStride
-        let tapStride = sourceChannels * stride
-        PackedMatrix.forEachPanel(rows: sources.count, columns: columns.count) { panel, width, offset in
-            for (index, source) in sources.enumerated() {
-                for lane in Swift.stride(from: 0, to: width, by: Vector.lanes) {
-                    let column = columns.lowerBound + panel + lane
-                    let taps = kernel + source * stride + column
-                    let target = u + offset + index * width + lane
-                    @inline(__always) func tap(_ row: Int, _ column: Int) -> Vector {
-                        Vector(
-                            at: taps + (3 * row + column) * tapStride, count: stride - columns.lowerBound - panel - lane
-                        )
+        // As the weights lie, or as `turn` leaves them.
+        let (panel, tapStride, sourceStride) =
+            direction == .forward
+            ? (kernel + columns.lowerBound, sourceChannels * targetChannels, targetChannels)
+            : (kernel + turnedPlace(of: columns), columns.count, 9 * columns.count)
+        let count = direction == .forward ? targetChannels - columns.lowerBound : columns.count
+        for (index, source) in sources.enumerated() {
+            for lane in stride(from: 0, to: columns.count, by: Vector.lanes) {
+                let taps = panel + source * sourceStride + lane
+                @inline(__always) func tap(_ row: Int, _ column: Int) -> Vector {
+                    let tap = taps + (3 * row + column) * tapStride
+                    // Nine rows that lie far apart: more than the processor foresees.
+                    fetch(tap + Cut.rowsAhead * sourceStride)
+                    return Vector(at: tap, count: count - lane)
+                }
+                Tile.Weights.apply(
+                    { (g.0 * tap(0, $0)).adding(g.1, tap(1, $0)).adding(g.2, tap(2, $0)) },
+                    { $1.store(to: u + index * columns.count + lane + $0 * pointStride) })
+            }
+        }
+    }
+
+    /// The kernel as the input gradient convolves with it: turned around, source and target exchanged. A panel of target
+    /// channels lies together, with all nine taps of a source channel before the next.
+    private func turn(
+        _ weights: UnsafePointer<Float>, to kernel: UnsafeMutablePointer<Float>, _ threads: Threads
+    ) {
+        let panels = divideUp(targetStride, by: Cut.pieceColumns)
+        threads.forEach(divideUp(sourceChannels, by: Vector.lanes) * panels) { index in
+            let (chunk, panel) = index.quotientAndRemainder(dividingBy: panels)
+            let source = chunk * Vector.lanes
+            let count = min(Vector.lanes, sourceChannels - source)
+            let columns = panel * Cut.pieceColumns..<min((panel + 1) * Cut.pieceColumns, targetStride)
+            let place = kernel + turnedPlace(of: columns) + 9 * columns.count * source
+            withUnsafeTemporaryAllocation(of: Vector.self, capacity: 2 * Vector.lanes) { block in
+                for tap in 0..<9 {
+                    for target in stride(from: columns.lowerBound, to: columns.upperBound, by: Vector.lanes) {
+                        loadTransposed(
+                            weights + ((8 - tap) * targetChannels + target) * sourceChannels + source,
+                            rowStride: sourceChannels, rows: targetChannels - target, columns: count,
+                            to: block.baseAddress!)
+                        for lane in 0..<count {
+                            block[lane].store(
+                                to: place + (9 * lane + tap) * columns.count + target - columns.lowerBound)
+                        }
                     }
-                    Tile.Weights.apply(
-                        { (g.0 * tap(0, $0)).adding(g.1, tap(1, $0)).adding(g.2, tap(2, $0)) },
-                        { $1.store(to: target + $0 * pointStride) })
                 }
             }
         }
     }
 
-    /// The kernel as the input gradient convolves with it: turned around, source and target exchanged.
-    private func turn(
-        _ weights: UnsafePointer<Float>, to kernel: UnsafeMutablePointer<Float>, _ threads: Threads
-    ) {
-        let chunks = divideUp(sourceChannels, by: Vector.lanes)
-        threads.forEach(9 * chunks) { index in
-            let (tap, chunk) = index.quotientAndRemainder(dividingBy: chunks)
-            let source = chunk * Vector.lanes
-            let count = min(Vector.lanes, sourceChannels - source)
-            withUnsafeTemporaryAllocation(of: Vector.self, capacity: 2 * Vector.lanes) { block in
-                for target in stride(from: 0, to: targetStride, by: Vector.lanes) {
-                    loadTransposed(
-                        weights + ((8 - tap) * targetChannels + target) * sourceChannels + source,
-                        rowStride: sourceChannels, rows: targetChannels - target, columns: count,
-                        to: block.baseAddress!)
-                    for lane in 0..<count {
-                        block[lane].store(
-                            to: kernel + (tap * sourceChannels + source + lane) * targetStride + target)
-                    }
-                }
-            }
-        }
-    }
+    private func turnedPlace(of columns: Range<Int>) -> Int { 9 * sourceChannels * columns.lowerBound }
 
     private func transformOutput(
         _ m: UnsafePointer<Float>, to targets: TileGrid, _ tiles: Range<Int>, _ channels: Range<Int>, accumulate: Bool
