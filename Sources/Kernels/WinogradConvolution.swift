@@ -140,6 +140,12 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private var kernelCount: Int { direction == .inputGradient ? 9 * sourceChannels * targetStride : 0 }
     private var pieceCount: Int { Tile.Weights.outputs * (Cut.pieceDepth * Cut.pieceColumns + Vector.lanes) }
 
+    /// The panels of target channels that pieces of U are made for.
+    private var panelCount: Int { divideUp(targetStride, by: Cut.pieceColumns) }
+    private func columns(ofPanel panel: Int) -> Range<Int> {
+        panel * Cut.pieceColumns..<min((panel + 1) * Cut.pieceColumns, targetStride)
+    }
+
     func workspaceCount(workers: Int) -> Int {
         isByPoints
             ? kernelCount + transformedCount + workers * pieceCount
@@ -221,13 +227,11 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
                 transformInput(
                     tiles.lowerBound + start..<tiles.lowerBound + end, of: sources, to: v + start * sourceStride)
             }
-            let columns = divideUp(targetStride, by: Cut.pieceColumns)
-            threads.forEach(Tile.Input.outputs * columns) { index, worker in
-                let (row, column) = index.quotientAndRemainder(dividingBy: columns)
+            threads.forEach(Tile.Input.outputs * panelCount) { index, worker in
+                let (row, panel) = index.quotientAndRemainder(dividingBy: panelCount)
                 multiplyRow(
-                    v, kernel, to: m, pointRow: row,
-                    columns: column * Cut.pieceColumns..<min((column + 1) * Cut.pieceColumns, targetStride),
-                    tiles: tiles.count, piece: pieces + worker * pieceCount)
+                    v, kernel, to: m, pointRow: row, columns: columns(ofPanel: panel), tiles: tiles.count,
+                    piece: pieces + worker * pieceCount)
             }
             threads.sweep(chunk.count) { index in
                 finish(first + index, 0..<targetStride, m + index * tilesPerBlock * targetStride)
@@ -281,7 +285,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
                 let taps = panel + source * sourceStride + lane
                 @inline(__always) func tap(_ row: Int, _ column: Int) -> Vector {
                     let tap = taps + (3 * row + column) * tapStride
-                    // Nine rows that lie far apart: more than the processor foresees.
+                    // As the weights lie, these are nine rows far apart: more than the processor foresees.
                     fetch(tap + Cut.rowsAhead * sourceStride)
                     return Vector(at: tap, count: count - lane)
                 }
@@ -297,12 +301,11 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private func turn(
         _ weights: UnsafePointer<Float>, to kernel: UnsafeMutablePointer<Float>, _ threads: Threads
     ) {
-        let panels = divideUp(targetStride, by: Cut.pieceColumns)
-        threads.forEach(divideUp(sourceChannels, by: Vector.lanes) * panels) { index in
-            let (chunk, panel) = index.quotientAndRemainder(dividingBy: panels)
+        threads.forEach(divideUp(sourceChannels, by: Vector.lanes) * panelCount) { index in
+            let (chunk, panel) = index.quotientAndRemainder(dividingBy: panelCount)
             let source = chunk * Vector.lanes
             let count = min(Vector.lanes, sourceChannels - source)
-            let columns = panel * Cut.pieceColumns..<min((panel + 1) * Cut.pieceColumns, targetStride)
+            let columns = columns(ofPanel: panel)
             let place = kernel + turnedPlace(of: columns) + 9 * columns.count * source
             withUnsafeTemporaryAllocation(of: Vector.self, capacity: 2 * Vector.lanes) { block in
                 for tap in 0..<9 {
