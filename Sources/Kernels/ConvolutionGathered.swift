@@ -224,7 +224,7 @@ struct GatheredPass: MapPass {
         var rows = 0
         if spacing == 1 && phase.gathering.isIdentity(source) {
             let first = source.base + blocks.firstPixel(of: bands.lowerBound) * source.stride
-            left = LeftMatrix(base: first, rowStride: source.stride, depthStride: 1)
+            left = .rows(first, stride: source.stride)
             rows = bands.count * phase.columns
         } else {
             let rowStride = Gathering.rowStride(depth: depth)
@@ -233,7 +233,7 @@ struct GatheredPass: MapPass {
                     source, image: image, row: row, to: gathered + rows * rowStride, rowStride: rowStride)
                 rows += phase.columns
             }
-            left = LeftMatrix(base: gathered, rowStride: rowStride, depthStride: 1)
+            left = .rows(gathered, stride: rowStride)
         }
         if spacing == 1 {
             PLPKernels.multiply(
@@ -390,12 +390,12 @@ struct GatheredWeightGradient: WeightGradientPass {
                     source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
                     rowStride: rowStride)
             }
-            let left = LeftMatrix(base: scratch, rowStride: 1, depthStride: rowStride)
             PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: columns.count, to: right) { pixel in
                 UnsafePointer(gradient.base + (pixels.lowerBound + pixel) * gradient.stride)
             }
             multiply(
-                left, right, to: target, stride: shape.outputChannels, rows: rows.count, columns: columns.count,
+                .columns(scratch, stride: rowStride), right, to: target, stride: shape.outputChannels, rows: rows.count,
+                columns: columns.count,
                 depth: pixels.count, accumulate: block != range.lowerBound)
         }
     }

@@ -51,7 +51,7 @@ public enum Linear {
             let depth = min(Cut.depth, inputs - first)
             PackedMatrix.pack(0..<depth, of: depth, columns: columns, to: packed) { weights + (first + $0) * outputs }
             multiply(
-                LeftMatrix(base: x + first, rowStride: inputs, depthStride: 1), packed, to: y, stride: outputs,
+                .rows(x + first, stride: inputs), packed, to: y, stride: outputs,
                 rows: rows, columns: columns, depth: depth, accumulate: first > 0)
         }
     }
@@ -118,7 +118,7 @@ public enum Linear {
                 let rows = min(rowBlock, inputs - row)
                 let product = products + worker * rowBlock * columns
                 multiply(
-                    LeftMatrix(base: weights + row * outputs, rowStride: outputs, depthStride: 1), packed, to: product,
+                    .rows(weights + row * outputs, stride: outputs), packed, to: product,
                     stride: columns, rows: rows, columns: columns, depth: outputs)
                 transpose(product, rows: rows, columns: images, stride: columns, to: dx + first * inputs + row, inputs)
             }
@@ -169,7 +169,7 @@ public enum Linear {
                     (copy + image * rowBlock).update(from: x + (first + image) * inputs + row, count: rows)
                 }
                 multiply(
-                    LeftMatrix(base: copy, rowStride: 1, depthStride: rowBlock), packed, to: dw + row * outputs,
+                    .columns(copy, stride: rowBlock), packed, to: dw + row * outputs,
                     stride: outputs, rows: rows, columns: outputs, depth: images, accumulate: first > 0)
             }
         }

@@ -199,7 +199,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
                     }
                     for point in 0..<Tile.points {
                         multiply(
-                            LeftMatrix(base: v + point * pointStrideV, rowStride: sourceStride, depthStride: 1),
+                            .rows(v + point * pointStrideV, stride: sourceStride),
                             weights(point), next: point + 1 < Tile.points ? weights(point + 1) : nil,
                             to: m + point * pointStrideM, stride: rowStrideM, rows: tiles.count,
                             columns: columns.count, depth: sourceChannels)
@@ -259,7 +259,7 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
             for pointColumn in 0..<Tile.Input.outputs {
                 let point = pointRow * Tile.Input.outputs + pointColumn
                 multiply(
-                    LeftMatrix(base: v + point * pointStrideV + first, rowStride: sourceStride, depthStride: 1),
+                    .rows(v + point * pointStrideV + first, stride: sourceStride),
                     u + Tile.weightPoint(of: pointColumn) * pointStride,
                     to: m + point * pointStrideM + columns.lowerBound, stride: targetStride, rows: tiles,
                     columns: columns.count, depth: depth,

@@ -229,8 +229,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             let width = min(PackedMatrix.panelWidth, outputStride - panel)
             let right = m + point * pointStrideM + tiles * panel
             multiplyPanel(
-                LeftMatrix(
-                    base: v + point * pointStrideV + tiles * part.rows.lowerBound, rowStride: 1, depthStride: rowWidth),
+                .columns(v + point * pointStrideV + tiles * part.rows.lowerBound, stride: rowWidth),
                 right, width: width, next: way == .blocks ? right + pointStrideM : nil,
                 to: u + Tile.weightPoint(ofSquare: point) * pointStrideU + panel - part.columns.lowerBound,
                 stride: rowStrideU, rows: part.rows.count, columns: width, depth: tiles, accumulate: accumulate)
