@@ -395,8 +395,7 @@ struct GatheredWeightGradient: WeightGradientPass {
             }
             multiply(
                 .columns(scratch, stride: rowStride), right, to: target, stride: shape.outputChannels, rows: rows.count,
-                columns: columns.count,
-                depth: pixels.count, accumulate: block != range.lowerBound)
+                columns: columns.count, depth: pixels.count, accumulate: block != range.lowerBound)
         }
     }
 }

@@ -51,8 +51,8 @@ public enum Linear {
             let depth = min(Cut.depth, inputs - first)
             PackedMatrix.pack(0..<depth, of: depth, columns: columns, to: packed) { weights + (first + $0) * outputs }
             multiply(
-                .rows(x + first, stride: inputs), packed, to: y, stride: outputs,
-                rows: rows, columns: columns, depth: depth, accumulate: first > 0)
+                .rows(x + first, stride: inputs), packed, to: y, stride: outputs, rows: rows, columns: columns,
+                depth: depth, accumulate: first > 0)
         }
     }
 
@@ -118,8 +118,8 @@ public enum Linear {
                 let rows = min(rowBlock, inputs - row)
                 let product = products + worker * rowBlock * columns
                 multiply(
-                    .rows(weights + row * outputs, stride: outputs), packed, to: product,
-                    stride: columns, rows: rows, columns: columns, depth: outputs)
+                    .rows(weights + row * outputs, stride: outputs), packed, to: product, stride: columns, rows: rows,
+                    columns: columns, depth: outputs)
                 transpose(product, rows: rows, columns: images, stride: columns, to: dx + first * inputs + row, inputs)
             }
         }
