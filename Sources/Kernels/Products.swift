@@ -165,26 +165,19 @@ private func multiplyPanel<Columns: TileRow>(
 ) {
     // Each tile fetches a line for each step of its depth, until all of a panel is.
     var (next, lines) = (next, Columns.width / Vector.lanes)
-    @inline(__always) func multiply<T: Tile>(_: T.Type, at row: Int) where T.Row == Columns {
+    var row = 0
+    @inline(__always) func multiply<T: Tile>(_: T.Type) where T.Row == Columns {
         multiplyTile(T.self, a.from(row: row), panel, next, c + row * cStride, cStride, depth, accumulate)
+        row += T.rows
         lines -= 1
         next = lines > 0 ? next.map { $0 + depth * Vector.lanes } : nil
     }
-    var row = 0
     while row < rows {
         switch rows - row {
-        case 6...:
-            multiply(SixRows<Columns>.self, at: row)
-            row += 6
-        case 4...:
-            multiply(FourRows<Columns>.self, at: row)
-            row += 4
-        case 2...:
-            multiply(TwoRows<Columns>.self, at: row)
-            row += 2
-        default:
-            multiply(Columns.self, at: row)
-            row += 1
+        case 6...: multiply(SixRows<Columns>.self)
+        case 4...: multiply(FourRows<Columns>.self)
+        case 2...: multiply(TwoRows<Columns>.self)
+        default: multiply(Columns.self)
         }
     }
 }
