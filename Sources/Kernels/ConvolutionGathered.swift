@@ -333,12 +333,13 @@ struct GatheredWeightGradient: WeightGradientPass {
         blocks = Blocks(
             height: shape.outputHeight, width: shape.outputWidth, bandHeight: 1,
             bandsPerBlock: max(1, Cut.gradientPixels / shape.outputWidth))
-        let columns = divideUp(shape.outputChannels, by: divideUp(shape.outputChannels, by: Cut.gradientColumns))
-        columnsPerBlock = roundUp(columns, to: Vector.lanes)
+        let (rowBlockCount, blockCount) = (rowBlocks.count, blocks.count(images: shape.images))
+        func sliceCount(columnBlocks: Int) -> Int { Cut.slices(of: rowBlockCount * columnBlocks, atMost: blockCount) }
+        columnsPerBlock = Cut.gradientColumns(
+            of: shape.outputChannels, pixels: shape.images * shape.outputHeight * shape.outputWidth,
+            slices: sliceCount)
         columnBlocks = divideUp(shape.outputChannels, by: columnsPerBlock)
-        slices = GradientSlices(
-            count: Cut.slices(of: rowBlocks.count * columnBlocks, atMost: blocks.count(images: shape.images)),
-            weightCount: shape.weightCount)
+        slices = GradientSlices(count: sliceCount(columnBlocks: columnBlocks), weightCount: shape.weightCount)
     }
 
     private var pixelsPerBlock: Int { blocks.bandsPerBlock * shape.outputWidth }
@@ -393,9 +394,18 @@ struct GatheredWeightGradient: WeightGradientPass {
             PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: columns.count, to: right) { pixel in
                 UnsafePointer(gradient.base + (pixels.lowerBound + pixel) * gradient.stride)
             }
-            multiply(
-                .columns(scratch, stride: rowStride), right, to: target, stride: shape.outputChannels, rows: rows.count,
-                columns: columns.count, depth: pixels.count, accumulate: block != range.lowerBound)
+            // Where gathering only copies, the rows that the next block copies are known.
+            let next = blocks.firstPixel(of: bands.upperBound)
+            let upcoming =
+                block + 1 < range.upperBound && rows.gathering.isIdentity(source)
+                ? Upcoming.rows(source.base + next * source.stride, stride: source.stride, width: rows.count) : nil
+            PackedMatrix.forEachPanel(rows: pixels.count, columns: columns.count) { column, width, offset in
+                multiplyPanel(
+                    .columns(scratch, stride: rowStride), right + offset, width: width,
+                    next: column == 0 ? upcoming : nil, to: target + column, stride: shape.outputChannels,
+                    rows: rows.count, columns: min(width, columns.count - column), depth: pixels.count,
+                    accumulate: block != range.lowerBound)
+            }
         }
     }
 }

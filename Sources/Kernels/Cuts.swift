@@ -54,6 +54,16 @@ enum Cut {
         return min(size * columns, total)
     }
 
+    /// Columns of a weight gradient, of `total`, in each block, for which all pixels are gathered: what moves the fewest
+    /// floats. More blocks gather more often, but may do with fewer slices, each of which writes a gradient of its own.
+    static func gradientColumns(of total: Int, pixels: Int, slices: (_ blocks: Int) -> Int) -> Int {
+        let fewest = divideUp(total, by: gradientColumns)
+        let sizes = (fewest...2 * fewest).map { roundUp(divideUp(total, by: $0), to: fewestColumns) }
+        func gathered(_ size: Int) -> Int { divideUp(total, by: size) * pixels }
+        func written(_ size: Int) -> Int { slices(divideUp(total, by: size)) * total }
+        return sizes.min { gathered($0) + written($0) < gathered($1) + written($1) }!
+    }
+
     /// Parts that each of 64 threads computes.
     private static func rounds(_ count: Int) -> Int { divideUp(count, by: parts) }
 
@@ -79,6 +89,9 @@ enum Cut {
 
     /// Columns of a product in one part: the widest panel, or four of AVX2's.
     static let columns = 64
+
+    /// Columns below which a product is much slower.
+    static let fewestColumns = columns / 2
 
     /// Depth at which a piece of a panel stays in the L2 cache for all rows.
     static let depth = 512
@@ -120,15 +133,11 @@ enum Cut {
     /// Rows of a product with gathered or one-to-one rows: most, and fewest.
     static let gatheredRows = (most: 192, fewest: 32)
 
-    /// Rows and columns of a weight gradient in one part at most, and pixels that it takes at a time: a tile of the
-    /// gradient is written once for so many, of which a panel fits half of an L1 cache of 32 KB.
+    /// Rows and columns of a weight gradient in one part at most, which stay in the L2 cache, and pixels that it takes at a
+    /// time: a tile of the gradient is written once for so many, of which a panel fits half of an L1 cache of 32 KB.
     static let gradientRows = 256
-    static let gradientColumns = 128
-    #if AVX512
-        static let gradientPixels = 64
-    #else
-        static let gradientPixels = 128
-    #endif
+    static let gradientColumns = 192
+    static let gradientPixels = 64
 
     // MARK: Linear layers
 

@@ -98,8 +98,41 @@ struct LeftMatrix {
     }
 }
 
-/// C (+)= A·B with B packed in panels; reads and writes `columns` columns of C, not the padding. Where `next` begins is
-/// the B of the product after this one: see ``multiplyPanel``.
+/// What is read after a product, and fetched into the L2 cache meanwhile. Left to the processor, that begins with the
+/// first tile that needs it, for which some processors' L3 cache is far too slow. Each tile fetches a line for each step
+/// of its depth, until all are.
+struct Upcoming {
+    var firstLine: UnsafePointer<Float>
+    var lineStride: Int
+    /// From a tile's first line to the next tile's.
+    var tileStride: Int
+    var tiles: Int
+
+    /// As much as a panel of this width and depth, in the order of memory.
+    static func panel(_ base: UnsafePointer<Float>, width: Int, depth: Int) -> Self {
+        let lanes = Vector.lanes
+        return Self(firstLine: base, lineStride: lanes, tileStride: depth * lanes, tiles: width / lanes)
+    }
+
+    /// The first `width` values of as many rows as the product is deep.
+    static func rows(_ base: UnsafePointer<Float>, stride: Int, width: Int) -> Self {
+        let lanes = Vector.lanes
+        return Self(firstLine: base, lineStride: stride, tileStride: lanes, tiles: divideUp(width, by: lanes))
+    }
+
+    /// What is left for the tiles after the first.
+    @inline(__always)
+    var afterTile: Self? {
+        guard tiles > 1 else { return nil }
+        var rest = self
+        rest.firstLine += tileStride
+        rest.tiles -= 1
+        return rest
+    }
+}
+
+/// C (+)= A·B with B packed in panels; reads and writes `columns` columns of C, not the padding. Each panel is fetched
+/// while the one before is multiplied; where `next` begins is the B of the product after this one.
 @inline(never)
 func multiply(
     _ a: LeftMatrix, _ packed: UnsafePointer<Float>, next: UnsafePointer<Float>? = nil,
@@ -114,19 +147,18 @@ func multiply(
             let panel = packed + offset + start * width
             let behind = panel + depth * width
             multiplyPanel(
-                a.from(column: start), panel, width: width, next: behind < end ? behind : next, to: c + column,
+                a.from(column: start), panel, width: width,
+                next: (behind < end ? behind : next).map { .panel($0, width: width, depth: depth) }, to: c + column,
                 stride: cStride, rows: rows, columns: min(width, columns - column), depth: depth,
                 accumulate: accumulate || start > 0)
         }
     }
 }
 
-/// The same for one panel of `width` columns, of which C has the first `columns`. Meanwhile as much as a panel is fetched
-/// into the L2 cache from `next` on, where what is multiplied next begins. Left to the processor, that begins with the
-/// first tile that needs it, for which some processors' L3 cache is far too slow.
+/// The same for one panel of `width` columns, of which C has the first `columns`.
 @inline(never)
 func multiplyPanel(
-    _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, next: UnsafePointer<Float>? = nil,
+    _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, next: Upcoming? = nil,
     to c: UnsafeMutablePointer<Float>, stride cStride: Int, rows: Int, columns: Int, depth: Int, accumulate: Bool
 ) {
     guard columns == width else {
@@ -160,17 +192,14 @@ func multiplyPanel(
 
 @inline(__always)
 private func multiplyPanel<Columns: TileRow>(
-    _: Columns.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ next: UnsafePointer<Float>?,
+    _: Columns.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ next: Upcoming?,
     _ c: UnsafeMutablePointer<Float>, _ cStride: Int, _ rows: Int, _ depth: Int, _ accumulate: Bool
 ) {
-    // Each tile fetches a line for each step of its depth, until all of a panel is.
-    var (next, lines) = (next, Columns.width / Vector.lanes)
-    var row = 0
+    var (row, next) = (0, next)
     @inline(__always) func multiply<T: Tile>(_: T.Type) where T.Row == Columns {
         multiplyTile(T.self, a.from(row: row), panel, next, c + row * cStride, cStride, depth, accumulate)
         row += T.rows
-        lines -= 1
-        next = lines > 0 ? next.map { $0 + depth * Vector.lanes } : nil
+        next = next?.afterTile
     }
     while row < rows {
         switch rows - row {
@@ -184,15 +213,16 @@ private func multiplyPanel<Columns: TileRow>(
 
 @inline(__always)
 private func multiplyTile<T: Tile>(
-    _: T.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ next: UnsafePointer<Float>?,
+    _: T.Type, _ a: LeftMatrix, _ panel: UnsafePointer<Float>, _ next: Upcoming?,
     _ c: UnsafeMutablePointer<Float>, _ cStride: Int, _ depth: Int, _ accumulate: Bool
 ) {
     var tile = T(zero: ())
-    var (left, right, line) = (a.base, panel, next)
+    var (left, right, line) = (a.base, panel, next?.firstLine)
+    let lineStride = next?.lineStride ?? 0
     @inline(__always) func add(_ steps: Int, rowStride: Int, depthStride: Int) {
         if let ahead = line {
-            for step in 0..<steps { fetch(ahead + step * Vector.lanes) }
-            line = ahead + steps * Vector.lanes
+            for step in 0..<steps { fetch(ahead + step * lineStride) }
+            line = ahead + steps * lineStride
         }
         for step in 0..<steps {
             tile.add(left + step * depthStride, rowStride, T.Row(at: right + step * T.Row.width))

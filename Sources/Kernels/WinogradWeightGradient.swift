@@ -230,7 +230,8 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             let right = m + point * pointStrideM + tiles * panel
             multiplyPanel(
                 .columns(v + point * pointStrideV + tiles * part.rows.lowerBound, stride: rowWidth),
-                right, width: width, next: way == .blocks ? right + pointStrideM : nil,
+                right, width: width,
+                next: way == .blocks ? .panel(right + pointStrideM, width: width, depth: tiles) : nil,
                 to: u + Tile.weightPoint(ofSquare: point) * pointStrideU + panel - part.columns.lowerBound,
                 stride: rowStrideU, rows: part.rows.count, columns: width, depth: tiles, accumulate: accumulate)
         }

@@ -126,6 +126,8 @@ private let shapes: [ConvolutionShape] = [
     // 1×1
     shape(3, 5, 5, 16, 64, 1, 1, 0), shape(2, 4, 6, 100, 24, 1, 1, 0), shape(2, 8, 8, 64, 100, 1, 2, 0),
     shape(2, 5, 3, 5, 1, 1, 2, 0), shape(2, 5, 5, 300, 40, 1, 1, 0), shape(2, 4, 4, 3, 5, 1, 1, 1),
+    // weight gradients in blocks of columns, at last in more than need be, for fewer slices
+    shape(30, 5, 5, 300, 230, 1, 1, 0), shape(40, 5, 5, 260, 380, 1, 1, 0),
     // other kernels
     shape(2, 8, 7, 5, 16, 5, 1, 2), shape(2, 9, 9, 3, 24, 7, 2, 3), shape(1, 6, 6, 600, 20, 2, 2, 0),
     // few channels, and slices of more than one block

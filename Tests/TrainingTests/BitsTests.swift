@@ -9,7 +9,10 @@ private let instructions = "\(Build.vectors), \(Build.blas.split(separator: " ")
 
 /// Parameters after twenty steps, to the last bit. A change that is to leave the bits alone leaves these hashes; one
 /// that is not writes down new ones, and says so. OpenBLAS multiplies in linear layers, each of its kernels in its way.
-@Suite(.enabled(if: instructions == "AVX-512, Cooperlake", "known of AVX-512 with OpenBLAS for Cooperlake"))
+@Suite(
+    .enabled(
+        if: ["AVX-512, Cooperlake", "AVX-512, SkylakeX"].contains(instructions),
+        "known of AVX-512 with OpenBLAS for Cooperlake or Skylake-X"))
 struct BitsTests {
     struct Method: CustomTestStringConvertible {
         var testDescription: String
