@@ -30,12 +30,8 @@ build: $(installed) ## build the library and install the Python package in .venv
 run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-100's
 	.venv/bin/plp compare --quick --fresh --data "$(DATA)"
 
-# Without testable imports, which no test needs, the tests link what `build` has compiled. What the kernels do instead
-# where AVX-512 is missing is tested on any machine, in a build folder of its own.
 test: build wheel test-packages ## run the tests of Swift, C and Python
-	$(swift_test)
-	PLP_TESTS=Kernels PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) $(swift_test) --scratch-path .build/haswell
-	$(MAKE) --no-print-directory test-checked
+	$(MAKE) --no-print-directory --jobs=2 --output-sync test-address test-thread test-haswell test-swift
 	sh Tests/C/run.sh
 	.venv/bin/pip install --quiet pytest safetensors ipykernel nbclient mpi4py distributed loky pandas tensorboardX \
 	    'numpy<2'
@@ -43,12 +39,24 @@ test: build wheel test-packages ## run the tests of Swift, C and Python
 	.venv/bin/python -m pytest
 	$(MAKE) --no-print-directory test-torch
 
+# Without testable imports, which no test needs, the tests link what `build` has compiled.
+test-swift: build
+	$(swift_test)
+
+# What the kernels do where AVX-512 is missing is tested on any machine, in a build folder of its own.
+test-haswell: $(static) | swift packages
+	PLP_TESTS=Kernels PLP_TARGET_CPU=haswell PKG_CONFIG_PATH=$(dir $(CURDIR)/$(static)) $(swift_test) --scratch-path .build/haswell
+
 # Of `sanitize` and `fuzz` what takes no more than a few minutes, building included: what kernels and executor do with memory,
 # the C interface under both sanitizers, and a few seconds of fuzzing.
-test-checked: swift packages ## run some of the tests under sanitizers, and fuzz for some seconds
+test-checked: test-address test-thread ## run some of the tests under sanitizers, and fuzz for some seconds
+
+test-address: swift packages
 	PLP_TESTS=Kernels,Networks $(call under,address) --filter 'KernelsTests|NetworksTests.(Executor|Graph)Tests'
 	sh Tests/C/sanitized.sh address
 	sh Tests/Fuzz/run.sh 2
+
+test-thread: swift packages
 	PLP_CHECKED=thread swift build -c release --product test --scratch-path .build/thread
 	sh Tests/C/sanitized.sh thread threads
 
@@ -206,9 +214,10 @@ bench-packages:
 
 libraries: $(library) $(portable) ## build the library for this processor and for a wheel's; with -j2 at the same time
 
-# Pip builds in one folder for all. Swift's compiler is busy with the kernels on one core, most of the time.
-ifneq ($(MAKECMDGOALS), libraries)
+# Swift's compiler is busy with the kernels on one core, most of the time: these have a build folder each, and may run side by
+# side. All else has one for all: pip's.
+ifneq ($(filter-out libraries test-swift test-haswell test-address test-thread, $(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: help build libraries run test test-checked test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages
+.PHONY: help build libraries run test test-swift test-haswell test-checked test-address test-thread test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages
