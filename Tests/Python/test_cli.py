@@ -7,10 +7,12 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import plp
@@ -165,8 +167,9 @@ def test_a_run_is_repeated_from_its_folder(capsys):
     assert plp.Task.load(second).recipe == plp.Task.load("first").recipe
     assert len((second / "iterations.csv").read_text()) > 100
     assert main(["train", "--from", str(second)]) == 0 and Path(f"{second}-2").exists()
-    assert main(["train", "--from", "first", "--epochs", "3"]) == 2
-    assert "--epochs" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["train", "vgg16", "--from", "first", "--epochs", "3"]) == 2
+    assert "train --from first: found vgg16 --epochs 3, expected no more than --thr" in capsys.readouterr().err
     assert main(["train", "--from", "nowhere"]) == 1 and "nowhere" in capsys.readouterr().err
 
 
@@ -376,6 +379,20 @@ def test_runs_in_several_processes_and_on_dasks_workers(monkeypatch):
     assert len(hosts) == 1  # the client's, and not a worker's
     monkeypatch.setattr("plp._extras.find_spec", lambda name: None if name == "distributed" else name)
     assert main(["compare", *SMALL, "-o", "more", "--dask", "127.0.0.1:1"]) == 1
+
+
+def dies(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_where_all_workers_of_dask_die_the_command_says_so(monkeypatch, capsys):
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    monkeypatch.setattr(plp.cli, "compare", partial(plp.compare, engine=dies))
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), distributed.LocalCluster(**options) as cluster:
+        address = cluster.scheduler_address
+        assert main(["compare", *SMALL, "--dask", address]) == 1
+    assert re.search(f"plp: --dask {address}: .* all those workers died", capsys.readouterr().err)
 
 
 def test_a_mistake_does_not_cost_the_study(folder):

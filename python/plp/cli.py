@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn, TypeAlias, Union
 
@@ -291,7 +293,16 @@ def _parsed(arguments: Sequence[str]) -> Any:
         ),
     ]
     program: Any = Union[tuple(commands)]  # noqa: UP007
-    return tyro.cli(program, prog="plp", description=DESCRIPTION, args=arguments, registry=REGISTRY)
+    parse = partial(tyro.cli, program, prog="plp", description=DESCRIPTION, args=arguments, registry=REGISTRY)
+    if choice.source:  # where the parser would name other commands that have such options
+        parsed, others = parse(return_unknown_args=True)
+        if others and isinstance(parsed, Repetition):
+            _say(
+                f"plp: train --from {parsed.source}: found {shlex.join(others)}, "
+                "expected no more than --threads, --fresh and --output: all else is that run's"
+            )
+            raise SystemExit(2)
+    return parse()
 
 
 # ---- The commands ----------------------------------------------------------------------------------------------------
@@ -537,14 +548,17 @@ def _executor(address: str | None) -> Iterator[Any]:
         yield None
         return
     require("distributed", extra="cluster")
-    from distributed import Client
+    from distributed import Client, KilledWorker
 
     try:
         client = Client(address)
     except (OSError, ValueError) as error:
         raise OSError(f"--dask {address}: no scheduler answers there: {error}") from None
     with client:
-        yield client.get_executor()
+        try:
+            yield client.get_executor()
+        except KilledWorker as error:
+            raise ChildProcessError(f"--dask {address}: {error}") from None
 
 
 def _drawn(study: Study, output: Path) -> str:
