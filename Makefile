@@ -16,6 +16,9 @@ portable = .build/haswell/release/libplp.so .build/skylake-avx512/release/libplp
 processor = .build/processor
 environment = .venv/plp-environment
 installed = .venv/plp-installed
+# Folders, too, for what is no longer in them.
+python = $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi' -o -name '*.jinja' \
+    -o -type d ! -name __pycache__ ! -name '*.egg-info')
 peer = .venv-peer
 swift_test = swift test -c release --disable-testable-imports
 # Under a sanitizer, in a build folder of its own. A test expects SIGSEGV, and XCTest leaks: neither is an error here.
@@ -172,8 +175,7 @@ $(processor): always
 always:
 
 # NumPy below 2 because Debian's PyTorch, which the tests compare with, was built for that.
-$(installed): $(library) pyproject.toml setup.py $(shell find python -name '*.c' -o -name '*.py' -o -name '*.pyi' -o -name '*.jinja') \
-        | $(environment)
+$(installed): $(library) pyproject.toml setup.py $(python) | $(environment)
 	rm -rf build
 	PLP_LIBRARY=$(library) \
 	    .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation '.[studies]' 'numpy<2'

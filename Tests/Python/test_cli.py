@@ -566,10 +566,6 @@ def test_info_and_profile(capsys):
         (["train", "--data", "synthetic", "--dataset", "cifar10"], "--data synthetic and --dataset cifar10 are given"),
         (["train", "--dataset", "cifar10"], "no CIFAR-10 there; `plp download --dataset cifar10` fetches it"),
         (["train", "--plp.step", "2", "--plp.coefficients", "1", "2"], "--plp.step, --plp.coefficients: step chooses"),
-        (
-            ["compare", "--data", "synthetic", "--dask", "127.0.0.1:1"],
-            "127.0.0.1:1: no scheduler",
-        ),
         (["compare", "--data", "synthetic", "--jobs", "0"], "jobs is 0"),
         (["stop", "nothing"], "nothing: neither a study nor a run"),
         (["merge", "nothing", "-o", "both"], "nothing"),
@@ -584,6 +580,13 @@ def test_errors_are_one_line_and_leave_nothing(arguments, message, folder, capsy
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("plp: ") and message in error
     assert {path.name for path in folder.rglob("*")} <= {"results", "cache"}
+
+
+def test_no_scheduler_of_dask_answers(folder, capsys):
+    dask = pytest.importorskip("dask")
+    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+        arguments = ["compare", "--data", "synthetic", "--dask", "127.0.0.1:1"]
+        test_errors_are_one_line_and_leave_nothing(arguments, "127.0.0.1:1: no scheduler", folder, capsys)
 
 
 @pytest.mark.parametrize(
