@@ -296,7 +296,9 @@ def _parsed(arguments: Sequence[str]) -> Any:
     parse = partial(tyro.cli, program, prog="plp", description=DESCRIPTION, args=arguments, registry=REGISTRY)
     if choice.source:  # where the parser would name other commands that have such options
         parsed, others = parse(return_unknown_args=True)
-        if others and isinstance(parsed, Repetition):
+        if not others:
+            return parsed
+        if isinstance(parsed, Repetition):
             _say(
                 f"plp: train --from {parsed.source}: found {shlex.join(others)}, "
                 "expected no more than --threads, --fresh and --output: all else is that run's"
