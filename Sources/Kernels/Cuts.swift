@@ -58,10 +58,12 @@ enum Cut {
     /// floats. More blocks gather more often, but may do with fewer slices, each of which writes a gradient of its own.
     static func gradientColumns(of total: Int, pixels: Int, slices: (_ blocks: Int) -> Int) -> Int {
         let fewest = divideUp(total, by: gradientColumns)
-        let sizes = (fewest...2 * fewest).map { roundUp(divideUp(total, by: $0), to: fewestColumns) }
-        func gathered(_ size: Int) -> Int { divideUp(total, by: size) * pixels }
-        func written(_ size: Int) -> Int { slices(divideUp(total, by: size)) * total }
-        return sizes.min { gathered($0) + written($0) < gathered($1) + written($1) }!
+        let sizes = (fewest...2 * fewest).map { roundUp(divideUp(total, by: $0), to: columnStep) }
+        func floatsPerRow(_ size: Int) -> Int {
+            let blocks = divideUp(total, by: size)
+            return blocks * pixels + slices(blocks) * total
+        }
+        return sizes.min { floatsPerRow($0) < floatsPerRow($1) }!
     }
 
     /// Parts that each of 64 threads computes.
@@ -90,8 +92,8 @@ enum Cut {
     /// Columns of a product in one part: the widest panel, or four of AVX2's.
     static let columns = 64
 
-    /// Columns below which a product is much slower.
-    static let fewestColumns = columns / 2
+    /// What columns are a multiple of where a cut may choose: narrower panels are slower.
+    static let columnStep = columns / 2
 
     /// Depth at which a piece of a panel stays in the L2 cache for all rows.
     static let depth = 512
@@ -134,7 +136,8 @@ enum Cut {
     static let gatheredRows = (most: 192, fewest: 32)
 
     /// Rows and columns of a weight gradient in one part at most, which stay in the L2 cache, and pixels that it takes at a
-    /// time: a tile of the gradient is written once for so many, of which a panel fits half of an L1 cache of 32 KB.
+    /// time: a tile of the gradient is written once for so many, of which the widest panel fits half of an L1 cache of
+    /// 32 KB.
     static let gradientRows = 256
     static let gradientColumns = 192
     static let gradientPixels = 64

@@ -155,7 +155,7 @@ func multiply(
     }
 }
 
-/// The same for one panel of `width` columns, of which C has the first `columns`.
+/// The same for one panel of `width` columns, of which C has the first `columns`. Meanwhile `next` is fetched.
 @inline(never)
 func multiplyPanel(
     _ a: LeftMatrix, _ panel: UnsafePointer<Float>, width: Int, next: Upcoming? = nil,
