@@ -14,8 +14,9 @@
 //   never in memory; then the output transform runs over blocks of pixels.
 //
 // Weight gradient, summed over all tiles:
-// - Where dU fits the L2 cache, or nearly, and tiles are many, a part is all of dU over a slice of the tiles. It
-//   transforms them, a few at a time, and what it sums up is transformed in its cache, to be added to other slices'.
+// - Where dU is a few blocks that fit the L2 cache each, and tiles are many, a part is a block over a slice of the tiles.
+//   It transforms them, a few at a time: to do so again for each block takes less than to have them from the L3 cache,
+//   where other threads would leave them. What it sums up is transformed in its cache, to be added to other slices'.
 // - Elsewhere all threads transform the tiles, a chunk at a time, and then a part is a block at all points, transformed
 //   as above, if there are enough blocks, or else a block at one point, and dU is in memory until the last chunk.
 //
@@ -116,13 +117,11 @@ enum Cut {
     static let pieceDepth = 128
     static let pieceColumns = PackedMatrix.panelWidth
 
-    /// Floats of dU for which each thread transforms tiles by itself, at most: 64 × 192 channels.
-    static let ownWeights = 448 * 1024
-
-    /// Fewest tiles in a slice of a weight gradient, that its transform is worth it: where dU is not in the L2 cache, and
-    /// where it is. How many of them a part transforms at a time, at least, that dU is read and written for enough.
-    static let sliceTiles = (far: 128, near: 64)
-    static let ownTiles = 48
+    /// Blocks of a weight gradient whose parts transform tiles by themselves: most, of 128 × 192 channels, and how many
+    /// parts there must be at least. How many tiles a part transforms at a time, at least, that dU is read and written for
+    /// enough.
+    static let ownBlocks = (most: 6, fewestParts: 8)
+    static let ownTiles = 32
 
     /// Fewest tiles that all threads transform for a weight gradient at a time, for the same reason.
     static let chunkTiles = 128

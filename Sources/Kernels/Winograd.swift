@@ -18,14 +18,19 @@ protocol LinearMap {
 }
 
 extension LinearMap {
-    /// The map applied to the columns of a square, then to its rows. `scratch` holds inputs × outputs vectors.
+    /// The map applied to the columns of a square, then to its rows. `scratch` holds inputs × outputs vectors. Where
+    /// `columns` are given, all others are zero.
     @inline(__always)
     static func applyTwice(
-        _ scratch: UnsafeMutablePointer<Vector>, _ x: (_ row: Int, _ column: Int) -> Vector,
-        _ y: (_ row: Int, _ column: Int, _ value: Vector) -> Void
+        _ scratch: UnsafeMutablePointer<Vector>, columns: Range<Int>? = nil,
+        _ x: (_ row: Int, _ column: Int) -> Vector, _ y: (_ row: Int, _ column: Int, _ value: Vector) -> Void
     ) {
         for column in 0..<inputs {
-            apply({ x($0, column) }, { scratch[$0 * inputs + column] = $1 })
+            if let columns, !columns.contains(column) {
+                for row in 0..<outputs { scratch[row * inputs + column] = .zero }
+            } else {
+                apply({ x($0, column) }, { scratch[$0 * inputs + column] = $1 })
+            }
         }
         for row in 0..<outputs {
             apply({ scratch[row * inputs + $0] }, { y(row, $0, $1) })

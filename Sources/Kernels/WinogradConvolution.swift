@@ -42,26 +42,43 @@ struct TileGrid {
         place: (_ tile: Int, _ channel: Int) -> Int
     ) {
         withUnsafeTemporaryAllocation(of: Vector.self, capacity: Map.inputs * Map.outputs) { scratch in
+            var (first, rows, columns) = tile(tiles.lowerBound)
             for index in tiles {
-                let (first, rows, columns) = tile(index)
+                // The next tile's rows are far apart, which a processor does not foresee: they are fetched meanwhile.
+                let next = tile(index + 1)
+                let nextRows = index + 1 < tiles.upperBound ? next.rows : 0..<0
+                // But for those columns that it shares with this one.
+                let shared = next.columns.lowerBound == 0 ? side - spacing : 0
+                let nextColumns = max(shared, next.columns.lowerBound)..<max(shared, next.columns.upperBound)
                 let isInside = rows.count == side && columns.count == side
                 for channel in stride(from: 0, to: maps.channels, by: Vector.lanes) {
                     let (pixels, count) = (first + channel, maps.channels - channel)
                     let values = target + place(index - tiles.lowerBound, channel)
-                    @inline(__always) func apply(_ x: (_ row: Int, _ column: Int) -> Vector) {
-                        Map.applyTwice(scratch.baseAddress!, x) {
+                    for row in nextRows {
+                        for column in nextColumns {
+                            fetch(next.first + channel + (row * maps.width + column) * maps.stride)
+                        }
+                    }
+                    @inline(__always)
+                    func apply(columns: Range<Int>? = nil, _ x: (_ row: Int, _ column: Int) -> Vector) {
+                        Map.applyTwice(scratch.baseAddress!, columns: columns, x) {
                             $2.store(to: values + ($0 * Map.outputs + $1) * pointStride)
                         }
                     }
                     if isInside && count >= Vector.lanes {
                         apply { Vector(at: pixels + ($0 * maps.width + $1) * maps.stride) }
+                    } else if count >= Vector.lanes {
+                        apply(columns: columns) {
+                            rows.contains($0) ? Vector(at: pixels + ($0 * maps.width + $1) * maps.stride) : .zero
+                        }
                     } else {
-                        apply {
-                            rows.contains($0) && columns.contains($1)
+                        apply(columns: columns) {
+                            rows.contains($0)
                                 ? Vector(at: pixels + ($0 * maps.width + $1) * maps.stride, count: count) : .zero
                         }
                     }
                 }
+                (first, rows, columns) = next
             }
         }
     }

@@ -8,7 +8,7 @@
 struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     /// What a part sums up, and whether it transforms the tiles by itself.
     private enum Way {
-        /// All of dU over a slice of the tiles, which it transforms.
+        /// A block at all points over a slice of the tiles, which it transforms.
         case ownTiles
         /// A block at all points, of tiles that all threads have transformed.
         case blocks
@@ -34,24 +34,28 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let bands = shape.images * bandsPerImage
         let tiles = bands * tilesPerRow
         let (inputs, outputs) = (shape.inputChannels, shape.outputChannels)
-        let weights = Tile.weightPoints * inputs * outputs
-        let tilesPerSlice = weights <= Cut.cache ? Cut.sliceTiles.near : Cut.sliceTiles.far
+        func size(of channels: Int, atMost most: Int, step: Int = Vector.lanes) -> Int {
+            roundUp(divideUp(channels, by: divideUp(channels, by: most)), to: step)
+        }
+        let rows = size(of: inputs, atMost: Cut.columns)
+        let columns = min(
+            size(of: outputs, atMost: Cut.columns, step: Cut.columnStep), PackedMatrix.paddedColumns(outputs))
+        let blocks = divideUp(inputs, by: rows) * divideUp(outputs, by: columns)
+        let tilesPerSlice = divideUp(2 * Tile.weightPoints * rows * columns, by: Tile.floatsPerTile(rows, columns))
         let mostTiles: Int
         var sliceCount = 1
-        if weights <= Cut.ownWeights, tiles / tilesPerSlice >= Cut.parts / 2 {
+        if blocks <= Cut.ownBlocks.most, blocks * (tiles / tilesPerSlice) >= Cut.ownBlocks.fewestParts {
             way = .ownTiles
-            (rowsPerBlock, columnsPerBlock) = (roundUp(inputs, to: Vector.lanes), PackedMatrix.paddedColumns(outputs))
-            mostTiles = max(Tile.tilesBesideWeights(inputs, outputs) ?? 0, Cut.ownTiles)
-            sliceCount = Cut.slices(of: 1, atMost: tiles / tilesPerSlice)
+            (rowsPerBlock, columnsPerBlock) = (rows, columns)
+            mostTiles = max(Tile.tilesBesideWeights(rows, columns) ?? 0, Cut.ownTiles)
+            sliceCount = Cut.slices(of: blocks, atMost: tiles / tilesPerSlice)
         } else {
-            func rows(_ most: Int) -> Int {
-                roundUp(divideUp(inputs, by: divideUp(inputs, by: most)), to: Vector.lanes)
-            }
-            let square = rows(Cut.columns)
-            let blocks = divideUp(inputs, by: square) * divideUp(outputs, by: Cut.columns)
+            let blocks = divideUp(inputs, by: rows) * divideUp(outputs, by: Cut.columns)
             way = blocks >= Cut.parts / 2 ? .blocks : .points
-            (rowsPerBlock, columnsPerBlock) = (way == .blocks ? square : rows(Cut.columns / 2), Cut.columns)
-            mostTiles = max(Cut.chunk(beside: weights) / Tile.floatsPerTile(inputs, outputs), Cut.chunkTiles)
+            rowsPerBlock = way == .blocks ? rows : size(of: inputs, atMost: Cut.columns / 2)
+            columnsPerBlock = Cut.columns
+            let chunk = Cut.chunk(beside: Tile.weightPoints * inputs * outputs)
+            mostTiles = max(chunk / Tile.floatsPerTile(inputs, outputs), Cut.chunkTiles)
         }
         let chunk = min(max(1, mostTiles / tilesPerRow), bands)
         bandsPerChunk = way == .ownTiles ? chunk : divideUp(bands, by: divideUp(bands, by: chunk))
@@ -59,9 +63,11 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     }
 
     private var tilesPerChunk: Int { bandsPerChunk * tilesPerRow }
-    /// Channels of V and of M′, as they lie in memory.
-    private var inputStride: Int { roundUp(shape.inputChannels, to: Vector.lanes) }
-    private var outputStride: Int { PackedMatrix.paddedColumns(shape.outputChannels) }
+    /// Channels of V and of M′ that are transformed together, as they lie in memory.
+    private var inputStride: Int { way == .ownTiles ? rowsPerBlock : roundUp(shape.inputChannels, to: Vector.lanes) }
+    private var outputStride: Int {
+        way == .ownTiles ? columnsPerBlock : PackedMatrix.paddedColumns(shape.outputChannels)
+    }
     private var pointStrideV: Int { tilesPerChunk * inputStride + Vector.lanes }
     private var pointStrideM: Int { tilesPerChunk * outputStride + Vector.lanes }
     private var transformedCount: Int { Tile.points * (pointStrideV + pointStrideM) }
@@ -86,11 +92,15 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let bands = x.count * bandsPerImage
         switch way {
         case .ownTiles:
-            threads.sweep(slices.count) { slice, worker in
+            threads.sweep(slices.count * blockCount) { index, worker in
+                let (slice, block) = index.quotientAndRemainder(dividingBy: blockCount)
+                let part = part(block)
                 let v = transformed + worker * transformedCount
                 sum(
-                    slices.part(slice, of: bands), x, dy, in: gradients + worker * countU, v,
-                    v + Tile.points * pointStrideV, to: slices.sum(slice, in: dw, workspace))
+                    slices.part(slice, of: bands), x.slice(part.rows), dy.slice(part.columns),
+                    in: gradients + worker * countU, v, v + Tile.points * pointStrideV,
+                    to: slices.sum(slice, in: dw, workspace) + part.rows.lowerBound * shape.outputChannels
+                        + part.columns.lowerBound)
             }
             slices.add(in: dw, workspace, threads: threads)
         case .blocks:
@@ -152,12 +162,12 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         threads.noteForwardSweep()
     }
 
-    /// The gradient over some bands, which it transforms a few at a time.
+    /// A block of the gradient over some bands, of channels that it transforms for itself, a few bands at a time.
     private func sum(
         _ bands: Range<Int>, _ x: Maps, _ dy: Maps, in u: UnsafeMutablePointer<Float>,
         _ v: UnsafeMutablePointer<Float>, _ m: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>
     ) {
-        let all = Part(rows: 0..<shape.inputChannels, columns: 0..<shape.outputChannels)
+        let all = Part(rows: 0..<x.channels, columns: 0..<dy.channels)
         if bands.isEmpty { u.update(repeating: 0, count: countU) }
         for first in stride(from: bands.lowerBound, to: bands.upperBound, by: bandsPerChunk) {
             let end = min(first + bandsPerChunk, bands.upperBound)
@@ -199,7 +209,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, bandsPerImage: bandsPerImage
         ).transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV) {
             let block = $1 / rowsPerBlock * rowsPerBlock
-            let width = min(rowsPerBlock, inputStride - block)
+            let width = min(rowsPerBlock, roundUp(x.channels, to: Vector.lanes) - block)
             return count * block + (first + $0) * width + $1 - block
         }
     }
@@ -224,9 +234,10 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         _ v: UnsafePointer<Float>, _ m: UnsafePointer<Float>, tiles: Int, _ point: Int, _ part: Part,
         to u: UnsafeMutablePointer<Float>, accumulate: Bool
     ) {
-        let rowWidth = min(rowsPerBlock, inputStride - part.rows.lowerBound)
+        let rowWidth = roundUp(part.rows.count, to: Vector.lanes)
+        let end = PackedMatrix.paddedColumns(part.columns.upperBound)
         for panel in stride(from: part.columns.lowerBound, to: part.columns.upperBound, by: PackedMatrix.panelWidth) {
-            let width = min(PackedMatrix.panelWidth, outputStride - panel)
+            let width = min(PackedMatrix.panelWidth, end - panel)
             let right = m + point * pointStrideM + tiles * panel
             multiplyPanel(
                 .columns(v + point * pointStrideV + tiles * part.rows.lowerBound, stride: rowWidth),

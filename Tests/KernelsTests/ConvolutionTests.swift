@@ -115,8 +115,10 @@ private let shapes: [ConvolutionShape] = [
     // weight gradients whose parts transform their own tiles, in slices, at last of a few chunks each
     shape(1030, 5, 7, 9, 8, 3, 1, 1), shape(1, 260, 283, 8, 9, 3, 1, 1), shape(4100, 1, 3, 60, 8, 3, 1, 1),
     shape(4100, 3, 3, 20, 17, 3, 2, 1), shape(2050, 2, 7, 8, 17, 3, 2, 1), shape(130, 6, 5, 90, 20, 3, 1, 1),
+    // the same for several blocks
+    shape(150, 1, 3, 72, 130, 3, 1, 1), shape(90, 2, 3, 70, 90, 3, 2, 1),
     // by points, in two chunks, and with points that share weights; forward, each part has some columns of a block
-    shape(200, 1, 1, 130, 100, 3, 1, 1), shape(4, 5, 4, 150, 140, 3, 2, 1), shape(3, 2, 2, 130, 150, 3, 1, 1),
+    shape(200, 1, 1, 150, 140, 3, 1, 1), shape(4, 5, 4, 150, 140, 3, 2, 1), shape(3, 2, 2, 130, 150, 3, 1, 1),
     // forward and input gradient by points, in chunks, with columns for slices of the tiles; gradients in blocks
     shape(400, 1, 1, 180, 170, 3, 1, 1), shape(530, 1, 1, 260, 250, 3, 1, 1), shape(700, 1, 1, 350, 340, 3, 1, 1),
     shape(5, 2, 2, 350, 340, 3, 1, 1), shape(3, 3, 5, 270, 260, 3, 2, 1), shape(2, 5, 6, 200, 180, 3, 1, 1),
