@@ -21,3 +21,6 @@ static inline long affinity_mask(void *mask, size_t size) { return syscall(SYS_s
 
 /* Has a line of memory fetched into the L2 cache while this thread goes on. It may be any address. */
 static inline void fetch(const void *memory) { __builtin_prefetch(memory, 0, 2); }
+
+/* The same for a line that it writes next, into the L1 cache. */
+static inline void fetch_to_write(const void *memory) { __builtin_prefetch(memory, 1, 3); }

@@ -35,11 +35,12 @@ struct TileGrid {
     }
 
     /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero. The value of a tile and channel
-    /// at a point goes to `target[point * pointStride + place(tile, channel)]`.
+    /// at a point goes to `target[point * pointStride + place(tile, channel)]`, which is fetched before if it `isFar`: in
+    /// no L2 cache.
     @inline(__always)
     func transform<Map: LinearMap>(
         _ map: Map.Type, _ tiles: Range<Int>, to target: UnsafeMutablePointer<Float>, pointStride: Int,
-        place: (_ tile: Int, _ channel: Int) -> Int
+        isFar: Bool = false, place: (_ tile: Int, _ channel: Int) -> Int
     ) {
         withUnsafeTemporaryAllocation(of: Vector.self, capacity: Map.inputs * Map.outputs) { scratch in
             var (first, rows, columns) = tile(tiles.lowerBound)
@@ -54,6 +55,11 @@ struct TileGrid {
                 for channel in stride(from: 0, to: maps.channels, by: Vector.lanes) {
                     let (pixels, count) = (first + channel, maps.channels - channel)
                     let values = target + place(index - tiles.lowerBound, channel)
+                    if isFar {
+                        let (tile, lanes) = (index - tiles.lowerBound, Vector.lanes)
+                        let next = target + (count > lanes ? place(tile, channel + lanes) : place(tile + 1, 0))
+                        for point in 0..<Map.outputs * Map.outputs { fetch_to_write(next + point * pointStride) }
+                    }
                     for row in nextRows {
                         for column in nextColumns {
                             fetch(next.first + channel + (row * maps.width + column) * maps.stride)

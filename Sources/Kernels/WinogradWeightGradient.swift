@@ -207,7 +207,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         TileGrid(
             maps: x, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
             origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, bandsPerImage: bandsPerImage
-        ).transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV) {
+        ).transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV, isFar: way != .ownTiles) {
             let block = $1 / rowsPerBlock * rowsPerBlock
             let width = min(rowsPerBlock, roundUp(x.channels, to: Vector.lanes) - block)
             return count * block + (first + $0) * width + $1 - block
@@ -222,7 +222,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         TileGrid(
             maps: dy, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
             bandsPerImage: bandsPerImage
-        ).transform(Tile.OutputGradient.self, tiles, to: m, pointStride: pointStrideM) {
+        ).transform(Tile.OutputGradient.self, tiles, to: m, pointStride: pointStrideM, isFar: way != .ownTiles) {
             let panel = $1 / PackedMatrix.panelWidth * PackedMatrix.panelWidth
             let width = min(PackedMatrix.panelWidth, columns - panel)
             return count * panel + (first + $0) * width + $1 - panel
