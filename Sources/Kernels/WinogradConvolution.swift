@@ -21,9 +21,12 @@ struct TileGrid {
     var tilesPerRow: Int
     var bandsPerImage: Int
 
-    /// Where a tile, counted over all images, starts, and which of its rows and columns lie inside the map.
+    /// Where a tile starts, perhaps outside the map, and which of its rows and columns lie inside.
+    typealias Pixels = (first: UnsafeMutablePointer<Float>, rows: Range<Int>, columns: Range<Int>)
+
+    /// The pixels of a tile, counted over all images.
     @inline(__always)
-    func tile(_ index: Int) -> (first: UnsafeMutablePointer<Float>, rows: Range<Int>, columns: Range<Int>) {
+    func tile(_ index: Int) -> Pixels {
         let (band, column) = index.quotientAndRemainder(dividingBy: tilesPerRow)
         let (image, row) = band.quotientAndRemainder(dividingBy: bandsPerImage)
         let (y, x) = (row * spacing + origin, column * spacing + origin)
@@ -35,57 +38,68 @@ struct TileGrid {
     }
 
     /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero. The value of a tile and channel
-    /// at a point goes to `target[point * pointStride + place(tile, channel)]`, which is fetched before if it `isFar`: in
-    /// no L2 cache.
+    /// at a point goes to `target[point * pointStride + place(tile, channel)]`. A target that `isFar`, in no L2 cache, is
+    /// fetched before.
     @inline(__always)
     func transform<Map: LinearMap>(
         _ map: Map.Type, _ tiles: Range<Int>, to target: UnsafeMutablePointer<Float>, pointStride: Int,
         isFar: Bool = false, place: (_ tile: Int, _ channel: Int) -> Int
     ) {
         withUnsafeTemporaryAllocation(of: Vector.self, capacity: Map.inputs * Map.outputs) { scratch in
-            var (first, rows, columns) = tile(tiles.lowerBound)
+            var pixels = tile(tiles.lowerBound)
             for index in tiles {
-                // The next tile's rows are far apart, which a processor does not foresee: they are fetched meanwhile.
-                let next = tile(index + 1)
-                let nextRows = index + 1 < tiles.upperBound ? next.rows : 0..<0
-                // But for those columns that it shares with this one.
-                let shared = next.columns.lowerBound == 0 ? side - spacing : 0
-                let nextColumns = max(shared, next.columns.lowerBound)..<max(shared, next.columns.upperBound)
-                let isInside = rows.count == side && columns.count == side
+                let nextPixels = tile(index + 1)
                 for channel in stride(from: 0, to: maps.channels, by: Vector.lanes) {
-                    let (pixels, count) = (first + channel, maps.channels - channel)
-                    let values = target + place(index - tiles.lowerBound, channel)
+                    let (tile, count) = (index - tiles.lowerBound, maps.channels - channel)
                     if isFar {
-                        let (tile, lanes) = (index - tiles.lowerBound, Vector.lanes)
-                        let next = target + (count > lanes ? place(tile, channel + lanes) : place(tile + 1, 0))
-                        for point in 0..<Map.outputs * Map.outputs { fetch_to_write(next + point * pointStride) }
-                    }
-                    for row in nextRows {
-                        for column in nextColumns {
-                            fetch(next.first + channel + (row * maps.width + column) * maps.stride)
+                        let next = count > Vector.lanes ? place(tile, channel + Vector.lanes) : place(tile + 1, 0)
+                        for point in 0..<Map.outputs * Map.outputs {
+                            fetch_to_write(target + next + point * pointStride)
                         }
                     }
-                    @inline(__always)
-                    func apply(columns: Range<Int>? = nil, _ x: (_ row: Int, _ column: Int) -> Vector) {
-                        Map.applyTwice(scratch.baseAddress!, columns: columns, x) {
-                            $2.store(to: values + ($0 * Map.outputs + $1) * pointStride)
-                        }
-                    }
-                    if isInside && count >= Vector.lanes {
-                        apply { Vector(at: pixels + ($0 * maps.width + $1) * maps.stride) }
-                    } else if count >= Vector.lanes {
-                        apply(columns: columns) {
-                            rows.contains($0) ? Vector(at: pixels + ($0 * maps.width + $1) * maps.stride) : .zero
-                        }
-                    } else {
-                        apply(columns: columns) {
-                            rows.contains($0)
-                                ? Vector(at: pixels + ($0 * maps.width + $1) * maps.stride, count: count) : .zero
-                        }
-                    }
+                    if index + 1 < tiles.upperBound { fetch(channel, of: nextPixels) }
+                    apply(
+                        map, to: pixels, channel: channel, count: count, scratch.baseAddress!,
+                        target + place(tile, channel), pointStride: pointStride)
                 }
-                (first, rows, columns) = next
+                pixels = nextPixels
             }
+        }
+    }
+
+    /// Fetches a vector of channels of a tile, but for the columns that the tile before it has, too. Its rows are far
+    /// apart, which a processor does not foresee.
+    @inline(__always)
+    private func fetch(_ channel: Int, of tile: Pixels) {
+        let shared = tile.columns.lowerBound == 0 ? side - spacing : 0
+        for row in tile.rows {
+            for column in max(shared, tile.columns.lowerBound)..<max(shared, tile.columns.upperBound) {
+                CLinux.fetch(tile.first + channel + (row * maps.width + column) * maps.stride)
+            }
+        }
+    }
+
+    /// Applies `map` to a vector of channels of a tile, of which there are `count` or, in the last one, fewer.
+    @inline(__always)
+    private func apply<Map: LinearMap>(
+        _: Map.Type, to tile: Pixels, channel: Int, count: Int, _ scratch: UnsafeMutablePointer<Vector>,
+        _ target: UnsafeMutablePointer<Float>, pointStride: Int
+    ) {
+        @inline(__always) func pixel(_ row: Int, _ column: Int) -> UnsafePointer<Float> {
+            UnsafePointer(tile.first + channel + (row * maps.width + column) * maps.stride)
+        }
+        @inline(__always) func store(_ row: Int, _ column: Int, _ value: Vector) {
+            value.store(to: target + (row * Map.outputs + column) * pointStride)
+        }
+        let (rows, columns) = (tile.rows, tile.columns)
+        if count < Vector.lanes {
+            Map.applyTwice(
+                scratch, columns: columns,
+                { rows.contains($0) ? Vector(at: pixel($0, $1), count: count) : .zero }, store)
+        } else if rows.count < side || columns.count < side {
+            Map.applyTwice(scratch, columns: columns, { rows.contains($0) ? Vector(at: pixel($0, $1)) : .zero }, store)
+        } else {
+            Map.applyTwice(scratch, { Vector(at: pixel($0, $1)) }, store)
         }
     }
 }
