@@ -33,13 +33,8 @@ build: $(installed) ## build the library and install the Python package in .venv
 run: build ## train with SGD and with PLP side by side; DATA=folder names CIFAR-100's
 	.venv/bin/plp compare --quick --fresh --data "$(DATA)"
 
-# Two at a time: a compiler is busy with the kernels on one core, most of the time.
 test: build wheel test-packages ## run the tests of Swift, C and Python
-	@echo 'Half an hour of tests, two programs at a time; each shows what it said when it ends.'
-	$(MAKE) --no-print-directory --jobs=2 --output-sync test-swift test-haswell test-torch
-	$(MAKE) --no-print-directory --jobs=2 --output-sync test-python test-address test-thread
-
-test-python: build test-packages
+	$(MAKE) --no-print-directory --jobs=2 --output-sync test-address test-thread test-haswell test-swift test-torch
 	sh Tests/C/run.sh
 	.venv/bin/pip install --quiet pytest safetensors ipykernel nbclient mpi4py distributed loky pandas tensorboardX \
 	    'numpy<2'
@@ -220,10 +215,11 @@ bench-packages:
 
 libraries: $(library) $(portable) ## build the library for this processor and for a wheel's; with -j2 at the same time
 
-# These have a folder each to build in, and may run side by side. All else has one for all: pip's.
-beside = libraries test-swift test-haswell test-torch test-python test-address test-thread
+# Swift's compiler is busy with the kernels on one core, most of the time: these have a folder each to build in, and may run side
+# by side. All else has one for all: pip's.
+beside = libraries test-swift test-haswell test-torch test-address test-thread
 ifneq ($(filter-out $(beside), $(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 
-.PHONY: help build libraries run test test-swift test-haswell test-python test-checked test-address test-thread test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages
+.PHONY: help build libraries run test test-swift test-haswell test-checked test-address test-thread test-torch sanitize fuzz lint bench wheel sdist check-wheel check-swift check-links docs install uninstall clean always swift packages docs-packages test-packages bench-packages

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import plp
 import pytest
@@ -225,6 +226,30 @@ def test_ctrl_c_keeps_all_runs(moment, tmp_path):
         and not list(tmp_path.glob("study/*/lock"))
         and not (tmp_path / "study/stop").exists()
     )
+
+
+class Interrupting(ThreadPoolExecutor):
+    """Whose user hits Ctrl-C when the second task is sent, and its future not yet returned."""
+
+    futures: ClassVar[list[Future]] = []
+
+    def submit(self, *call):
+        self.futures.append(super().submit(self.begin, *call))
+        if len(self.futures) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return self.futures[-1]
+
+    @staticmethod
+    def begin(function, *arguments):
+        time.sleep(1)  # as a process takes
+        return function(*arguments)
+
+
+def test_ctrl_c_within_a_submission_loses_no_task(study, tmp_path):
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        study(executor=Interrupting(1), epochs=100, path=tmp_path / "study")
+    assert interruption.value.study.interrupted and [each.done() for each in Interrupting.futures] == [True, True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # ---- One assignment --------------------------------------------------------------------------------------------------

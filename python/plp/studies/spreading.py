@@ -23,6 +23,7 @@ from typing import Any
 
 from .. import _plp
 from .._progress import Board, Display, duration
+from .._signals import held_back
 from .executors import workers_of_a_machine
 from .leases import Stopped, go_on, is_held, let_end, stop
 from .metrics import standing
@@ -90,13 +91,15 @@ def submit(executor: Any, tasks: Sequence[Task], engine: Engine, futures: Future
     """Sends tasks out, and adds each to ``futures`` at once, so that an interruption finds all that were sent."""
     share = workers_of_a_machine(executor)
     for task in tasks:
-        future = executor.submit(carry_out, assigned(task, engine, share))
-        if not isinstance(future, Future):
-            raise ValueError(
-                f"executor's submit returned {type(future).__name__} of {type(future).__module__}, "
-                "expected a concurrent.futures.Future"
-            )
-        futures[future] = task
+        assignment = assigned(task, engine, share)
+        with held_back():
+            future = executor.submit(carry_out, assignment)
+            if not isinstance(future, Future):
+                raise ValueError(
+                    f"executor's submit returned {type(future).__name__} of {type(future).__module__}, "
+                    "expected a concurrent.futures.Future"
+                )
+            futures[future] = task
 
 
 @dataclass(frozen=True)
