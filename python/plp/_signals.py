@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Interruption(KeyboardInterrupt):
     """Ctrl-C, or another signal that asks for the same; ``number`` says which."""
@@ -34,7 +36,7 @@ def interruptions() -> Iterator[None]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, hear)
     try:
@@ -46,7 +48,10 @@ def interruptions() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Within, the first of them waits for the end, so that what was begun is known when it is heard."""
+    """Within, the first of SIGINT, SIGTERM and SIGHUP that is handled waits for the end; a second one does not.
+
+    So what was begun is known when it is heard.
+    """
     heard: list[int] = []
 
     def keep(number: int, frame: FrameType | None) -> None:
@@ -56,7 +61,7 @@ def held_back() -> Iterator[None]:
 
     before: dict[int, Callable[[int, FrameType | None], Any]] = {}
     if threading.current_thread() is threading.main_thread():
-        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for ending in ENDING:
             if callable(handler := signal.getsignal(ending)):
                 before[ending] = handler
                 signal.signal(ending, keep)

@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from time import sleep
 from typing import Any
 
+from .._signals import ENDING
+
 
 class Processes(Executor):
     """So many processes on this machine. One that dies ends the task that it had, and no other's.
@@ -59,14 +61,11 @@ def _one_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_process)
 
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
 @contextmanager
 def _deaf() -> Iterator[None]:
     """Within, processes begin with a mask that holds back what asks them to end, until they ignore it."""
     resource_tracker.ensure_running()  # which takes the mask away where it begins itself
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:
@@ -75,9 +74,9 @@ def _deaf() -> Iterator[None]:
 
 def _begin_process() -> None:
     """Ctrl-C and the like are heard by the process that has the study, which then asks for an end by a file."""
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
