@@ -37,6 +37,11 @@ struct TileGrid {
         )
     }
 
+    @inline(__always)
+    func pixel(_ row: Int, _ column: Int, of tile: Pixels) -> UnsafeMutablePointer<Float> {
+        tile.first + (row * maps.width + column) * maps.stride
+    }
+
     /// Applies `map` to `tiles` in both dimensions, pixels outside the maps being zero. The value of a tile and channel
     /// at a point goes to `target[point * pointStride + place(tile, channel)]`. A target that `isFar`, in no L2 cache, is
     /// fetched before.
@@ -74,7 +79,7 @@ struct TileGrid {
         let shared = tile.columns.lowerBound == 0 ? side - spacing : 0
         for row in tile.rows {
             for column in max(shared, tile.columns.lowerBound)..<max(shared, tile.columns.upperBound) {
-                CLinux.fetch(tile.first + channel + (row * maps.width + column) * maps.stride)
+                CLinux.fetch(pixel(row, column, of: tile) + channel)
             }
         }
     }
@@ -85,8 +90,8 @@ struct TileGrid {
         _: Map.Type, to tile: Pixels, channel: Int, count: Int, _ scratch: UnsafeMutablePointer<Vector>,
         _ target: UnsafeMutablePointer<Float>, pointStride: Int
     ) {
-        @inline(__always) func pixel(_ row: Int, _ column: Int) -> UnsafePointer<Float> {
-            UnsafePointer(tile.first + channel + (row * maps.width + column) * maps.stride)
+        @inline(__always) func source(_ row: Int, _ column: Int) -> UnsafePointer<Float> {
+            UnsafePointer(pixel(row, column, of: tile) + channel)
         }
         @inline(__always) func store(_ row: Int, _ column: Int, _ value: Vector) {
             value.store(to: target + (row * Map.outputs + column) * pointStride)
@@ -95,11 +100,11 @@ struct TileGrid {
         if count < Vector.lanes {
             Map.applyTwice(
                 scratch, columns: columns,
-                { rows.contains($0) ? Vector(at: pixel($0, $1), count: count) : .zero }, store)
+                { rows.contains($0) ? Vector(at: source($0, $1), count: count) : .zero }, store)
         } else if rows.count < side || columns.count < side {
-            Map.applyTwice(scratch, columns: columns, { rows.contains($0) ? Vector(at: pixel($0, $1)) : .zero }, store)
+            Map.applyTwice(scratch, columns: columns, { rows.contains($0) ? Vector(at: source($0, $1)) : .zero }, store)
         } else {
-            Map.applyTwice(scratch, { Vector(at: pixel($0, $1)) }, store)
+            Map.applyTwice(scratch, { Vector(at: source($0, $1)) }, store)
         }
     }
 }
@@ -366,10 +371,9 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     private func transformOutput(
         _ m: UnsafePointer<Float>, to targets: TileGrid, _ tiles: Range<Int>, _ channels: Range<Int>, accumulate: Bool
     ) {
-        let maps = targets.maps
         withUnsafeTemporaryAllocation(of: Vector.self, capacity: Tile.Output.inputs * Tile.Output.outputs) { scratch in
             for tile in tiles {
-                let (first, rows, columns) = targets.tile(tile)
+                let pixels = targets.tile(tile)
                 for channel in stride(from: channels.lowerBound, to: channels.upperBound, by: Vector.lanes) {
                     let count = channels.upperBound - channel
                     let values = m + (tile - tiles.lowerBound) * rowStrideM + channel - channels.lowerBound
@@ -377,8 +381,8 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
                         scratch.baseAddress!,
                         { Vector(at: values + ($0 * Tile.Output.inputs + $1) * pointStrideM) },
                         { row, column, value in
-                            guard row < rows.upperBound, column < columns.upperBound else { return }
-                            let pixel = first + (row * maps.width + column) * maps.stride + channel
+                            guard row < pixels.rows.upperBound, column < pixels.columns.upperBound else { return }
+                            let pixel = targets.pixel(row, column, of: pixels) + channel
                             (accumulate ? Vector(at: pixel, count: count) + value : value)
                                 .store(to: pixel, count: count)
                         })

@@ -41,6 +41,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         let columns = min(
             size(of: outputs, atMost: Cut.columns, step: Cut.columnStep), PackedMatrix.paddedColumns(outputs))
         let blocks = divideUp(inputs, by: rows) * divideUp(outputs, by: columns)
+        // Twice as many floats as the block of dU has, that transforming it is worth it.
         let tilesPerSlice = divideUp(2 * Tile.weightPoints * rows * columns, by: Tile.floatsPerTile(rows, columns))
         let mostTiles: Int
         var sliceCount = 1
