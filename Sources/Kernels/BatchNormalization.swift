@@ -1,5 +1,6 @@
 // Batch normalization over NHWC maps, in the passes of a fused engine: statistics taken block by block while the
-// convolution's output is in cache; scale, shift, residual sum and ReLU in one pass; the backward pass in two.
+// convolution's output is in cache; scale, shift, residual sum and ReLU in one pass, or by whoever reads the output
+// (Activation.swift); the backward pass in two.
 //
 // Forward, per channel over the n pixels of the mini-batch (Ioffe and Szegedy, arXiv 1502.03167):
 //     mean = Σ y / n    variance = Σ (y − mean)² / n    x̂ = (y − mean) / √(variance + ε)    z = γ x̂ + β
@@ -17,9 +18,9 @@ public enum ReLUMask {
     case none
     /// Where its output is positive.
     case output(Maps)
-    /// Where `scale`·y + `shift` is positive, computed again from y just as `apply` did, which spares reading the
-    /// output. Only where no residual was added.
-    case recomputed(scale: UnsafePointer<Float>, shift: UnsafePointer<Float>)
+    /// Where scale · y + shift is positive, computed again from y, which spares reading the output. Only where no
+    /// residual was added.
+    case recomputed(Activation)
 }
 
 public enum BatchNormalization {
@@ -281,10 +282,9 @@ extension ReLUMask {
             loop { dz, _, _ in dz }
         case .output(let z):
             loop { dz, _, pixel in dz.kept(wherePositive: V(at: z.base + channel + pixel * z.stride, count: count)) }
-        case .recomputed(let scale, let shift):
-            let scale = V(at: scale + channel, count: count)
-            let shift = V(at: shift + channel, count: count)
-            loop { dz, y, _ in dz.kept(wherePositive: shift.addingProduct(y, scale)) }
+        case .recomputed(let activation):
+            let activation = activation.lanes(V.self, channel: channel, count: count)
+            loop { dz, y, _ in dz.kept(wherePositive: activation.normalized(y)) }
         }
     }
 }

@@ -104,14 +104,15 @@ public final class Convolution {
     /// Blocks that `forward` writes `images` images in.
     public func forwardBlocks(images: Int) -> Int { forwardPass.blocks(images: images) }
 
-    /// y = x * w.
+    /// y = x * w, with the values of x read through `activation`.
     public func forward(
-        _ x: Maps, weights: UnsafePointer<Float>, to y: Maps, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads, epilogue: Epilogue? = nil
+        _ x: Maps, through activation: Activation? = nil, weights: UnsafePointer<Float>, to y: Maps,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads, epilogue: Epilogue? = nil
     ) {
         assert(areShaped(x, y))
         forwardPass.run(
-            x, weights: weights, to: y, accumulate: false, workspace: workspace, epilogue: epilogue, threads: threads)
+            x, through: activation, weights: weights, to: y, accumulate: false, workspace: workspace,
+            epilogue: epilogue, threads: threads)
     }
 
     /// dx = the gradient by the input, or dx += it.
@@ -121,17 +122,17 @@ public final class Convolution {
     ) {
         assert(areShaped(dx, dy))
         inputGradientPass.run(
-            dy, weights: weights, to: dx, accumulate: accumulate, workspace: workspace, epilogue: nil,
+            dy, through: nil, weights: weights, to: dx, accumulate: accumulate, workspace: workspace, epilogue: nil,
             threads: threads)
     }
 
-    /// dw = the gradient by the weights.
+    /// dw = the gradient by the weights, with the values of x read through `activation`.
     public func weightGradient(
-        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads
+        _ x: Maps, through activation: Activation? = nil, _ dy: Maps, to dw: UnsafeMutablePointer<Float>,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         assert(areShaped(x, dy))
-        weightGradientPass.run(x, dy, to: dw, workspace: workspace, threads: threads)
+        weightGradientPass.run(x, through: activation, dy, to: dw, workspace: workspace, threads: threads)
     }
 
     /// Whether maps are a mini-batch of this convolution's input and output.
@@ -147,16 +148,16 @@ protocol MapPass {
     func workspaceCount(workers: Int) -> Int
     func blocks(images: Int) -> Int
     func run(
-        _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
-        workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads)
+        _ source: Maps, through activation: Activation?, weights: UnsafePointer<Float>, to target: Maps,
+        accumulate: Bool, workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads)
 }
 
 /// The pass to the weights.
 protocol WeightGradientPass {
     func workspaceCount(workers: Int) -> Int
     func run(
-        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads)
+        _ x: Maps, through activation: Activation?, _ dy: Maps, to dw: UnsafeMutablePointer<Float>,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads)
 }
 
 /// Slices of the mini-batch that a weight gradient is summed up over in parallel: each is a number of bands or of blocks

@@ -51,7 +51,8 @@ private struct Gathering {
 
     /// Writes row `row` of the result, of image `image`. Up to 15 floats behind the last row are overwritten.
     func gather(
-        _ source: Maps, image: Int, row: Int, to matrix: UnsafeMutablePointer<Float>, rowStride: Int
+        _ source: Maps, through activation: Activation?, image: Int, row: Int, to matrix: UnsafeMutablePointer<Float>,
+        rowStride: Int
     ) {
         let channels = source.channels
         let end = UnsafePointer(source.base + (source.pixels - 1) * source.stride + channels)
@@ -64,7 +65,12 @@ private struct Gathering {
                 let inside = y < 0 || y >= source.height ? 0..<0 : first..<max(min(run.count, source.width - x), first)
                 fill(&target, count: min(inside.lowerBound, run.count) * channels)
                 let pixel = source.base + ((image * source.height + y) * source.width + x) * source.stride
-                if source.stride == channels {
+                if let activation {
+                    copy(
+                        inside.count, of: source, from: pixel + inside.lowerBound * source.stride, through: activation,
+                        to: target)
+                    target += inside.count * channels
+                } else if source.stride == channels {
                     copy(pixel + inside.lowerBound * channels, before: end, to: &target, count: inside.count * channels)
                 } else {
                     for index in inside {
@@ -82,15 +88,36 @@ private struct Gathering {
         _ source: UnsafePointer<Float>, before end: UnsafePointer<Float>, to target: inout UnsafeMutablePointer<Float>,
         count: Int
     ) {
-        for lane in stride(from: 0, to: count, by: Vector.lanes) {
+        var lane = 0
+        while lane < count {
             Vector(at: source + lane, count: end - source - lane).store(to: target + lane)
+            lane += Vector.lanes
         }
         target += count
     }
 
+    /// Copies pixels through an activation. Apart, so that the loop around it stays as small as copying needs it.
+    @inline(never)
+    private func copy(
+        _ count: Int, of source: Maps, from first: UnsafePointer<Float>, through activation: Activation,
+        to target: UnsafeMutablePointer<Float>
+    ) {
+        for pixel in 0..<count {
+            let (from, to) = (first + pixel * source.stride, target + pixel * source.channels)
+            forEachVector(in: 0..<source.channels) { channel, count in
+                let read = activation.lanes(channel: channel, count: count)
+                read(Vector(at: from + channel, count: count)).store(to: to + channel)
+            }
+        }
+    }
+
     @inline(__always)
     private func fill(_ target: inout UnsafeMutablePointer<Float>, count: Int) {
-        for lane in stride(from: 0, to: count, by: Vector.lanes) { Vector.zero.store(to: target + lane) }
+        var lane = 0
+        while lane < count {
+            Vector.zero.store(to: target + lane)
+            lane += Vector.lanes
+        }
         target += max(count, 0)
     }
 }
@@ -168,8 +195,8 @@ struct GatheredPass: MapPass {
     }
 
     func run(
-        _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
-        workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
+        _ source: Maps, through activation: Activation?, weights: UnsafePointer<Float>, to target: Maps,
+        accumulate: Bool, workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
     ) {
         var end = workspace
         for phase in phases {
@@ -183,7 +210,8 @@ struct GatheredPass: MapPass {
             var packed = workspace
             for phase in phases {
                 multiply(
-                    source, phase, packed, to: target, bands: bands, accumulate: accumulate, gathered: gathered,
+                    source, activation, phase, packed, to: target, bands: bands, accumulate: accumulate,
+                    gathered: gathered,
                     product: gathered + gatheredCount)
                 packed += packedCount(phase)
             }
@@ -216,13 +244,14 @@ struct GatheredPass: MapPass {
     }
 
     private func multiply(
-        _ source: Maps, _ phase: Phase, _ packed: UnsafePointer<Float>, to target: Maps, bands: Range<Int>,
-        accumulate: Bool, gathered: UnsafeMutablePointer<Float>, product: UnsafeMutablePointer<Float>
+        _ source: Maps, _ activation: Activation?, _ phase: Phase, _ packed: UnsafePointer<Float>, to target: Maps,
+        bands: Range<Int>, accumulate: Bool, gathered: UnsafeMutablePointer<Float>,
+        product: UnsafeMutablePointer<Float>
     ) {
         let depth = phase.taps.count * sourceChannels
         let left: LeftMatrix
         var rows = 0
-        if spacing == 1 && phase.gathering.isIdentity(source) {
+        if spacing == 1 && activation == nil && phase.gathering.isIdentity(source) {
             let first = source.base + blocks.firstPixel(of: bands.lowerBound) * source.stride
             left = .rows(first, stride: source.stride)
             rows = bands.count * phase.columns
@@ -230,7 +259,8 @@ struct GatheredPass: MapPass {
             let rowStride = Gathering.rowStride(depth: depth)
             forEachRow(of: phase, in: bands) { image, row in
                 phase.gathering.gather(
-                    source, image: image, row: row, to: gathered + rows * rowStride, rowStride: rowStride)
+                    source, through: activation, image: image, row: row, to: gathered + rows * rowStride,
+                    rowStride: rowStride)
                 rows += phase.columns
             }
             left = .rows(gathered, stride: rowStride)
@@ -351,8 +381,8 @@ struct GatheredWeightGradient: WeightGradientPass {
     func workspaceCount(workers: Int) -> Int { slices.sumsCount + workers * scratchCount }
 
     func run(
-        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads
+        _ x: Maps, through activation: Activation?, _ dy: Maps, to dw: UnsafeMutablePointer<Float>,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         let scratch = workspace + slices.sumsCount
         let blockCount = blocks.count(images: x.count)
@@ -360,7 +390,7 @@ struct GatheredWeightGradient: WeightGradientPass {
             let (rest, column) = part.quotientAndRemainder(dividingBy: columnBlocks)
             let (slice, row) = rest.quotientAndRemainder(dividingBy: rowBlocks.count)
             accumulate(
-                x, dy, rows: rowBlocks[row],
+                x, activation, dy, rows: rowBlocks[row],
                 columns: column * columnsPerBlock..<min((column + 1) * columnsPerBlock, shape.outputChannels),
                 blocks: slices.part(slice, of: blockCount), to: slices.sum(slice, in: dw, workspace),
                 scratch: scratch + worker * scratchCount)
@@ -369,7 +399,7 @@ struct GatheredWeightGradient: WeightGradientPass {
     }
 
     private func accumulate(
-        _ x: Maps, _ dy: Maps, rows: Rows, columns: Range<Int>, blocks range: Range<Int>,
+        _ x: Maps, _ activation: Activation?, _ dy: Maps, rows: Rows, columns: Range<Int>, blocks range: Range<Int>,
         to sum: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
     ) {
         let firstRow = rows.taps.lowerBound * shape.inputChannels + rows.channels.lowerBound
@@ -381,6 +411,7 @@ struct GatheredWeightGradient: WeightGradientPass {
         }
         let rowStride = Gathering.rowStride(depth: rows.count)
         let (source, gradient) = (x.slice(rows.channels), dy.slice(columns))
+        let activation = activation?.slice(rows.channels)
         let right = scratch + gatheredCount
         for block in range {
             let bands = blocks.bands(of: block, images: x.count)
@@ -388,8 +419,8 @@ struct GatheredWeightGradient: WeightGradientPass {
             for (index, band) in bands.enumerated() {
                 let (image, row) = band.quotientAndRemainder(dividingBy: blocks.bandsPerImage)
                 rows.gathering.gather(
-                    source, image: image, row: row, to: scratch + index * shape.outputWidth * rowStride,
-                    rowStride: rowStride)
+                    source, through: activation, image: image, row: row,
+                    to: scratch + index * shape.outputWidth * rowStride, rowStride: rowStride)
             }
             PackedMatrix.pack(0..<pixels.count, of: pixels.count, columns: columns.count, to: right) { pixel in
                 UnsafePointer(gradient.base + (pixels.lowerBound + pixel) * gradient.stride)

@@ -42,13 +42,25 @@ public struct PoolingShape: Hashable, Sendable {
 }
 
 public enum Pooling {
-    /// y = the maximum of each window of x. `argmax` takes the number of its tap, row by row within the window, for
-    /// each value of y, without gaps between pixels: [N][height][width][C].
+    /// y = the maximum of each window of x, whose values are read through `activation`. `argmax` takes the number of its
+    /// tap, row by row within the window, for each value of y, without gaps between pixels: [N][height][width][C].
     public static func max(
-        _ x: Maps, _ shape: PoolingShape, to y: Maps, argmax: UnsafeMutablePointer<UInt8>? = nil, threads: Threads
+        _ x: Maps, through activation: Activation? = nil, _ shape: PoolingShape, to y: Maps,
+        argmax: UnsafeMutablePointer<UInt8>? = nil, threads: Threads
     ) {
         assert(shape.fits(x, y))
-        let windows = Windows(x: x, kernel: shape.kernel, y: y, argmax: argmax)
+        if let activation {
+            max(x, activation, shape, to: y, argmax: argmax, threads: threads)
+        } else {
+            max(x, PlainReading(), shape, to: y, argmax: argmax, threads: threads)
+        }
+    }
+
+    private static func max(
+        _ x: Maps, _ reading: some Reading, _ shape: PoolingShape, to y: Maps, argmax: UnsafeMutablePointer<UInt8>?,
+        threads: Threads
+    ) {
+        let windows = Windows(x: x, reading: reading, kernel: shape.kernel, y: y, argmax: argmax)
         threads.sweep(y.count * y.height) { line in
             let (image, row) = line.quotientAndRemainder(dividingBy: y.height)
             let rows = shape.taps(ofWindow: row, length: x.height)
@@ -146,8 +158,9 @@ extension RectangleLoop {
 }
 
 /// Pixel `pixel` of y: the maximum of a window of x.
-private struct Windows: RectangleLoop {
+private struct Windows<ReadingX: Reading>: RectangleLoop {
     let x: Maps
+    let reading: ReadingX
     let kernel: Int
     let y: Maps
     let argmax: UnsafeMutablePointer<UInt8>?
@@ -157,11 +170,13 @@ private struct Windows: RectangleLoop {
         let (source, target) = (x.base + first * x.stride, y.base + pixel * y.stride)
         let taps = argmax.map { $0 + pixel * y.channels }
         forEachVector(in: 0..<y.channels) { channel, count in
-            var best = Vector(at: source + channel, count: count)
+            let read = reading.lanes(channel: channel, count: count)
+            var best = read(Vector(at: source + channel, count: count))
             var bestTap = Taps(repeating: tap)
             for row in 0..<rows {
                 for column in 0..<columns {
-                    let value = Vector(at: source + (row * x.width + column) * x.stride + channel, count: count)
+                    let place = source + (row * x.width + column) * x.stride + channel
+                    let value = read(Vector(at: place, count: count))
                     let wins = (value .> best) .| (value .!= value)
                     best.replace(with: value, where: wins)
                     bestTap.replace(with: Taps(repeating: tap + row * kernel + column), where: wins)

@@ -13,6 +13,8 @@ import CLinux
 /// The square tiles of maps: which pixels each covers.
 struct TileGrid {
     var maps: Maps
+    /// What their values are read through.
+    var activation: Activation?
     /// Pixels of a side of a tile.
     var side: Int
     /// Pixels from one tile to the next, and where the first starts.
@@ -63,9 +65,12 @@ struct TileGrid {
                         }
                     }
                     if index + 1 < tiles.upperBound { fetch(channel, of: nextPixels) }
-                    apply(
-                        map, to: pixels, channel: channel, count: count, scratch.baseAddress!,
-                        target + place(tile, channel), pointStride: pointStride)
+                    let place = target + place(tile, channel)
+                    if let activation {
+                        apply(map, to: pixels, channel, count, activation, scratch.baseAddress!, place, pointStride)
+                    } else {
+                        apply(map, to: pixels, channel, count, PlainReading(), scratch.baseAddress!, place, pointStride)
+                    }
                 }
                 pixels = nextPixels
             }
@@ -87,11 +92,12 @@ struct TileGrid {
     /// Applies `map` to a vector of channels of a tile, of which there are `count` or, in the last one, fewer.
     @inline(__always)
     private func apply<Map: LinearMap>(
-        _: Map.Type, to tile: Pixels, channel: Int, count: Int, _ scratch: UnsafeMutablePointer<Vector>,
-        _ target: UnsafeMutablePointer<Float>, pointStride: Int
+        _: Map.Type, to tile: Pixels, _ channel: Int, _ count: Int, _ reading: some Reading,
+        _ scratch: UnsafeMutablePointer<Vector>, _ target: UnsafeMutablePointer<Float>, _ pointStride: Int
     ) {
-        @inline(__always) func source(_ row: Int, _ column: Int) -> UnsafePointer<Float> {
-            UnsafePointer(pixel(row, column, of: tile) + channel)
+        let read = reading.lanes(channel: channel, count: count)
+        @inline(__always) func value(_ row: Int, _ column: Int, count: Int = Vector.lanes) -> Vector {
+            read(Vector(at: pixel(row, column, of: tile) + channel, count: count))
         }
         @inline(__always) func store(_ row: Int, _ column: Int, _ value: Vector) {
             value.store(to: target + (row * Map.outputs + column) * pointStride)
@@ -99,12 +105,11 @@ struct TileGrid {
         let (rows, columns) = (tile.rows, tile.columns)
         if count < Vector.lanes {
             Map.applyTwice(
-                scratch, columns: columns,
-                { rows.contains($0) ? Vector(at: source($0, $1), count: count) : .zero }, store)
+                scratch, columns: columns, { rows.contains($0) ? value($0, $1, count: count) : .zero }, store)
         } else if rows.count < side || columns.count < side {
-            Map.applyTwice(scratch, columns: columns, { rows.contains($0) ? Vector(at: source($0, $1)) : .zero }, store)
+            Map.applyTwice(scratch, columns: columns, { rows.contains($0) ? value($0, $1) : .zero }, store)
         } else {
-            Map.applyTwice(scratch, { Vector(at: source($0, $1)) }, store)
+            Map.applyTwice(scratch, { value($0, $1) }, store)
         }
     }
 }
@@ -199,12 +204,12 @@ struct WinogradPass<Tile: WinogradTile>: MapPass {
     @specialized(where Tile == StrideTwo)
     @specialized(where Tile == StrideTwoGradient)
     func run(
-        _ source: Maps, weights: UnsafePointer<Float>, to target: Maps, accumulate: Bool,
-        workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
+        _ source: Maps, through activation: Activation?, weights: UnsafePointer<Float>, to target: Maps,
+        accumulate: Bool, workspace: UnsafeMutablePointer<Float>, epilogue: Convolution.Epilogue?, threads: Threads
     ) {
         let sources = TileGrid(
-            maps: source, side: Tile.Input.inputs, spacing: Tile.sourceSpacing, origin: Tile.origin(padding: padding),
-            tilesPerRow: tilesPerRow, bandsPerImage: blocks.bandsPerImage)
+            maps: source, activation: activation, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
+            origin: Tile.origin(padding: padding), tilesPerRow: tilesPerRow, bandsPerImage: blocks.bandsPerImage)
         let targets = TileGrid(
             maps: target, side: Tile.Output.outputs, spacing: Tile.Output.outputs, origin: 0, tilesPerRow: tilesPerRow,
             bandsPerImage: blocks.bandsPerImage)

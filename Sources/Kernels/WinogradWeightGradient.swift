@@ -85,8 +85,8 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     @specialized(where Tile == TwoPixelMap)
     @specialized(where Tile == StrideTwo)
     func run(
-        _ x: Maps, _ dy: Maps, to dw: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads
+        _ x: Maps, through activation: Activation?, _ dy: Maps, to dw: UnsafeMutablePointer<Float>,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         let gradients = workspace + slices.sumsCount
         let transformed = gradients + (way == .points ? 1 : threads.count) * countU
@@ -98,14 +98,15 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
                 let part = part(block)
                 let v = transformed + worker * transformedCount
                 sum(
-                    slices.part(slice, of: bands), x.slice(part.rows), dy.slice(part.columns),
+                    slices.part(slice, of: bands), x.slice(part.rows), activation?.slice(part.rows),
+                    dy.slice(part.columns),
                     in: gradients + worker * countU, v, v + Tile.points * pointStrideV,
                     to: slices.sum(slice, in: dw, workspace) + part.rows.lowerBound * shape.outputChannels
                         + part.columns.lowerBound)
             }
             slices.add(in: dw, workspace, threads: threads)
         case .blocks:
-            forEachChunk(of: bands, x, dy, transformed, threads) { v, m, tiles, isFirst in
+            forEachChunk(of: bands, x, activation, dy, transformed, threads) { v, m, tiles, isFirst in
                 threads.forEach(blockCount) { index, worker in
                     let part = part(index)
                     let u = gradients + worker * countU
@@ -118,7 +119,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
                 }
             }
         case .points:
-            forEachChunk(of: bands, x, dy, transformed, threads) { v, m, tiles, isFirst in
+            forEachChunk(of: bands, x, activation, dy, transformed, threads) { v, m, tiles, isFirst in
                 // The last points of the weights have the most of the tiles': they come first.
                 threads.forEach(Tile.weightPoints * blockCount) { index in
                     let (reversed, block) = index.quotientAndRemainder(dividingBy: blockCount)
@@ -145,7 +146,8 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
     /// Transforms the tiles of some bands after the other, by all threads, and calls `body` with V and M′ and the number
     /// of tiles.
     private func forEachChunk(
-        of bands: Int, _ x: Maps, _ dy: Maps, _ transformed: UnsafeMutablePointer<Float>, _ threads: Threads,
+        of bands: Int, _ x: Maps, _ activation: Activation?, _ dy: Maps, _ transformed: UnsafeMutablePointer<Float>,
+        _ threads: Threads,
         _ body: (_ v: UnsafePointer<Float>, _ m: UnsafePointer<Float>, _ tiles: Int, _ isFirst: Bool) -> Void
     ) {
         let (v, m) = (transformed, transformed + Tile.points * pointStrideV)
@@ -155,7 +157,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
             let group = Cut.size(of: tiles, atMost: 8)
             threads.forEach(divideUp(tiles, by: group)) { index in
                 let (first, end) = (index * group, min((index + 1) * group, tiles))
-                transform(x, firstTile + first..<firstTile + end, toV: v, first: first, of: tiles)
+                transform(x, activation, firstTile + first..<firstTile + end, toV: v, first: first, of: tiles)
                 transform(dy, firstTile + first..<firstTile + end, toM: m, first: first, of: tiles)
             }
             body(v, m, tiles, start == 0)
@@ -165,7 +167,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
 
     /// A block of the gradient over some bands, of channels that it transforms for itself, a few bands at a time.
     private func sum(
-        _ bands: Range<Int>, _ x: Maps, _ dy: Maps, in u: UnsafeMutablePointer<Float>,
+        _ bands: Range<Int>, _ x: Maps, _ activation: Activation?, _ dy: Maps, in u: UnsafeMutablePointer<Float>,
         _ v: UnsafeMutablePointer<Float>, _ m: UnsafeMutablePointer<Float>, to dw: UnsafeMutablePointer<Float>
     ) {
         let all = Part(rows: 0..<x.channels, columns: 0..<dy.channels)
@@ -173,7 +175,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
         for first in stride(from: bands.lowerBound, to: bands.upperBound, by: bandsPerChunk) {
             let end = min(first + bandsPerChunk, bands.upperBound)
             let tiles = first * tilesPerRow..<end * tilesPerRow
-            transform(x, tiles, toV: v, first: 0, of: tiles.count)
+            transform(x, activation, tiles, toV: v, first: 0, of: tiles.count)
             transform(dy, tiles, toM: m, first: 0, of: tiles.count)
             for point in 0..<Tile.points {
                 addProduct(
@@ -203,10 +205,11 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
 
     /// V of some tiles, from number `first` on of the `count` that lie together, in blocks of rows of dU.
     private func transform(
-        _ x: Maps, _ tiles: Range<Int>, toV v: UnsafeMutablePointer<Float>, first: Int, of count: Int
+        _ x: Maps, _ activation: Activation?, _ tiles: Range<Int>, toV v: UnsafeMutablePointer<Float>, first: Int,
+        of count: Int
     ) {
         TileGrid(
-            maps: x, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
+            maps: x, activation: activation, side: Tile.Input.inputs, spacing: Tile.sourceSpacing,
             origin: Tile.origin(padding: shape.padding), tilesPerRow: tilesPerRow, bandsPerImage: bandsPerImage
         ).transform(Tile.Input.self, tiles, to: v, pointStride: pointStrideV, isFar: way != .ownTiles) {
             let block = $1 / rowsPerBlock * rowsPerBlock

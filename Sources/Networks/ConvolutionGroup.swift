@@ -36,11 +36,11 @@ struct ConvolutionGroup {
     }
 
     func forward(
-        _ x: Maps, parameters: UnsafePointer<Float>, to y: Maps, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads, epilogue: @escaping Convolution.Epilogue
+        _ x: Maps, through activation: Activation?, parameters: UnsafePointer<Float>, to y: Maps,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads, epilogue: @escaping Convolution.Epilogue
     ) {
         convolution.forward(
-            x, weights: weights(in: parameters, joinedAt: workspace, threads), to: y,
+            x, through: activation, weights: weights(in: parameters, joinedAt: workspace, threads), to: y,
             workspace: workspace + joinedWeightCount, threads: threads, epilogue: epilogue)
     }
 
@@ -55,11 +55,12 @@ struct ConvolutionGroup {
 
     /// The gradient in its place among those of all parameters.
     func weightGradient(
-        _ x: Maps, _ dy: Maps, to gradients: UnsafeMutablePointer<Float>, workspace: UnsafeMutablePointer<Float>,
-        threads: Threads
+        _ x: Maps, through activation: Activation?, _ dy: Maps, to gradients: UnsafeMutablePointer<Float>,
+        workspace: UnsafeMutablePointer<Float>, threads: Threads
     ) {
         let dw = isSingle ? gradients + members[0].layer.weight : workspace
-        convolution.weightGradient(x, dy, to: dw, workspace: workspace + joinedWeightCount, threads: threads)
+        convolution.weightGradient(
+            x, through: activation, dy, to: dw, workspace: workspace + joinedWeightCount, threads: threads)
         guard !isSingle else { return }
         forEachRow(threads) { place, joined, count in (gradients + place).update(from: dw + joined, count: count) }
     }

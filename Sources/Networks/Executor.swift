@@ -2,7 +2,8 @@
 //
 // Compiling walks the graph, plans the memory (Plan.swift: what lives when), and writes the network down as a list of
 // steps, each one call of a kernel on fixed memory. Training runs all of them, forward and backward; evaluation has
-// forward steps only, with batch normalisation done while a convolution's output is in cache.
+// forward steps only, with batch normalisation done while a convolution's output is in cache. In training it waits for
+// the statistics of the whole mini-batch: the layers that read the output do it then, where they can.
 //
 // Each step says what it reads and writes. From that follows which others it needs, and so which can run at the same
 // time: the two gradients of a convolution, the branches of an inception block. Two at a time leave none of many threads
@@ -236,6 +237,13 @@ public final class Executor {
         refresh()
     }
 
+    /// What a layer reads that takes a value never written, too: the output of the convolution before it, through batch
+    /// normalisation and ReLU.
+    private func input(_ value: Graph.ValueID, _ pass: Pass) -> (maps: Maps, activation: Activation?) {
+        guard let node = plan.convolution(inPlaceOf: value) else { return (maps(value, pass), nil) }
+        return (convolutionMaps(node, pass), plan.channels(node, in: channelValues.pointer).activation)
+    }
+
     private func maps(_ value: Graph.ValueID, _ pass: Pass) -> Maps {
         guard value == model.graph.image else { return plan.maps(value, in: arena.pointer, count: pass.count) }
         let image = model.graph.values[value]
@@ -287,17 +295,13 @@ public final class Executor {
                 refreshing.append { channels.useRunningStatistics(layer, parameters, statistics) }
                 return
             }
+            guard plan.convolution(inPlaceOf: output) == nil else { return }
             forward.add(
                 node.name, .normalization, reads: [plan.use(ofOutput: group, member: index)] + residual,
                 writes: [y]
             ) { executor, pass in
-                let y = executor.convolutionMaps(index, pass)
-                let measured = executor.measured
-                channels.useBatchStatistics(
-                    layer, executor.parameters, (measured?.statistics ?? executor.model.statistics).pointer,
-                    pixels: y.pixels, momentum: measured?.momentum ?? 0.1)
                 BatchNormalization.apply(
-                    y, scale: channels.scale, shift: channels.shift,
+                    executor.convolutionMaps(index, pass), scale: channels.scale, shift: channels.shift,
                     residual: layer.residual.map { executor.maps($0, pass) }, relu: layer.relu,
                     to: executor.maps(output, pass), threads: pass.threads)
             }
@@ -308,8 +312,9 @@ public final class Executor {
                 node.name, .pooling, reads: [x],
                 writes: [y] + (training ? [plan.use(ofBytes: index)] : [])
             ) { executor, pass in
+                let x = executor.input(input, pass)
                 Pooling.max(
-                    executor.maps(input, pass), shape, to: executor.maps(output, pass), argmax: argmax,
+                    x.maps, through: x.activation, shape, to: executor.maps(output, pass), argmax: argmax,
                     threads: pass.threads)
             }
 
@@ -345,13 +350,15 @@ public final class Executor {
     /// Training: the convolution of a group and the statistics of what it writes, taken while it is in cache.
     private func trainingConvolution(_ group: ConvolutionGroup) -> Run {
         let input = model.graph.nodes[group.leader].input
+        let members = group.members.map { ($0.layer, plan.channels($0.node, in: channelValues.pointer)) }
         let all = plan.channels(of: group, in: channelValues.pointer)
         let stride = BatchNormalization.momentsCount(channels: all.count)
         return { executor, pass in
+            let x = executor.input(input, pass)
             let y = executor.groupMaps(group, pass)
             let records = pass.records
             group.forward(
-                executor.maps(input, pass), parameters: executor.parameters, to: y, workspace: pass.workspace,
+                x.maps, through: x.activation, parameters: executor.parameters, to: y, workspace: pass.workspace,
                 threads: pass.threads
             ) { block, pixels, channels in
                 BatchNormalization.moments(
@@ -360,6 +367,12 @@ public final class Executor {
             BatchNormalization.mergeMoments(
                 records, blocks: group.convolution.forwardBlocks(images: pass.count), channels: all.count,
                 mean: all.mean, variance: all.variance, threads: pass.threads)
+            let measured = executor.measured
+            for (layer, channels) in members {
+                channels.useBatchStatistics(
+                    layer, executor.parameters, (measured?.statistics ?? executor.model.statistics).pointer,
+                    pixels: y.pixels, momentum: measured?.momentum ?? 0.1)
+            }
         }
     }
 
@@ -381,8 +394,8 @@ public final class Executor {
                 )
             }
             group.forward(
-                executor.maps(input, pass), parameters: executor.parameters, to: y, workspace: pass.workspace,
-                threads: pass.threads
+                executor.maps(input, pass), through: nil, parameters: executor.parameters, to: y,
+                workspace: pass.workspace, threads: pass.threads
             ) { _, pixels, written in
                 for (channels, values, z, residual, relu) in branches {
                     let shared = channels.clamped(to: written)
@@ -500,7 +513,7 @@ public final class Executor {
                 } else if layer.residual != nil {
                     .output(executor.maps(output, pass))
                 } else {
-                    .recomputed(scale: channels.scale, shift: channels.shift)
+                    .recomputed(channels.activation)
                 }
             let dgamma = executor.gradients.pointer + layer.gamma
             let dbeta = executor.gradients.pointer + layer.beta
@@ -522,8 +535,9 @@ public final class Executor {
     private func weightGradient(of group: ConvolutionGroup) -> Run {
         let input = model.graph.nodes[group.leader].input
         return { executor, pass in
+            let x = executor.input(input, pass)
             group.weightGradient(
-                executor.maps(input, pass), executor.groupMaps(group, pass), to: executor.gradients.pointer,
+                x.maps, through: x.activation, executor.groupMaps(group, pass), to: executor.gradients.pointer,
                 workspace: pass.workspace, threads: pass.threads)
         }
     }

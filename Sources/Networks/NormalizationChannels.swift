@@ -11,6 +11,9 @@ struct NormalizationChannels {
     let scale: UnsafeMutablePointer<Float>
     let shift: UnsafeMutablePointer<Float>
 
+    /// What these and ReLU make of the convolution's output.
+    var activation: Activation { Activation(scale: scale, shift: shift) }
+
     static func floats(_ count: Int) -> Int { 5 * count.roundedToLine }
 
     /// The channels `range` of `count`, whose values lie at `base`.

@@ -20,6 +20,9 @@ struct Plan {
     private let training: Bool
     /// The groups of all convolutions, by node.
     private(set) var groups: [Int: ConvolutionGroup] = [:]
+    /// The values that are never written, and the convolutions that would: who reads them reads the convolution's output
+    /// through batch normalisation and ReLU.
+    private var unwritten: [Graph.ValueID: Int] = [:]
     /// Floats that a step's kernel needs for itself, at most.
     private(set) var workspaceCount = 0
     /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
@@ -40,6 +43,7 @@ struct Plan {
         for group in convolutions {
             for member in group.members { groups[member.node] = group }
         }
+        if training { unwritten = Self.unwritten(in: graph) }
 
         var memory = Packing<Buffer>()
         addValues(to: &memory)
@@ -55,6 +59,25 @@ struct Plan {
         (places, arenaCount) = memory.place()
         workspaceCount = workspaceCount.roundedToLine
         recordCount = recordCount.roundedToLine
+    }
+
+    /// Outputs of convolutions that only convolutions and max pooling read, with no residual to add.
+    private static func unwritten(in graph: Graph) -> [Graph.ValueID: Int] {
+        var writers: [Graph.ValueID: Int] = [:]
+        for (index, node) in graph.nodes.enumerated() {
+            guard let layer = node.convolution, layer.relu, layer.residual == nil,
+                graph.values[node.output].slice == nil, node.output != graph.logits
+            else { continue }
+            writers[node.output] = index
+        }
+        for node in graph.nodes {
+            switch node.layer {
+            case .convolution(let layer): if let residual = layer.residual { writers[residual] = nil }
+            case .maxPooling: break
+            case .averagePooling, .dropout, .dense: writers[node.input] = nil
+            }
+        }
+        return writers
     }
 
     private var last: Int { 2 * graph.nodes.count - 1 }
@@ -86,7 +109,9 @@ struct Plan {
         for (value, use) in uses().sorted(by: { $0.key < $1.key }) {
             let (first, end) = (use.lowerBound, use.upperBound)
             if training {
-                memory.add(.value(value), count: floats(value), life: first...(last - first))
+                if unwritten[value] == nil {
+                    memory.add(.value(value), count: floats(value), life: first...(last - first))
+                }
                 memory.add(.gradient(value), count: floats(value), life: (last - end)...(last - first))
             } else {
                 let isResult = value == root(graph.logits)
@@ -143,7 +168,10 @@ struct Plan {
         }
     }
 
-    func use(of value: Graph.ValueID) -> Use { use(.value(root(value)), channels(of: value)) }
+    func use(of value: Graph.ValueID) -> Use {
+        if let node = unwritten[value] { return use(ofOutput: groups[node]!, member: node) }
+        return use(.value(root(value)), channels(of: value))
+    }
     func use(ofGradient value: Graph.ValueID) -> Use { use(.gradient(root(value)), channels(of: value)) }
     func use(ofBytes node: Int) -> Use { use(.bytes(node)) }
 
@@ -168,6 +196,9 @@ struct Plan {
 
     /// The value whose memory `value` lies in: itself, or the concatenation it is a slice of.
     func root(_ value: Graph.ValueID) -> Int { graph.values[value].slice?.of ?? value }
+
+    /// The convolution whose output is read in place of a value that is never written.
+    func convolution(inPlaceOf value: Graph.ValueID) -> Int? { unwritten[value] }
 
     func maps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
         view(value, at: arena + places[.value(root(value))]!.lowerBound, count: count)

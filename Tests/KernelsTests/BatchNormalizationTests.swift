@@ -170,7 +170,7 @@ struct BatchNormalizationTests {
                 layer.shift.withUnsafeBufferPointer { shift in
                     var masks = relu ? [ReLUMask.output(z.maps)] : [.none]
                     if relu && residual == nil {
-                        masks.append(.recomputed(scale: scale.baseAddress!, shift: shift.baseAddress!))
+                        masks.append(.recomputed(Activation(scale: scale.baseAddress!, shift: shift.baseAddress!)))
                     }
                     for mask in masks {
                         layer.takeSums(dz.maps, mask, threads)

@@ -218,6 +218,51 @@ private let shapes: [ConvolutionShape] = [
         #expect(results.allSatisfy { $0 == results[0] }, "the number of threads changes no bit")
         withExtendedLifetime((x, dy, w)) {}
     }
+
+    /// What lies around the maps is zero, whatever the shift, and a channel's last value is the last that is read.
+    @Test("Values read through an activation are those that it was applied to before", arguments: shapes)
+    func activation(shape: ConvolutionShape) throws {
+        func maps(seed: UInt64? = nil, gap: Int = 1) -> TestMaps {
+            TestMaps(
+                count: shape.images, height: shape.height, width: shape.width, channels: shape.inputChannels, gap: gap,
+                seed: seed)
+        }
+        func values(_ count: Int, seed: UInt64) -> TestMaps {
+            TestMaps(count: 1, height: 1, width: 1, channels: count, gap: 0, seed: seed)
+        }
+        let (x, z, dense) = (maps(seed: 1), maps(), maps(seed: 1, gap: 0))
+        let (scale, shift) = (values(shape.inputChannels, seed: 2), values(shape.inputChannels, seed: 3))
+        let dy = TestMaps(
+            count: shape.images, height: shape.outputHeight, width: shape.outputWidth, channels: shape.outputChannels,
+            gap: 1, seed: 4)
+        let w = values(shape.weightCount, seed: 5)
+        let threads = Threads(3, processors: 3)
+        let activation = Activation(scale: scale.maps.base, shift: shift.maps.base)
+        BatchNormalization.apply(
+            x.maps, scale: scale.maps.base, shift: shift.maps.base, relu: true, to: z.maps, threads: threads)
+
+        let convolution = Convolution(shape)
+        let needed = convolution.workspaceCounts(threads: threads)
+        let workspace = try FloatBuffer(count: max(needed.forward, needed.gradient))
+        func results(_ x: Maps, through activation: Activation?) -> [UInt32] {
+            workspace.values.update(repeating: .nan)
+            let y = TestMaps(
+                count: shape.images, height: shape.outputHeight, width: shape.outputWidth,
+                channels: shape.outputChannels, gap: 0)
+            let dw = TestMaps(count: 1, height: 1, width: 1, channels: shape.weightCount, gap: 0)
+            convolution.forward(
+                x, through: activation, weights: w.maps.base, to: y.maps, workspace: workspace.pointer,
+                threads: threads)
+            convolution.weightGradient(
+                x, through: activation, dy.maps, to: dw.maps.base, workspace: workspace.pointer, threads: threads)
+            return (0..<y.maps.pixels * y.maps.channels).map { y.maps.base[$0].bitPattern }
+                + (0..<shape.weightCount).map { dw.maps.base[$0].bitPattern }
+        }
+        let expected = results(z.maps, through: nil)
+        #expect(results(x.maps, through: activation) == expected)
+        #expect(results(dense.maps, through: activation) == expected)
+        withExtendedLifetime((x, z, dense, scale, shift, dy, w)) {}
+    }
 }
 
 /// The blocks of y that an epilogue was called for, and what was in them by then.

@@ -96,6 +96,29 @@ struct PoolingTests {
         #expect(with.values == without.values)
     }
 
+    /// The same values and the same taps; NaN stays NaN.
+    @Test(arguments: MapShape.all.filter { $0.height > 1 }, PoolingTests.windows)
+    func maximumThroughActivation(_ shape: MapShape, _ window: PoolingShape) {
+        let (x, z) = (Sample(shape, seed: 1), Sample(shape))
+        x.set(x.values.map { $0 > 2 ? .nan : $0 })
+        let (scale, shift) = (normals(shape.channels, seed: 2), normals(shape.channels, seed: 3))
+        scale.withUnsafeBufferPointer { scale in
+            shift.withUnsafeBufferPointer { shift in
+                let activation = Activation(scale: scale.baseAddress!, shift: shift.baseAddress!)
+                BatchNormalization.apply(
+                    x.maps, scale: scale.baseAddress!, shift: shift.baseAddress!, relu: true, to: z.maps,
+                    threads: threads)
+                func pooled(_ x: Maps, through activation: Activation?) -> ([UInt32], [UInt8]) {
+                    let y = Sample(output(shape, window))
+                    var taps = [UInt8](repeating: 255, count: y.maps.pixels * shape.channels)
+                    Pooling.max(x, through: activation, window, to: y.maps, argmax: &taps, threads: threads)
+                    return (y.values.map(\.bitPattern), taps)
+                }
+                #expect(pooled(x.maps, through: activation) == pooled(z.maps, through: nil))
+            }
+        }
+    }
+
     @Test(arguments: MapShape.all)
     func average(_ shape: MapShape) {
         let x = Sample(shape, seed: 1)
