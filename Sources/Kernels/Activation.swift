@@ -26,6 +26,7 @@ public struct Activation {
     }
 }
 
+/// An activation of some neighbouring channels.
 struct ActivationLanes<V: Lanes> {
     let scale: V
     let shift: V
