@@ -104,6 +104,24 @@ extension Architecture {
         }
     }
 
+    /// A normalised map is written where a residual is added or read, and where a branch ends; all others are normalised by
+    /// who reads them.
+    @Test(arguments: networks)
+    func normalizesWhereMapsAreRead(architecture: Architecture) throws {
+        let executor = try Executor(Self.small(architecture), batchSize: 1, mode: .training, threads: Threads(1))
+        let written = executor.profile.filter { $0.operation == .normalization }.map(\.layer)
+        switch architecture {
+        case .vgg16: #expect(written.isEmpty)
+        case .resnet18:
+            #expect(written.count == 1 + 8 + 3)
+            #expect(written.allSatisfy { ["conv1.0", "function.3", "shortcut.0"].contains(where: $0.hasSuffix) })
+        case .googlenet:
+            #expect(written.count == 9 * 4)
+            #expect(written.allSatisfy { [".b1.0", ".b2.3", ".b3.6", ".b4.1"].contains(where: $0.hasSuffix) })
+        default: #expect(written == ["shortcut", "two"])
+        }
+    }
+
     /// Small mini-batches on networks wide enough for all ways to cut their layers, large ones on narrow networks.
     @Test(arguments: networks, [(1, 0.375), (7, 0.375), (32, 0.125), (128, 0.125)])
     func threadsDoNotChangeABit(architecture: Architecture, batch: (size: Int, width: Double)) throws {
