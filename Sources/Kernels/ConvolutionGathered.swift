@@ -88,10 +88,9 @@ private struct Gathering {
         _ source: UnsafePointer<Float>, before end: UnsafePointer<Float>, to target: inout UnsafeMutablePointer<Float>,
         count: Int
     ) {
-        var lane = 0
-        while lane < count {
-            Vector(at: source + lane, count: end - source - lane).store(to: target + lane)
-            lane += Vector.lanes
+        let start = target
+        forEachVector(in: 0..<count) { lane, _ in
+            Vector(at: source + lane, count: end - source - lane).store(to: start + lane)
         }
         target += count
     }
@@ -113,12 +112,9 @@ private struct Gathering {
 
     @inline(__always)
     private func fill(_ target: inout UnsafeMutablePointer<Float>, count: Int) {
-        var lane = 0
-        while lane < count {
-            Vector.zero.store(to: target + lane)
-            lane += Vector.lanes
-        }
-        target += max(count, 0)
+        let (start, count) = (target, max(count, 0))
+        forEachVector(in: 0..<count) { lane, _ in Vector.zero.store(to: start + lane) }
+        target += count
     }
 }
 
@@ -211,8 +207,7 @@ struct GatheredPass: MapPass {
             for phase in phases {
                 multiply(
                     source, activation, phase, packed, to: target, bands: bands, accumulate: accumulate,
-                    gathered: gathered,
-                    product: gathered + gatheredCount)
+                    gathered: gathered, product: gathered + gatheredCount)
                 packed += packedCount(phase)
             }
             epilogue?(block, blocks.pixels(of: bands), 0..<targetChannels)

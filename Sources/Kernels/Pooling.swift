@@ -158,9 +158,9 @@ extension RectangleLoop {
 }
 
 /// Pixel `pixel` of y: the maximum of a window of x.
-private struct Windows<ReadingX: Reading>: RectangleLoop {
+private struct Windows<Input: Reading>: RectangleLoop {
     let x: Maps
-    let reading: ReadingX
+    let reading: Input
     let kernel: Int
     let y: Maps
     let argmax: UnsafeMutablePointer<UInt8>?

@@ -99,8 +99,7 @@ struct WinogradWeightGradient<Tile: WinogradGradientTile>: WeightGradientPass {
                 let v = transformed + worker * transformedCount
                 sum(
                     slices.part(slice, of: bands), x.slice(part.rows), activation?.slice(part.rows),
-                    dy.slice(part.columns),
-                    in: gradients + worker * countU, v, v + Tile.points * pointStrideV,
+                    dy.slice(part.columns), in: gradients + worker * countU, v, v + Tile.points * pointStrideV,
                     to: slices.sum(slice, in: dw, workspace) + part.rows.lowerBound * shape.outputChannels
                         + part.columns.lowerBound)
             }

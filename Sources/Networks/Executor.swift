@@ -240,7 +240,7 @@ public final class Executor {
     /// What a layer reads that takes a value never written, too: the output of the convolution before it, through batch
     /// normalisation and ReLU.
     private func input(_ value: Graph.ValueID, _ pass: Pass) -> (maps: Maps, activation: Activation?) {
-        guard let node = plan.convolution(inPlaceOf: value) else { return (maps(value, pass), nil) }
+        guard let node = plan.unwritten[value] else { return (maps(value, pass), nil) }
         return (convolutionMaps(node, pass), plan.channels(node, in: channelValues.pointer).activation)
     }
 
@@ -295,7 +295,7 @@ public final class Executor {
                 refreshing.append { channels.useRunningStatistics(layer, parameters, statistics) }
                 return
             }
-            guard plan.convolution(inPlaceOf: output) == nil else { return }
+            guard plan.unwritten[output] == nil else { return }
             forward.add(
                 node.name, .normalization, reads: [plan.use(ofOutput: group, member: index)] + residual,
                 writes: [y]

@@ -22,7 +22,7 @@ struct Plan {
     private(set) var groups: [Int: ConvolutionGroup] = [:]
     /// The values that are never written, and the convolutions that would: who reads them reads the convolution's output
     /// through batch normalisation and ReLU.
-    private var unwritten: [Graph.ValueID: Int] = [:]
+    private(set) var unwritten: [Graph.ValueID: Int] = [:]
     /// Floats that a step's kernel needs for itself, at most.
     private(set) var workspaceCount = 0
     /// Floats that all batch normalisations keep, and that the records of a layer's blocks take at most.
@@ -196,9 +196,6 @@ struct Plan {
 
     /// The value whose memory `value` lies in: itself, or the concatenation it is a slice of.
     func root(_ value: Graph.ValueID) -> Int { graph.values[value].slice?.of ?? value }
-
-    /// The convolution whose output is read in place of a value that is never written.
-    func convolution(inPlaceOf value: Graph.ValueID) -> Int? { unwritten[value] }
 
     func maps(_ value: Graph.ValueID, in arena: UnsafeMutablePointer<Float>, count: Int) -> Maps {
         view(value, at: arena + places[.value(root(value))]!.lowerBound, count: count)
